@@ -1,0 +1,176 @@
+//! How many requests to wait for before taking those that are there.
+//!
+//! A driver with many requests in flight submits new ones as it hears of old ones. Taking each at once costs every
+//! request its own copies, notification and interrupt; taking many together costs them once. How many a driver keeps in
+//! flight cannot be seen, so it is found out: while waits are fulfilled the next is for more requests, and a wait in
+//! vain says how many there are. The driver is asked (by EVENT_IDX) to notify when that many are there, so waiting
+//! costs no CPU.
+//!
+//! What it costs: a wait in vain, once in [`PATIENCE`] batches at most, of four times the time in which that many requests
+//! have come lately ([`LONGEST`] at most). A driver with one request in flight is never waited for.
+
+use std::time::{Duration, Instant};
+
+/// Fewer are not worth waiting for.
+const LEAST: u16 = 4;
+/// Most to wait for: three quarters of what is taken at once, so that a driver with that many in flight goes on
+/// submitting while these are served.
+const MOST: u16 = 24;
+/// Batches after a wait in vain before more is hoped for again.
+const PATIENCE: u32 = 32;
+/// No wait is longer.
+const LONGEST: Duration = Duration::from_millis(10);
+
+/// What the last batches teach about the next.
+#[derive(Debug)]
+pub(super) struct Gather {
+    /// How many to wait for; below [`LEAST`]: none.
+    target: u16,
+    /// Batches until more is hoped for.
+    patience: u32,
+    /// Time per request, lately.
+    pace: Duration,
+    last: Instant,
+}
+
+impl Gather {
+    pub(super) fn new(now: Instant) -> Self {
+        Gather {
+            target: 0,
+            patience: 0,
+            pace: Duration::ZERO,
+            last: now,
+        }
+    }
+
+    /// A batch was taken.
+    pub(super) fn taken(&mut self, requests: usize, now: Instant) {
+        let Ok(requests @ 1..) = u32::try_from(requests) else {
+            // Idle time says nothing about the pace.
+            self.last = now;
+            return;
+        };
+        let time = now.saturating_duration_since(self.last);
+        self.last = now;
+        let pace = time.checked_div(requests).unwrap_or_default().min(LONGEST);
+        // Half of what it was, half of what it is.
+        self.pace = self
+            .pace
+            .saturating_add(pace)
+            .checked_div(2)
+            .unwrap_or(pace);
+        self.patience = self.patience.saturating_sub(1);
+        if self.target < LEAST && requests > 1 && self.patience == 0 {
+            self.target = LEAST;
+        }
+    }
+
+    /// How many requests to wait for, and how long, when `waiting` are there.
+    pub(super) fn plan(&self, waiting: u16) -> Option<(u16, Duration)> {
+        if self.target < LEAST || waiting >= self.target {
+            return None;
+        }
+        let limit = self
+            .pace
+            .saturating_mul(u32::from(self.target))
+            .saturating_mul(4);
+        Some((self.target, limit.min(LONGEST)))
+    }
+
+    /// The wait has ended, with this many there.
+    pub(super) fn waited(&mut self, waiting: u16) {
+        if waiting < self.target {
+            // All that the driver has, or nearly: most of them another time.
+            self.target = waiting.saturating_mul(7).checked_div(8).unwrap_or(0);
+            self.patience = PATIENCE;
+        } else if self.patience == 0 {
+            self.target = self.target.saturating_mul(2).min(MOST);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PACE: Duration = Duration::from_micros(10);
+
+    /// A driver that keeps `depth` requests in flight, served by batches; gives the batches' sizes.
+    fn run(depth: u16, batches: usize) -> Vec<u16> {
+        let mut now = Instant::now();
+        let mut gather = Gather::new(now);
+        let mut sizes = Vec::new();
+        for _ in 0..batches {
+            // Without waiting, two or so have come back meanwhile.
+            let mut waiting = depth.min(2);
+            if let Some((count, _)) = gather.plan(waiting) {
+                waiting = depth.min(count);
+                gather.waited(waiting);
+            }
+            now += PACE * u32::from(waiting);
+            gather.taken(waiting.into(), now);
+            sizes.push(waiting);
+        }
+        sizes
+    }
+
+    fn mean(sizes: &[u16]) -> f64 {
+        sizes.iter().map(|&size| f64::from(size)).sum::<f64>() / sizes.len() as f64
+    }
+
+    #[test]
+    fn a_single_request_in_flight_is_never_waited_for() {
+        let mut gather = Gather::new(Instant::now());
+        for _ in 0..1000 {
+            gather.taken(1, Instant::now());
+            assert_eq!(gather.plan(0), None);
+        }
+    }
+
+    #[test]
+    fn the_batches_of_a_deep_queue_become_large() {
+        assert!(mean(&run(32, 100)[10..]) > 20.0);
+    }
+
+    #[test]
+    fn the_depth_is_found_and_hoping_for_more_is_rare() {
+        let sizes = run(8, 1000);
+        assert!(mean(&sizes[20..]) >= 6.0, "{sizes:?}");
+        let in_vain = sizes.iter().filter(|&&size| size == 8).count();
+        assert!(in_vain <= 1000 / PATIENCE as usize * 3, "{in_vain}");
+    }
+
+    #[test]
+    fn two_in_flight_are_hardly_ever_waited_for() {
+        let mut now = Instant::now();
+        let mut gather = Gather::new(now);
+        let mut waits = 0_u32;
+        for _ in 0..640 {
+            if gather.plan(2).is_some() {
+                waits += 1;
+                gather.waited(2);
+            }
+            now += PACE;
+            gather.taken(2, now);
+        }
+        assert!(waits <= 640 / PATIENCE + 1, "{waits}");
+    }
+
+    #[test]
+    fn a_wait_is_bounded_by_the_pace_and_for_good() {
+        let mut now = Instant::now();
+        let mut gather = Gather::new(now);
+        for (pause, longest) in [
+            (Duration::from_micros(20), Duration::from_micros(400)),
+            (Duration::from_secs(9), LONGEST),
+        ] {
+            for _ in 0..20 {
+                now += pause;
+                gather.taken(2, now);
+            }
+            let (count, limit) = gather.plan(0).unwrap();
+            assert_eq!(count, LEAST);
+            assert!(limit <= longest, "{limit:?}");
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! What the host itself must have: compilers, build tools, QEMU. Named, and installed when missing.
+//!
+//! Only ordinary packages of the host's own architecture are ever installed, and only through apt.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::error::{Error, Result};
+use super::store::create;
+use super::{Workshop, rust};
+use crate::process::{Run, in_path};
+use crate::progress::Step;
+
+/// The oldest QEMU that the bed is used with.
+const QEMU_MAJOR: u32 = 8;
+const QEMU: &str = "qemu-system-aarch64";
+const QEMU_PACKAGE: &str = "qemu-system-arm";
+
+/// How the presence of a package is seen: works on any distribution, and for what was built by hand.
+enum Sign {
+    /// A program in the path.
+    Program(&'static str),
+    /// A file at one of these places.
+    File(&'static [&'static str]),
+}
+
+const NEEDS: [(&str, Sign); 19] = [
+    (
+        "gcc-aarch64-linux-gnu",
+        Sign::Program("aarch64-linux-gnu-gcc"),
+    ),
+    (
+        "libc6-dev-arm64-cross",
+        Sign::File(&[
+            "/usr/aarch64-linux-gnu/lib/libc.a",
+            "/usr/lib/aarch64-linux-gnu/libc.a",
+        ]),
+    ),
+    ("gcc", Sign::Program("gcc")),
+    ("libc6-dev", Sign::File(&["/usr/include/stdio.h"])),
+    ("make", Sign::Program("make")),
+    ("flex", Sign::Program("flex")),
+    ("bison", Sign::Program("bison")),
+    ("bc", Sign::Program("bc")),
+    ("m4", Sign::Program("m4")),
+    ("perl", Sign::Program("perl")),
+    ("python3", Sign::Program("python3")),
+    (
+        "libssl-dev",
+        Sign::File(&["/usr/include/openssl/opensslv.h"]),
+    ),
+    ("libelf-dev", Sign::File(&["/usr/include/libelf.h"])),
+    ("kmod", Sign::Program("depmod")),
+    ("cpio", Sign::Program("cpio")),
+    ("xz-utils", Sign::Program("xz")),
+    ("device-tree-compiler", Sign::Program("dtc")),
+    ("checkpolicy", Sign::Program("checkpolicy")),
+    (
+        "debian-archive-keyring",
+        Sign::File(&["/usr/share/keyrings/debian-archive-keyring.gpg"]),
+    ),
+];
+
+/// Makes sure that the host has what building and booting need.
+///
+/// # Errors
+/// [`Error::HostPackages`] with the exact command, when xtask may not or cannot install.
+pub(crate) fn ensure(workshop: &Workshop) -> Result<()> {
+    let mut missing: Vec<&str> = NEEDS
+        .iter()
+        .filter(|(_, sign)| !is_there(sign))
+        .map(|(package, _)| *package)
+        .collect();
+    if rust::lacks_compiler(workshop)? {
+        missing.extend(["rustc-web", "libstd-rust-web-dev"]);
+    }
+    if !missing.is_empty() {
+        install(workshop, &missing, &[])?;
+    }
+    qemu(workshop).map(drop)
+}
+
+/// QEMU for arm64, installed when it is missing or too old.
+pub(crate) fn qemu(workshop: &Workshop) -> Result<PathBuf> {
+    if qemu_major().is_some_and(|major| major >= QEMU_MAJOR) {
+        return Ok(PathBuf::from(QEMU));
+    }
+    let installed = if codename().as_deref() == Some("bookworm") {
+        // Debian 12's own QEMU is too old; its backports are asked for without touching the user's sources.
+        backports(workshop).and_then(|options| {
+            let options: Vec<&str> = options.iter().map(String::as_str).collect();
+            install(workshop, &[QEMU_PACKAGE], &options)
+        })
+    } else {
+        install(workshop, &[QEMU_PACKAGE], &[])
+    };
+    match (installed, qemu_major()) {
+        (_, Some(major)) if major >= QEMU_MAJOR => Ok(PathBuf::from(QEMU)),
+        (_, Some(major)) => {
+            eprintln!(
+                "  host: QEMU {major} is older than {QEMU_MAJOR}; the ordinary bed works with it, Armv8-R does not"
+            );
+            Ok(PathBuf::from(QEMU))
+        }
+        (Err(error), None) => Err(error),
+        (Ok(()), None) => Err(Error::Host(format!(
+            "{QEMU_PACKAGE} is installed, but {QEMU} cannot be run"
+        ))),
+    }
+}
+
+fn is_there(sign: &Sign) -> bool {
+    match sign {
+        Sign::Program(name) => in_path(name),
+        Sign::File(places) => places.iter().any(|place| Path::new(place).exists()),
+    }
+}
+
+fn qemu_major() -> Option<u32> {
+    let output = Run::new(QEMU).arg("--version").output().ok()?;
+    major(&output)
+}
+
+/// `QEMU emulator version 10.0.2 (Debian …)` → 10.
+fn major(version: &str) -> Option<u32> {
+    version
+        .split_once("version ")?
+        .1
+        .split('.')
+        .next()?
+        .parse()
+        .ok()
+}
+
+fn codename() -> Option<String> {
+    let text = std::fs::read_to_string("/etc/os-release").ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("VERSION_CODENAME="))?;
+    Some(line.trim_matches('"').to_owned())
+}
+
+/// apt options that add bookworm-backports for one command. The indices are fetched as the user, read as root.
+fn backports(workshop: &Workshop) -> Result<Vec<String>> {
+    let folder = workshop.store.root().join("apt-backports");
+    create(&folder.join("lists/partial"))?;
+    let list = folder.join("sources.list");
+    let line = |place: &str| {
+        format!("deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] {place} main\n")
+    };
+    let text = [
+        "http://deb.debian.org/debian bookworm",
+        "http://deb.debian.org/debian bookworm-backports",
+        "http://deb.debian.org/debian-security bookworm-security",
+    ]
+    .map(line)
+    .concat();
+    std::fs::write(&list, text).map_err(Error::io("write", &list))?;
+    let options = [
+        format!("Dir::Etc::SourceList={}", list.display()),
+        "Dir::Etc::SourceParts=/dev/null".to_owned(),
+        format!("Dir::State::Lists={}/lists", folder.display()),
+        "Dir::Cache::pkgcache=".to_owned(),
+        "Dir::Cache::srcpkgcache=".to_owned(),
+    ];
+    let options: Vec<String> = options
+        .into_iter()
+        .flat_map(|option| ["-o".to_owned(), option])
+        .collect();
+    let step = Step::begin("backports", "fetching indices");
+    Run::new("apt-get")
+        .args(&options)
+        .args(["-q", "-o", "APT::Sandbox::User=root", "update"])
+        .lines(|line| step.state(line))
+        .map_err(Error::child("fetching the indices of bookworm-backports"))?;
+    step.done("indices");
+    Ok([
+        options,
+        vec!["-t".to_owned(), "bookworm-backports".to_owned()],
+    ]
+    .concat())
+}
+
+fn install(workshop: &Workshop, packages: &[&str], options: &[&str]) -> Result<()> {
+    let root = rustix::process::geteuid().is_root();
+    let mut command: Vec<&str> = if root { vec![] } else { vec!["sudo"] };
+    command.push("apt-get");
+    command.extend(options);
+    command.extend(["install", "-y", "--no-install-recommends", "--no-remove"]);
+    command.extend(packages);
+    let told = command.join(" ");
+    let cannot = |reason: String| Error::HostPackages {
+        packages: packages
+            .iter()
+            .map(|package| (*package).to_owned())
+            .collect(),
+        reason,
+        command: told.clone(),
+    };
+    if !in_path("apt-get") {
+        return Err(cannot(
+            "This host has no apt-get: install what holds them here.".to_owned(),
+        ));
+    }
+    if !root && !in_path("sudo") {
+        return Err(cannot(
+            "xtask is not root, and there is no sudo.".to_owned(),
+        ));
+    }
+    eprintln!(
+        "These packages are needed: {}\n  $ {told}",
+        packages.join(" ")
+    );
+    if !root && !may_use_sudo() {
+        return Err(cannot("sudo was refused.".to_owned()));
+    }
+    let prefix: &[&str] = if root { &[] } else { &["sudo", "-n"] };
+    let log = workshop.store.log("host-packages");
+    let step = Step::begin("host packages", "fetching indices");
+    if options.is_empty() {
+        // A fresh machine may have no indices, or old ones. If this fails, the installation tells why.
+        let _ = privileged(prefix, &["apt-get", "-q", "update"])
+            .log(&log)
+            .run();
+    }
+    let start = usize::from(!root);
+    privileged(prefix, &command[start..])
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .log(&log)
+        .lines(|line| step.state(line))
+        .map_err(|error| match error {
+            crate::process::Error::Interrupted => Error::Interrupted,
+            error => cannot(error.to_string()),
+        })?;
+    step.done(&packages.join(" "));
+    Ok(())
+}
+
+fn privileged(prefix: &[&str], command: &[&str]) -> Run {
+    let words: Vec<&str> = prefix.iter().chain(command).copied().collect();
+    Run::new(words[0]).args(&words[1..])
+}
+
+/// Asks for the password, if one is needed, in the foreground; later calls do not ask again.
+fn may_use_sudo() -> bool {
+    Command::new("sudo")
+        .arg("-v")
+        .stdin(Stdio::inherit())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Sign, is_there, major};
+
+    #[test]
+    fn qemus_version_is_understood() {
+        assert_eq!(
+            major("QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2)"),
+            Some(10)
+        );
+        assert_eq!(major("QEMU emulator version 7.2.17"), Some(7));
+        assert_eq!(major("something else"), None);
+    }
+
+    #[test]
+    fn presence_is_seen_by_programs_and_files() {
+        assert!(is_there(&Sign::Program("sh")));
+        assert!(!is_there(&Sign::Program("no-such-program-here")));
+        assert!(is_there(&Sign::File(&["/no/such/file", "/"])));
+        assert!(!is_there(&Sign::File(&["/no/such/file"])));
+    }
+}

@@ -1,0 +1,413 @@
+//! This workspace's own programs for arm64, by cargo.
+//!
+//! rustup's own target is used where it is installed or can be added; else Debian's `rustc-web` with the standard
+//! library of exactly the same version, unpacked beside it (never installed: it is an arm64 package).
+
+use std::path::{Path, PathBuf};
+
+use super::apt::{self, compare};
+use super::error::{Error, Result};
+use super::key::Key;
+use super::pins::{Pin, pick};
+use super::store::{Build, create};
+use super::{Workshop, tools};
+use crate::paths;
+use crate::process::{Run, in_path};
+use crate::progress::Step;
+
+/// Target of everything that runs in the bed.
+pub(crate) const TARGET: &str = "aarch64-unknown-linux-gnu";
+const STD_PACKAGE: &str = "libstd-rust-web-dev";
+const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+const RECIPE: u32 = 1;
+
+/// How a program is linked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Linking {
+    /// With everything inside: runs in a guest that has no C library.
+    Static,
+    /// Against glibc: programs that load libxl at run time.
+    Dynamic,
+}
+
+/// A program of this workspace.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Binary {
+    /// Cargo package.
+    pub(crate) package: &'static str,
+    /// Binary in it.
+    pub(crate) name: &'static str,
+    /// How it is linked.
+    pub(crate) linking: Linking,
+    /// Cargo features, as `package/feature`.
+    pub(crate) features: &'static [&'static str],
+}
+
+/// Everything of this workspace that runs in the bed.
+pub(crate) const BINARIES: [Binary; 7] = [
+    Binary {
+        package: "avps-backend",
+        name: "avps-backend",
+        linking: Linking::Static,
+        features: &[],
+    },
+    // What users run is built without its features, hence on its own.
+    Binary {
+        package: "avps-backend",
+        name: "avps-backend-probe",
+        linking: Linking::Static,
+        features: &["avps-backend/probe"],
+    },
+    Binary {
+        package: "agent",
+        name: "bed-agent",
+        linking: Linking::Static,
+        features: &[],
+    },
+    Binary {
+        package: "bed-load",
+        name: "bed-load",
+        linking: Linking::Static,
+        features: &[],
+    },
+    Binary {
+        package: "hostile-guest",
+        name: "hostile-guest",
+        linking: Linking::Static,
+        features: &[],
+    },
+    Binary {
+        package: "avpsctl",
+        name: "avpsctl",
+        linking: Linking::Dynamic,
+        features: &[],
+    },
+    Binary {
+        package: "in-dom0",
+        name: "in-dom0",
+        linking: Linking::Dynamic,
+        features: &[],
+    },
+];
+
+/// Which compiler builds for arm64.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Toolchain {
+    /// The user's own, which has the target.
+    Own,
+    /// Debian's, with this folder as the target's sysroot.
+    Debian(PathBuf),
+}
+
+/// Whether Debian's compiler has to be installed: there is none, and rustup cannot add the target either.
+pub(crate) fn lacks_compiler(workshop: &Workshop) -> Result<bool> {
+    Ok(!own_has_target() && debian_version().is_none() && !add_target(workshop)?)
+}
+
+/// Builds binaries by name and returns where they are, in the order asked for.
+///
+/// # Errors
+/// A name that is not in [`BINARIES`]; a missing toolchain; a failed build, with the compiler's words.
+pub(crate) fn rust_binaries(workshop: &Workshop, names: &[&str]) -> Result<Vec<PathBuf>> {
+    let toolchain = toolchain(workshop)?;
+    let wanted = names
+        .iter()
+        .map(|name| {
+            BINARIES
+                .into_iter()
+                .find(|binary| binary.name == *name)
+                .ok_or_else(|| {
+                    Error::Host(format!(
+                        "there is no program called {name} in this workspace"
+                    ))
+                })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let mut rest = wanted.clone();
+    while let Some(first) = rest.first().copied() {
+        let (together, others): (Vec<Binary>, _) = rest.into_iter().partition(|binary| {
+            binary.linking == first.linking && binary.features == first.features
+        });
+        build(workshop, &toolchain, first.linking, &together)?;
+        rest = others;
+    }
+    Ok(wanted
+        .iter()
+        .map(|binary| {
+            target_folder(binary.linking)
+                .join(TARGET)
+                .join("release")
+                .join(binary.name)
+        })
+        .collect())
+}
+
+fn target_folder(linking: Linking) -> PathBuf {
+    // Apart, because the two differ in flags that apply to every dependency.
+    paths::tree_target().join(match linking {
+        Linking::Static => "static",
+        Linking::Dynamic => "dynamic",
+    })
+}
+
+fn build(
+    workshop: &Workshop,
+    toolchain: &Toolchain,
+    linking: Linking,
+    binaries: &[Binary],
+) -> Result<()> {
+    let names = binaries
+        .iter()
+        .map(|binary| binary.name)
+        .collect::<Vec<_>>()
+        .join(", ");
+    let step = Step::begin("arm64 programs", format!("building {names}"));
+    let mut flags = match linking {
+        Linking::Static => "-C target-feature=+crt-static".to_owned(),
+        Linking::Dynamic => String::new(),
+    };
+    let mut cargo = Run::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .current_dir(paths::workspace())
+        .args(["build", "--release", "--target", TARGET, "--jobs"])
+        .arg(workshop.jobs.to_string())
+        .env("CARGO_TARGET_DIR", target_folder(linking))
+        .env(
+            "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER",
+            format!("{}gcc", tools::CROSS_PREFIX),
+        )
+        .env("CARGO_TERM_COLOR", "never")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env_remove("RUSTFLAGS");
+    for binary in binaries {
+        cargo = cargo.args(["--package", binary.package, "--bin", binary.name]);
+        for feature in binary.features {
+            cargo = cargo.args(["--features", feature]);
+        }
+    }
+    if let Toolchain::Debian(sysroot) = toolchain {
+        flags.push_str(&format!(" --sysroot={}", sysroot.display()));
+        cargo = cargo.env("RUSTC", DEBIAN_RUSTC).env_remove("RUSTC_WRAPPER");
+    }
+    let log = workshop.store.log("arm64-programs");
+    super::store::remove(&log)?;
+    let mut crates = 0_u32;
+    cargo
+        .env(
+            "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS",
+            flags.trim(),
+        )
+        .log(&log)
+        .lines(|line| {
+            if let Some(rest) = line.trim_start().strip_prefix("Compiling ") {
+                crates += 1;
+                step.state(format!("building {names}… {crates} crates, now {rest}"));
+            }
+        })
+        .map_err(Error::child(format!("building {names} for arm64")))?;
+    step.done(&names);
+    Ok(())
+}
+
+/// The compiler to use.
+fn toolchain(workshop: &Workshop) -> Result<Toolchain> {
+    if own_has_target() || add_target(workshop)? {
+        Ok(Toolchain::Own)
+    } else {
+        standard_library(workshop).map(Toolchain::Debian)
+    }
+}
+
+/// Lets rustup add the target. Tried once per compiler: a refusal is remembered, so that later runs need no network.
+fn add_target(workshop: &Workshop) -> Result<bool> {
+    let marker = refused_marker(workshop);
+    if !in_path("rustup") || marker.exists() {
+        return Ok(false);
+    }
+    let step = Step::begin("rustup", format!("adding {TARGET}"));
+    let added = Run::new("rustup")
+        .args(["target", "add", TARGET])
+        .current_dir(paths::workspace())
+        .run();
+    match added {
+        Ok(()) if own_has_target() => {
+            step.done(TARGET);
+            Ok(true)
+        }
+        Err(crate::process::Error::Interrupted) => Err(Error::Interrupted),
+        _ => {
+            step.note("it cannot add the arm64 target here: using Debian's compiler");
+            create(marker.parent().unwrap_or(Path::new(".")))?;
+            std::fs::write(&marker, "").map_err(Error::io("write", &marker))?;
+            Ok(false)
+        }
+    }
+}
+
+fn own_has_target() -> bool {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    Run::new(rustc)
+        .args(["--print", "target-libdir", "--target", TARGET])
+        .current_dir(paths::workspace())
+        .output()
+        .is_ok_and(|folder| {
+            std::fs::read_dir(folder.trim()).is_ok_and(|entries| {
+                entries
+                    .flatten()
+                    .any(|entry| entry.file_name().to_string_lossy().starts_with("libstd-"))
+            })
+        })
+}
+
+fn refused_marker(workshop: &Workshop) -> PathBuf {
+    let version = tools::first_line("rustc", "--version").unwrap_or_default();
+    let mut key = Key::new(1);
+    key.value("rustc", &version);
+    workshop
+        .store
+        .root()
+        .join("pins")
+        .join(format!("rustup-has-no-arm64-{}", key.id()))
+}
+
+/// Debian's standard library for arm64, of exactly the installed compiler's version.
+fn standard_library(workshop: &Workshop) -> Result<PathBuf> {
+    let version = debian_version().ok_or_else(|| Error::Host(no_compiler()))?;
+    let request = request(&version);
+    let artefact = workshop.choosing_anew_when_gone("rust-std", &request, || {
+        let pins = pins(workshop, &request, &version)?;
+        workshop.store.ensure("rust-std", &key(&pins), |build| {
+            recipe(workshop, &pins, build)
+        })
+    })?;
+    Ok(artefact.file("usr"))
+}
+
+/// The version of the installed rustc-web.
+fn debian_version() -> Option<String> {
+    let output = Run::new("dpkg-query")
+        .args([
+            "--show",
+            "--showformat=${db:Status-Status} ${Version}",
+            "rustc-web",
+        ])
+        .output()
+        .ok()?;
+    output
+        .strip_prefix("installed ")
+        .map(|version| version.trim().to_owned())
+}
+
+fn request(version: &str) -> Key {
+    let mut request = Key::new(RECIPE);
+    request.value(STD_PACKAGE, version);
+    request
+}
+
+fn key(pins: &[Pin]) -> Key {
+    let mut key = Key::new(RECIPE);
+    for pin in pins {
+        pin.add_to(&mut key);
+    }
+    key
+}
+
+/// What has been chosen before for the installed compiler, and the artefact's key.
+pub(crate) fn pinned(workshop: &Workshop) -> Option<(Vec<Pin>, Key)> {
+    let pins = workshop
+        .pins
+        .read("rust-std", &request(&debian_version()?))?;
+    let key = key(&pins);
+    Some((pins, key))
+}
+
+fn no_compiler() -> String {
+    format!(
+        "no Rust compiler for {TARGET}: rustup has not got the target, and Debian's rustc-web is not installed. \
+         Either `rustup target add {TARGET}` or `apt-get install rustc-web`"
+    )
+}
+
+fn pins(workshop: &Workshop, request: &Key, version: &str) -> Result<Vec<Pin>> {
+    workshop.pins.get("rust-std", request, |step| {
+        workshop.apt.update()?;
+        let offers = workshop.apt.offers(&[STD_PACKAGE], apt::From::Anywhere)?;
+        let same = |offer: &&super::index::Offer| {
+            compare(without_rebuild(&offer.version), without_rebuild(version)).is_eq()
+        };
+        let Some(offer) = offers.iter().find(same) else {
+            return Err(Error::Unavailable {
+                what: format!("{STD_PACKAGE} {version} for arm64"),
+                reason: "it must match the installed rustc-web, and the archive has moved on. \
+                         Bring rustc-web up to date: apt-get install rustc-web libstd-rust-web-dev"
+                    .to_owned(),
+            });
+        };
+        pick(
+            &workshop.apt,
+            &workshop.downloads,
+            &[STD_PACKAGE],
+            apt::From::Anywhere,
+            Some(&offer.version),
+            step,
+        )
+    })
+}
+
+/// A version without the suffix of a rebuild (`+b1`): it does not change the compiler.
+fn without_rebuild(version: &str) -> &str {
+    match version.rsplit_once("+b") {
+        Some((base, number))
+            if !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()) =>
+        {
+            base
+        }
+        _ => version,
+    }
+}
+
+fn recipe(workshop: &Workshop, pins: &[Pin], build: &Build) -> Result<()> {
+    let files = workshop.fetch(pins, &build.step)?;
+    build.step.state("unpacking");
+    for file in &files {
+        tools::unpack_deb(file, &build.work, &build.log)?;
+    }
+    let libraries = format!("usr/lib/rustlib/{TARGET}");
+    let from = build.work.join(&libraries);
+    if !from.is_dir() {
+        return Err(Error::Product {
+            what: STD_PACKAGE.to_owned(),
+            problem: format!("it does not hold {libraries}"),
+            log: build.log.clone(),
+        });
+    }
+    tools::move_contents(&from, &build.out.join(&libraries))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BINARIES, without_rebuild};
+
+    #[test]
+    fn a_rebuild_of_the_same_version_counts_as_the_same() {
+        assert_eq!(
+            without_rebuild("1.96.0+dfsg1-1~deb13u1+b1"),
+            "1.96.0+dfsg1-1~deb13u1"
+        );
+        assert_eq!(
+            without_rebuild("1.96.0+dfsg1-1~deb12u2"),
+            "1.96.0+dfsg1-1~deb12u2"
+        );
+        assert_eq!(without_rebuild("1.0+bug"), "1.0+bug");
+    }
+
+    #[test]
+    fn every_program_is_known_by_one_name() {
+        for (index, binary) in BINARIES.iter().enumerate() {
+            assert!(
+                BINARIES[index + 1..]
+                    .iter()
+                    .all(|other| other.name != binary.name)
+            );
+        }
+    }
+}

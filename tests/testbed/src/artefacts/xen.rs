@@ -1,0 +1,222 @@
+//! The hypervisor: built from Debian's source with Debian's configuration plus `xen/bed.config`.
+//!
+//! Only `xen/` is built; the tools are Debian's own binaries of the same version (see `userland`).
+
+use std::path::{Path, PathBuf};
+
+use super::error::{Error, Result};
+use super::key::Key;
+use super::pins::{Pin, pick};
+use super::store::{Artefact, Build, create, remove};
+use super::{Workshop, apt, kconfig, tools};
+use crate::paths;
+use crate::process::Run;
+
+/// The Xen release of the bed. Its tools' sonames and libxl's ABI carry it.
+pub(crate) const RELEASE: &str = "4.20";
+const SOURCE: &str = "xen";
+const HYPERVISOR: &str = "xen-hypervisor-4.20-arm64";
+const RECIPE: u32 = 1;
+
+/// The hypervisor's file in its artefact; what QEMU loads as `-kernel`.
+pub(crate) const FILE: &str = "xen";
+
+fn request() -> Key {
+    let mut key = Key::new(1);
+    key.value("source", SOURCE).value("release", RELEASE);
+    key
+}
+
+/// The chosen files: the source first, then the package that holds Debian's configuration, if it can be had.
+pub(crate) fn pins(workshop: &Workshop) -> Result<Vec<Pin>> {
+    workshop.pins.get("xen", &request(), |step| {
+        workshop.apt.update()?;
+        let source = source(workshop, step)?;
+        let hypervisor = pick(
+            &workshop.apt,
+            &workshop.downloads,
+            &[HYPERVISOR],
+            apt::From::Anywhere,
+            Some(&source.version),
+            step,
+        );
+        match hypervisor {
+            Ok(hypervisor) => Ok([vec![source], hypervisor].concat()),
+            Err(Error::Unavailable { reason, .. }) => {
+                step.note(&format!(
+                    "Debian's configuration cannot be had ({reason}): using Xen's own default"
+                ));
+                Ok(vec![source])
+            }
+            Err(error) => Err(error),
+        }
+    })
+}
+
+/// The newest source on offer whose tarball can really be had: the description (`.dsc`) is not needed.
+fn source(workshop: &Workshop, step: &crate::progress::Step) -> Result<Pin> {
+    let mut last = Error::Unavailable {
+        what: "Xen's source".to_owned(),
+        reason: "no suite offers it".to_owned(),
+    };
+    let prefix = format!("{RELEASE}.");
+    for version in workshop.apt.source_versions(SOURCE)? {
+        if !version.starts_with(&prefix) {
+            continue;
+        }
+        let files = workshop.apt.source(SOURCE, &version)?;
+        let Some(remote) = files
+            .into_iter()
+            .find(|remote| remote.file.contains(".orig.tar."))
+        else {
+            continue;
+        };
+        match workshop
+            .downloads
+            .fetch(std::slice::from_ref(&remote), step)
+        {
+            Ok(_) => {
+                return Ok(Pin {
+                    package: SOURCE.to_owned(),
+                    version,
+                    remote,
+                });
+            }
+            Err(error @ Error::Unavailable { .. }) => {
+                step.note(&format!(
+                    "the source of {version} cannot be had, trying the next version"
+                ));
+                last = error;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(last)
+}
+
+fn options_path() -> PathBuf {
+    paths::testbed().join("xen/bed.config")
+}
+
+/// What has been chosen before, if anything.
+pub(crate) fn pinned(workshop: &Workshop) -> Option<Vec<Pin>> {
+    workshop.pins.read("xen", &request())
+}
+
+/// Everything that could change what is built.
+pub(crate) fn key(pins: &[Pin]) -> Result<Key> {
+    let mut key = Key::new(RECIPE);
+    for pin in pins {
+        pin.add_to(&mut key);
+    }
+    key.file("options", &options_path())?;
+    for (tool, version) in tools::cross_compiler()? {
+        key.value(tool, &version);
+    }
+    key.value("checkpolicy", &tools::first_line("checkpolicy", "-V")?);
+    Ok(key)
+}
+
+/// The built hypervisor: `xen`, `xen-syms`, `xen.config`, `xenpolicy`.
+pub(crate) fn artefact(workshop: &Workshop) -> Result<Artefact> {
+    workshop.choosing_anew_when_gone("xen", &request(), || {
+        let pins = pins(workshop)?;
+        workshop
+            .store
+            .ensure("xen", &key(&pins)?, |build| recipe(workshop, &pins, build))
+    })
+}
+
+fn recipe(workshop: &Workshop, pins: &[Pin], build: &Build) -> Result<()> {
+    let files = workshop.fetch(pins, &build.step)?;
+    let tree = build.work.join("source");
+    if !tree.is_dir() {
+        build.step.state("unpacking the source");
+        tools::unpack_tar(&files[0], &tree, &["--strip-components=1"], &build.log)?;
+    }
+    let xen = tree.join("xen");
+    let options = read(&options_path())?;
+    configure(&xen, files.get(1).map(PathBuf::as_path), &options, build)?;
+
+    let finished = read(&xen.join(".config"))?;
+    for option in kconfig::not_taken(&options, &finished) {
+        build
+            .step
+            .note(&format!("option not available in this source: {option}"));
+    }
+
+    let mut files = 0_u32;
+    make(&xen, workshop.jobs)
+        .arg("build")
+        .log(&build.log)
+        .lines(|line| {
+            if tools::is_compilation(line) {
+                files += 1;
+                build
+                    .step
+                    .state(format!("building (step 3 of 3)… {files} files"));
+            }
+        })
+        .map_err(Error::child("building Xen"))?;
+
+    for (from, to) in [
+        ("xen", FILE),
+        ("xen-syms", "xen-syms"),
+        (".config", "xen.config"),
+    ] {
+        tools::copy(&xen.join(from), &build.out.join(to))?;
+    }
+    let policy = xen.join("xsm/flask/policy.bin");
+    if policy.is_file() {
+        tools::copy(&policy, &build.out.join("xenpolicy"))?;
+    }
+    Ok(())
+}
+
+fn configure(xen: &Path, hypervisor: Option<&Path>, options: &str, build: &Build) -> Result<()> {
+    build.step.state("configuring (step 2 of 3)");
+    let config = xen.join(".config");
+    let base = match hypervisor {
+        Some(package) => {
+            let unpacked = build.work.join("debian");
+            remove(&unpacked)?;
+            create(&unpacked)?;
+            tools::unpack_deb(package, &unpacked, &build.log)?;
+            read(&unpacked.join(format!("boot/xen-{RELEASE}-arm64.config")))?
+        }
+        None => {
+            make(xen, 1)
+                .arg("defconfig")
+                .log(&build.log)
+                .run()
+                .map_err(Error::child("configuring Xen"))?;
+            read(&config)?
+        }
+    };
+    std::fs::write(&config, kconfig::merge(&base, options)).map_err(Error::io("write", &config))?;
+    make(xen, 1)
+        .arg("olddefconfig")
+        .log(&build.log)
+        .run()
+        .map_err(Error::child("configuring Xen"))
+}
+
+fn make(xen: &Path, jobs: usize) -> Run {
+    tools::make(jobs)
+        .arg("-C")
+        .arg(xen)
+        .arg("XEN_TARGET_ARCH=arm64")
+        .arg(format!("CROSS_COMPILE={}", tools::CROSS_PREFIX))
+        // The same input gives the same output, whoever builds it and when.
+        .args([
+            "XEN_BUILD_DATE=",
+            "XEN_BUILD_TIME=",
+            "XEN_BUILD_HOST=bed",
+            "XEN_WHOAMI=avps",
+            "XEN_DOMAIN=bed",
+        ])
+}
+
+fn read(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).map_err(Error::io("read", path))
+}

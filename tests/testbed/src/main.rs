@@ -1,0 +1,75 @@
+//! Xen on QEMU: builds the bed, boots it, runs the tests in it.
+//!
+//! `artefacts` gets and builds everything that a boot needs and caches it by content; `run` starts
+//! QEMU and talks to what runs inside; `suite` is the list of tests. Standard output carries results
+//! only (tables, or JSON with `--json`); progress and diagnostics go to standard error.
+
+mod artefacts;
+mod failure;
+mod interrupt;
+mod paths;
+mod process;
+mod progress;
+mod run;
+mod suite;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use failure::Failure;
+
+/// Builds the test bed, boots Xen on QEMU, and runs the project's tests in it.
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    version,
+    max_term_width = 100
+)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show the main path: Xen boots, a guest starts from a platform document and writes its disk over grants.
+    Demo(suite::demo::Demo),
+    /// Run all tests: formatting, lints, licences, unit tests, then Xen on QEMU.
+    Test(suite::test::TestCommand),
+    /// Open a shell in dom0; Ctrl-] or `poweroff` ends it.
+    Shell(run::shell::Shell),
+    /// List the runs' logs, or show one.
+    Logs(run::logs::Logs),
+    /// Measure, and print figures.
+    Bench(suite::bench::BenchCommand),
+    /// Prove at length what must never happen, and print figures.
+    Soak(suite::soak::SoakCommand),
+    /// Get and build what the bed boots: Xen, Linux, dom0's userland, the workspace's arm64 binaries.
+    Build(artefacts::commands::Build),
+    /// Remove cached artefacts that this source tree does not use.
+    Clean(artefacts::commands::Clean),
+    /// A bed that stays, to try things in.
+    Bed(run::commands::BedCommand),
+    /// Start a program that ends with its parent.
+    #[command(hide = true, name = run::helper::NAME)]
+    RunWithParent(run::helper::RunWithParent),
+}
+
+fn main() -> ExitCode {
+    let command = CommandLine::parse().command;
+    let result = interrupt::install().and_then(|()| match command {
+        Command::Demo(command) => command.run(),
+        Command::Test(command) => command.run(),
+        Command::Bench(command) => command.run(),
+        Command::Soak(command) => command.run(),
+        Command::Build(command) => command.run(),
+        Command::Clean(command) => command.run(),
+        Command::Shell(command) => command.run(),
+        Command::Logs(command) => command.run(),
+        Command::Bed(command) => command.run(),
+        Command::RunWithParent(command) => command.run(),
+    });
+    result.unwrap_or_else(Failure::report)
+}

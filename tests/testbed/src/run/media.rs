@@ -1,0 +1,45 @@
+//! What is booted: the bed's own artefacts, or what a developer of Xen or Linux brings along.
+
+use crate::artefacts::{self, Workshop};
+use crate::failure::Failure;
+use std::path::PathBuf;
+
+/// Files that a boot needs.
+#[derive(Clone, Debug)]
+pub(crate) struct Media {
+    /// The hypervisor.
+    pub(crate) xen: PathBuf,
+    /// dom0's kernel.
+    pub(crate) kernel: PathBuf,
+    /// dom0's initial file system.
+    pub(crate) initramfs: PathBuf,
+    /// QEMU's program.
+    pub(crate) qemu: PathBuf,
+}
+
+impl Media {
+    /// The bed's own, got and built as far as they are missing; or, when the environment variables
+    /// `AVPS_BED_XEN`, `AVPS_BED_KERNEL` and `AVPS_BED_INITRAMFS` are all set, those files.
+    pub(crate) fn get() -> Result<Self, Failure> {
+        let own = |name: &str| std::env::var_os(name).map(PathBuf::from);
+        if let (Some(xen), Some(kernel), Some(initramfs)) = (
+            own("AVPS_BED_XEN"),
+            own("AVPS_BED_KERNEL"),
+            own("AVPS_BED_INITRAMFS"),
+        ) {
+            return Ok(Self {
+                xen,
+                kernel,
+                initramfs,
+                qemu: "qemu-system-aarch64".into(),
+            });
+        }
+        let bed = artefacts::bed(&Workshop::open())?;
+        Ok(Self {
+            xen: bed.hypervisor(),
+            kernel: bed.kernel(),
+            initramfs: bed.dom0,
+            qemu: bed.qemu,
+        })
+    }
+}

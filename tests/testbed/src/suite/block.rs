@@ -1,0 +1,252 @@
+//! The block device, as a stock Linux guest sees it: what it writes is what dom0's image holds.
+
+use super::guests::{self, Spec};
+use super::{Context, Outcome, Test, ensure};
+use std::time::{Duration, Instant};
+
+pub(super) fn tests() -> Vec<Test> {
+    vec![
+        Test::new(
+            "block: what a guest writes over grants is in dom0's image",
+            180,
+            over_grants,
+        ),
+        Test::new(
+            "block: what a guest writes over foreign mappings is in dom0's image",
+            180,
+            over_foreign,
+        ),
+        Test::new(
+            "block: data are still there after the guest's reboot",
+            180,
+            after_reboot,
+        ),
+        Test::new(
+            "block: the driver can be unbound and bound again",
+            150,
+            rebound,
+        ),
+        Test::new(
+            "block: each flush of the guest reaches the backend",
+            120,
+            flushes,
+        ),
+        Test::new("block: a disk of 4096-byte blocks", 120, large_blocks),
+        Test::new(
+            "block: a read-only disk refuses writes and its image stays",
+            120,
+            read_only,
+        ),
+        Test::new(
+            "block: discarded blocks are holes and read as zeros",
+            120,
+            discard,
+        ),
+    ]
+}
+
+/// Most memory a worker with one disk may have resident, in KiB.
+const WORKER_KIB: u64 = 6 << 10;
+
+const EXERCISE: [&str; 6] = [
+    "exercise",
+    "/dev/vda",
+    "--depth",
+    "32",
+    "--flush-every",
+    "2",
+];
+
+/// 4 KiB to 1 MiB, 32 in flight, with flushes in between; then what both sides hold is compared.
+fn round_trip(context: &Context, spec: &Spec<'_>, over_grants: bool) -> Outcome {
+    guests::with_guest(context, spec, |guest| {
+        let load = guests::load(guest, &EXERCISE)?;
+        guests::image_holds(&context.dom0(), &spec.image(), &load)?;
+        guests::kernel_is_content(guest)?;
+        let counted = guests::counted(&context.dom0(), spec.name)?;
+        let of = |name: &str| counted.device(name);
+        ensure(of("errors") == 0 && of("needs_resets") == 0, || {
+            format!("{counted:?}")
+        })?;
+        let grants = counted.worker("grant_copies");
+        ensure((grants > 0) == over_grants, || {
+            format!("{grants} grant copies: {counted:?}")
+        })?;
+        // Foreign mappings are kept until the guest ends or changes its memory; grants never outlive a request.
+        ensure(!over_grants || of("maps") == of("unmaps"), || {
+            format!("mapped and not unmapped: {counted:?}")
+        })?;
+        let resident: u64 = context
+            .sh("awk '/VmRSS/ { print $2 }' /proc/$(ps -o pid,args | awk '/[a]vps-backend worker/ { print $1 }')/status")?
+            .parse()?;
+        // Foreign mappings are the guest's memory, and counted as the worker's.
+        ensure(!over_grants || resident <= WORKER_KIB, || {
+            format!("the worker has {resident} KiB resident, more than {WORKER_KIB}")
+        })?;
+        context.note(format!("the worker has {resident} KiB resident"));
+        context.note(format!(
+            "{} writes, {} reads, {} flushes of the guest; {} requests: {} copies, {} maps, {} kicks, {} interrupts",
+            load.writes,
+            load.reads,
+            load.flushes,
+            of("requests"),
+            of("copies"),
+            of("maps"),
+            of("kicks"),
+            of("interrupts"),
+        ));
+        Ok(())
+    })?;
+    guests::nothing_left(&context.dom0())
+}
+
+fn over_grants(context: &Context) -> Outcome {
+    round_trip(context, &Spec::new("grants", "memory = \"grant\""), true)
+}
+
+fn over_foreign(context: &Context) -> Outcome {
+    round_trip(
+        context,
+        &Spec::new("foreign", "memory = \"foreign\""),
+        false,
+    )
+}
+
+fn after_reboot(context: &Context) -> Outcome {
+    let spec = Spec::new("reboot", "memory = \"grant\"");
+    guests::with_guest(context, &spec, |guest| {
+        let before = context.sh("xl domid reboot")?;
+        let wrote = guests::load(guest, &EXERCISE)?;
+        context.sh("avpsctl reboot reboot")?;
+        let until = Instant::now() + Duration::from_secs(60);
+        loop {
+            let now = context.sh("xl domid reboot 2>/dev/null || true")?;
+            if !now.is_empty() && now != before {
+                break;
+            }
+            ensure(
+                Instant::now() < until,
+                || "the guest did not come back in 60 s",
+            )?;
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        let guest = context.guest(spec.name)?;
+        let read = guests::load(&guest, &["verify", "/dev/vda"])?;
+        ensure(
+            read.sha256 == wrote.sha256,
+            || "the disk holds something else after the reboot",
+        )?;
+        guests::kernel_is_content(&guest)
+    })
+}
+
+fn rebound(context: &Context) -> Outcome {
+    let spec = Spec::new("rebind", "memory = \"grant\"");
+    guests::with_guest(context, &spec, |guest| {
+        guests::load(guest, &EXERCISE)?;
+        for _ in 0..3 {
+            let rebind = "cd /sys/bus/virtio/drivers/virtio_blk && d=$(basename $(ls -d virtio[0-9]*)) && echo $d > unbind \
+                          && ! [ -e /dev/vda ] && echo $d > bind && [ -b /dev/vda ]";
+            guest.shell(rebind).text()?;
+            guests::load(guest, &["verify", "/dev/vda"])?;
+        }
+        let load = guests::load(guest, &["exercise", "/dev/vda", "--seed", "2"])?;
+        guests::image_holds(&context.dom0(), &spec.image(), &load)?;
+        let resets = guests::counted(&context.dom0(), spec.name)?.device("resets");
+        ensure(resets >= 3, || format!("the backend saw {resets} resets"))?;
+        guests::kernel_is_content(guest)
+    })
+}
+
+fn flushes(context: &Context) -> Outcome {
+    let spec = Spec::new("flush", "memory = \"grant\"");
+    guests::with_guest(context, &spec, |guest| {
+        // One request in flight: the guest's block layer then merges no two flushes into one.
+        let load = guests::load(
+            guest,
+            &[
+                "exercise",
+                "/dev/vda",
+                "--bytes",
+                "1048576",
+                "--max-request",
+                "65536",
+                "--depth",
+                "1",
+                "--flush-every",
+                "1",
+            ],
+        )?;
+        let seen = guests::counted(&context.dom0(), spec.name)?.device("flushes");
+        ensure(seen >= load.flushes, || {
+            format!(
+                "the guest made {} flushes, the backend saw {seen}",
+                load.flushes
+            )
+        })?;
+        guests::image_holds(&context.dom0(), &spec.image(), &load)
+    })
+}
+
+fn large_blocks(context: &Context) -> Outcome {
+    let spec = Spec::new("blocks4k", "memory = \"grant\"\nblock_size = 4096");
+    guests::with_guest(context, &spec, |guest| {
+        let size = guest
+            .shell("cat /sys/block/vda/queue/logical_block_size")
+            .text()?;
+        ensure(size == "4096", || {
+            format!("the guest sees blocks of {size} bytes")
+        })?;
+        let load = guests::load(guest, &["exercise", "/dev/vda", "--bytes", "4194304"])?;
+        guests::image_holds(&context.dom0(), &spec.image(), &load)
+    })
+}
+
+fn read_only(context: &Context) -> Outcome {
+    let spec = Spec::new("readonly", "memory = \"grant\"\nreadonly = true");
+    guests::with_guest(context, &spec, |guest| {
+        let flag = guest.shell("cat /sys/block/vda/ro").text()?;
+        ensure(
+            flag == "1",
+            || "the guest does not know that its disk is read-only",
+        )?;
+        let wrote = guest
+            .shell("dd if=/dev/urandom of=/dev/vda bs=4096 count=1 conv=fsync")
+            .output()?;
+        ensure(
+            !wrote.exit.success(),
+            || "a write to a read-only disk succeeded",
+        )?;
+        let zeros = context.sh(&format!("tr -d '\\0' < {} | wc -c", spec.image()))?;
+        ensure(
+            zeros.trim() == "0",
+            || "the image of a read-only disk has changed",
+        )?;
+        guest
+            .shell("dd if=/dev/vda of=/dev/null bs=1M count=4")
+            .text()?;
+        Ok(())
+    })
+}
+
+fn discard(context: &Context) -> Outcome {
+    let spec = Spec::new("discard", "memory = \"grant\"");
+    guests::with_guest(context, &spec, |guest| {
+        guests::load(guest, &["exercise", "/dev/vda", "--bytes", "8388608"])?;
+        let blocks = || context.sh(&format!("stat -c %b {}", spec.image()));
+        let before: u64 = blocks()?.parse()?;
+        guest
+            .command(["blkdiscard", "-o", "0", "-l", "4194304", "/dev/vda"])
+            .text()?;
+        let zeros = guest
+            .shell("head -c 4194304 /dev/vda | tr -d '\\0' | wc -c")
+            .text()?;
+        ensure(zeros.trim() == "0", || {
+            format!("{zeros} bytes of a discarded range are not zero")
+        })?;
+        let after: u64 = blocks()?.parse()?;
+        ensure(after + 4096 <= before, || {
+            format!("the image held {before} sectors and still holds {after}")
+        })
+    })
+}

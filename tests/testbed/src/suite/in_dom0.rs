@@ -1,0 +1,78 @@
+//! The tests of crate `in-dom0`, each as a test of the bed.
+
+use super::{Context, Failed, Outcome, Test};
+use crate::failure::Failure;
+use crate::paths;
+use crate::process::Run;
+use serde::Deserialize;
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(90);
+
+#[derive(Deserialize)]
+struct Answer {
+    passed: bool,
+    reason: Option<String>,
+}
+
+/// What the program, built for this host, says that it holds.
+pub(super) fn tests() -> Result<Vec<Test>, Failure> {
+    let listed = Run::new("cargo")
+        .args(["run", "--quiet", "--package", "in-dom0", "--", "--list"])
+        .current_dir(paths::workspace())
+        .output()
+        .map_err(|e| Failure::new(format!("cannot list the tests of in-dom0: {e}")))?;
+    Ok(listed
+        .lines()
+        .filter(|line| !line.is_empty())
+        .map(test)
+        .collect())
+}
+
+fn test(name: &str) -> Test {
+    let own = name.to_owned();
+    Test {
+        ruins: false,
+        name: name.to_owned(),
+        limit: LIMIT,
+        body: Box::new(move |context| run(context, &own)),
+    }
+}
+
+fn run(context: &Context, name: &str) -> Outcome {
+    let output = context
+        .dom0()
+        .command(["in-dom0", name])
+        .time(LIMIT)
+        .output()?;
+    let result: Option<Answer> = output
+        .text()
+        .lines()
+        .find_map(|line| serde_json::from_str(line).ok());
+    match result {
+        Some(Answer { passed: true, .. }) if output.exit.success() => Ok(()),
+        Some(Answer {
+            reason: Some(reason),
+            ..
+        }) => Err(Failed(with_errors(reason, &output.error_text()))),
+        _ => Err(Failed(with_errors(
+            format!("in-dom0 {}", output.exit),
+            &output.error_text(),
+        ))),
+    }
+}
+
+/// The last lines of standard error, unless the reason tells the same.
+fn with_errors(mut seen: String, errors: &str) -> String {
+    let last: Vec<&str> = errors
+        .lines()
+        .rev()
+        .take(10)
+        .filter(|line| !seen.contains(line))
+        .collect();
+    for line in last.into_iter().rev() {
+        seen.push_str("\n| ");
+        seen.push_str(line);
+    }
+    seen
+}

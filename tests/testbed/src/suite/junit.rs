@@ -1,0 +1,104 @@
+//! JUnit's XML, as CI systems read it.
+
+use super::report::Case;
+use std::fmt::Write;
+
+/// The whole document.
+pub(super) fn document(cases: &[Case]) -> String {
+    let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
+    let mut suites: Vec<&str> = Vec::new();
+    for case in cases {
+        if !suites.contains(&case.suite) {
+            suites.push(case.suite);
+        }
+    }
+    out.push_str("<testsuites name=\"avps\">\n");
+    for suite in suites {
+        let of_suite: Vec<&Case> = cases.iter().filter(|case| case.suite == suite).collect();
+        let failures = of_suite
+            .iter()
+            .filter(|case| case.failure.is_some())
+            .count();
+        let time: f64 = of_suite.iter().map(|case| case.time.as_secs_f64()).sum();
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            out,
+            "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{failures}\" errors=\"0\" time=\"{time:.3}\">",
+            escape(suite),
+            of_suite.len()
+        );
+        for case in of_suite {
+            let _ = write!(
+                out,
+                "    <testcase classname=\"{}\" name=\"{}\" time=\"{:.3}\"",
+                escape(suite),
+                escape(&case.name),
+                case.time.as_secs_f64()
+            );
+            match &case.failure {
+                None => out.push_str("/>\n"),
+                Some(text) => {
+                    let first = text.lines().next().unwrap_or_default();
+                    let _ = writeln!(
+                        out,
+                        ">\n      <failure message=\"{}\">{}</failure>\n    </testcase>",
+                        escape(first),
+                        escape(text)
+                    );
+                }
+            }
+        }
+        out.push_str("  </testsuite>\n");
+    }
+    out.push_str("</testsuites>\n");
+    out
+}
+
+/// XML 1.0 has no way to write most control characters: they become U+FFFD.
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\n' => out.push_str("&#10;"),
+            '\t' => out.push_str("&#9;"),
+            other if other.is_control() => out.push('\u{fffd}'),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn failures_are_counted_and_what_was_seen_is_escaped() {
+        let case = |name: &str, failure: Option<&str>| Case {
+            suite: "bed",
+            name: name.into(),
+            time: Duration::from_millis(1500),
+            failure: failure.map(str::to_owned),
+        };
+        let text = document(&[
+            case("a: b", None),
+            case("c", Some("saw <x> & \"y\"\u{1b}\nmore")),
+        ]);
+        assert!(
+            text.contains(
+                r#"<testsuite name="bed" tests="2" failures="1" errors="0" time="3.000">"#
+            ),
+            "{text}"
+        );
+        assert!(
+            text.contains(r#"message="saw &lt;x&gt; &amp; &quot;y&quot;�""#),
+            "{text}"
+        );
+        assert!(text.contains(r#"name="a: b" time="1.500"/>"#), "{text}");
+    }
+}

@@ -1,0 +1,203 @@
+//! Workers and holders killed while a guest writes and checks its disk: it must see a delay and nothing else.
+
+use super::bench::Figures;
+use super::guests::{self, Load, Spec};
+use super::{Context, Failed, Outcome, Test, ensure};
+use crate::progress::Step;
+use std::time::{Duration, Instant};
+
+/// Kills of each kind in `cargo xtask test`; `cargo xtask soak kills` has more.
+const KILLS: u32 = 20;
+/// Time between two kills.
+const PAUSE: Duration = Duration::from_millis(500);
+
+pub(super) fn tests() -> Vec<Test> {
+    vec![
+        Test::new(
+            "restart: a worker killed again and again costs a guest no data and no error",
+            240,
+            |context| judge(context, Victim::Worker),
+        ),
+        Test::new(
+            "restart: a holder killed again and again costs a guest no data and no error",
+            240,
+            |context| judge(context, Victim::Holder),
+        ),
+    ]
+}
+
+/// Who is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Victim {
+    /// The process that serves the guest; the holder starts the next one.
+    Worker,
+    /// The holder, with whom its workers end; it is started again as an init system would.
+    Holder,
+}
+
+impl Victim {
+    /// As figures are named.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Worker => "worker",
+            Self::Holder => "holder",
+        }
+    }
+}
+
+fn judge(context: &Context, victim: Victim) -> Outcome {
+    let mut figures = Figures::default();
+    run(context, victim, KILLS, &mut figures)?;
+    let get = |name: &str| {
+        let name = format!("{}.{name}", victim.name());
+        figures.values.get(&name).copied().unwrap_or(f64::NAN)
+    };
+    context.note(format!(
+        "{} kills; from one to the next completed request: median {} ms, longest {} ms",
+        get("kills"),
+        get("recovery_ms.median"),
+        get("recovery_ms.max")
+    ));
+    ensure(!figures.failed, || figures.notes.join("; "))
+}
+
+/// Kills `kills` times while a guest writes, flushes, reads back and checks a file on ext4.
+pub(super) fn run(context: &Context, victim: Victim, kills: u32, figures: &mut Figures) -> Outcome {
+    let spec = Spec {
+        mib: 48,
+        fill: "/sbin/mke2fs -q -t ext4 $image",
+        ..Spec::new("survivor", "")
+    };
+    guests::up(context, &spec)?;
+    let outcome = during_load(context, &spec, victim, kills, figures);
+    let mut ended = guests::down_keeping_image(context, &spec);
+    if outcome.is_ok() && ended.is_ok() {
+        let checked = context
+            .dom0()
+            .shell(&format!("/sbin/e2fsck -fn {}", spec.image()))
+            .output()?;
+        if !checked.exit.success() {
+            figures.failed = true;
+            figures.notes.push(format!("e2fsck: {}", checked.text()));
+            add(figures, victim, "corruptions", 1.0);
+        }
+    }
+    ended = ended.and(context.sh(&format!("rm -f {}", spec.image())).map(drop));
+    outcome.and(ended)
+}
+
+fn add(figures: &mut Figures, victim: Victim, name: &str, value: f64) {
+    figures.add(format!("{}.{name}", victim.name()), value);
+}
+
+fn during_load(
+    context: &Context,
+    spec: &Spec<'_>,
+    victim: Victim,
+    kills: u32,
+    figures: &mut Figures,
+) -> Outcome {
+    let guest = context.guest(spec.name)?;
+    guest
+        .shell("mkdir -p /mnt && mount -t ext4 /dev/vda /mnt && truncate -s 16M /mnt/data && sync")
+        .text()?;
+    let seconds = (PAUSE * kills).as_secs() + 5;
+    let log = "/tmp/load.log";
+    let load = guest.spawn(
+        [
+            "bed-load",
+            "exercise",
+            "/mnt/data",
+            "--bytes",
+            "16777216",
+            "--max-request",
+            "131072",
+            "--depth",
+            "4",
+            "--flush-every",
+            "16",
+            "--seconds",
+            &seconds.to_string(),
+        ],
+        log,
+    )?;
+    let mut killed = 0;
+    let step = Step::begin(format!("{} kills", victim.name()), "begun");
+    for number in 0..kills {
+        step.state(format!("{number} of {kills}"));
+        std::thread::sleep(PAUSE);
+        killed += u32::from(kill(context, spec, victim)?);
+    }
+    step.state("waiting for the guest's load to end");
+    let limit = Duration::from_secs(seconds) * 4 + Duration::from_secs(60);
+    let exit = guest.wait(load, limit)?;
+    drop(step);
+    let said = String::from_utf8_lossy(&guest.get(log)?).into_owned();
+    let errors = guest
+        .shell(&format!("{} || true", guests::COMPLAINTS))
+        .text()?;
+    guest.shell("umount /mnt").text()?;
+
+    let report: Option<Load> = serde_json::from_str(said.trim()).ok();
+    let corrupt = !exit.success() || report.is_none();
+    if corrupt {
+        figures.notes.push(format!("bed-load {exit}: {said}"));
+    }
+    if corrupt || !errors.is_empty() {
+        let said = guest.shell("dmesg | tail -n 25").text()?;
+        figures
+            .notes
+            .push(format!("the guest's kernel says:\n{said}"));
+    }
+    if killed < kills {
+        figures.notes.push(format!(
+            "only {killed} of {kills} kills met a living {}",
+            victim.name()
+        ));
+    }
+    figures.failed |= corrupt || !errors.is_empty() || killed < kills;
+    add(figures, victim, "kills", f64::from(killed));
+    add(
+        figures,
+        victim,
+        "guest_errors",
+        errors.lines().count() as f64,
+    );
+    add(figures, victim, "corruptions", f64::from(u8::from(corrupt)));
+    if let Some(report) = report {
+        // Each kill makes one pause: the longest ones are theirs.
+        let pauses = report.pauses_ms.iter().take(killed as usize);
+        figures.series(
+            &format!("{}.recovery_ms", victim.name()),
+            pauses.map(|&pause| pause as f64).collect(),
+        );
+        add(
+            figures,
+            victim,
+            "requests",
+            (report.writes + report.reads) as f64,
+        );
+    }
+    Ok(())
+}
+
+/// Kills the victim; false if it was not alive at that moment.
+fn kill(context: &Context, spec: &Spec<'_>, victim: Victim) -> Result<bool, Failed> {
+    let name = spec.name;
+    let line = match victim {
+        Victim::Worker => format!(
+            "domid=$(xl domid {name}) && pid=$(ps -o pid,args | awk -v d=$domid '/[a]vps-backend worker/ && $0 ~ \"--guest \" d \" \" {{ print $1 }}') && [ -n \"$pid\" ] && kill -9 $pid && echo killed || true"
+        ),
+        Victim::Holder => {
+            "pid=$(xenstore-read data/avps-backend/pid) && kill -9 $pid && echo killed || true"
+                .into()
+        }
+    };
+    let killed = context.sh(&line)?.contains("killed");
+    if victim == Victim::Holder {
+        let gone = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < gone && guests::backend_is_ready(&context.dom0())? {}
+        guests::backend(&context.dom0())?;
+    }
+    Ok(killed)
+}

@@ -1,0 +1,34 @@
+//! The parts of `cargo xtask test` and the time each may take when everything is warm.
+
+use std::time::Duration;
+
+/// A part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// rustfmt, clippy, licences, unit tests.
+    Skeleton,
+    /// What the bed boots, when something had to be made.
+    Build,
+    /// Tests in the bed.
+    VirtioCore,
+}
+
+impl Part {
+    /// Its name.
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Self::Skeleton => "skeleton",
+            Self::Build => "build",
+            Self::VirtioCore => "virtio core",
+        }
+    }
+
+    /// The time it may take, where a warm run says something about it.
+    pub(super) fn budget(self) -> Option<Duration> {
+        match self {
+            Self::Skeleton => Some(Duration::from_secs(180)),
+            Self::Build => None,
+            Self::VirtioCore => Some(Duration::from_secs(300)),
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! The list of the bed's tests: one line per subject.
+
+use super::{Test, block, control, faults, hostile, in_dom0, kills, lifecycle, refusals, sandbox};
+use crate::failure::Failure;
+
+/// All tests that run in the bed, in their order.
+pub(super) fn tests() -> Result<Vec<Test>, Failure> {
+    let mut tests = control::tests();
+    tests.extend(in_dom0::tests()?);
+    tests.extend(block::tests());
+    tests.extend(lifecycle::tests());
+    tests.extend(refusals::tests());
+    tests.extend(kills::tests());
+    tests.extend(hostile::tests());
+    tests.extend(sandbox::tests());
+    // The last of them ruins its boot.
+    tests.extend(faults::tests());
+    Ok(tests)
+}

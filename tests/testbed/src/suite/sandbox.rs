@@ -1,0 +1,236 @@
+//! Workers that were taken over: what they can reach of dom0 and of another guest.
+//!
+//! `avps-backend-probe` stands in the holder's place, starts workers as the holder does and has each try one attack.
+
+use super::guests::{self, Spec};
+use super::{Context, Failed, Outcome, Test, ensure};
+use serde::Deserialize;
+use serde_json::Value;
+use std::time::Duration;
+
+/// What `/dev/xen/gntdev` cannot restrict (SECURITY.md): a worker may have the grants that any guest gave to dom0.
+const CANNOT_BE_REFUSED: [&str; 2] = [
+    "map a page the victim granted",
+    "copy a page the victim granted",
+];
+/// Not an attack: must be possible, or nothing is proved.
+const CONTROL: &str = "serve its own guest";
+/// What the kernel refuses for the handles' sake alone, without a sandbox.
+const REFUSED_BY_HANDLES: [&str; 8] = [
+    "call a hypercall",
+    "restrict privcmd to the victim",
+    "ask Xen about the victim",
+    "raise an interrupt in the victim",
+    "map the victim's memory",
+    "map the victim's ioreq page",
+    "bind an event channel to the victim",
+    "take an event channel it was not given",
+];
+/// What a worker can do without a sandbox: these attacks are real.
+const POSSIBLE_WITHOUT: [&str; 6] = [
+    "open a file to write it",
+    "start a process",
+    "kill a process",
+    "become root",
+    "open /dev/xen/privcmd",
+    "write the holder's file",
+];
+/// Attacks that were planned; fewer outcomes mean that some were forgotten.
+const ATTACKS: usize = 40;
+const TIME: Duration = Duration::from_secs(240);
+
+pub(super) fn tests() -> Vec<Test> {
+    vec![
+        Test::new(
+            "sandbox: the worker of a running guest is confined, and its holder knows",
+            120,
+            is_confined,
+        ),
+        Test::new(
+            "sandbox: a worker that was taken over reaches neither dom0 nor another guest",
+            420,
+            taken_over,
+        ),
+        Test::new(
+            "sandbox: without it, a worker's handles alone keep it from another guest",
+            420,
+            handles_alone,
+        ),
+    ]
+}
+
+/// What the probe prints.
+#[derive(Deserialize)]
+struct Report {
+    sandbox_lacks: Option<Vec<String>>,
+    attacks: Vec<Attack>,
+}
+
+#[derive(Deserialize)]
+struct Attack {
+    attack: String,
+    outcome: String,
+    how: String,
+}
+
+impl Report {
+    fn attack(&self, name: &str) -> Result<&Attack, Failed> {
+        let found = self.attacks.iter().find(|attack| attack.attack == name);
+        found.ok_or_else(|| Failed(format!("{name:?} was not tried")))
+    }
+
+    /// `outcome` is how each of `names` ended.
+    fn all(&self, names: &[&str], outcome: &str) -> Outcome {
+        names.iter().try_for_each(|name| {
+            let attack = self.attack(name)?;
+            ensure(attack.outcome == outcome, || attack.text())
+        })
+    }
+}
+
+impl Attack {
+    fn text(&self) -> String {
+        format!("{}: {} ({})", self.attack, self.outcome, self.how)
+    }
+}
+
+fn is_confined(context: &Context) -> Outcome {
+    let spec = Spec::new("confined", "");
+    guests::with_guest(context, &spec, |_| {
+        let domid: u32 = context.sh("xl domid confined")?.parse()?;
+        let guest = of_guest(context, spec.name)?;
+        let lacks = &guest["sandbox_lacks"];
+        ensure(lacks.as_array().is_some_and(Vec::is_empty), || {
+            format!("the sandbox lacks {lacks}")
+        })?;
+        let pid = &guest["worker_pid"];
+        let status = context.sh(&format!("cat /proc/{pid}/status"))?;
+        let id = 65_536 + domid;
+        for line in [
+            format!("Uid:\t{id}\t{id}\t{id}\t{id}"),
+            "CapEff:\t0000000000000000".to_owned(),
+            "CapBnd:\t0000000000000000".to_owned(),
+            "NoNewPrivs:\t1".to_owned(),
+            "Seccomp:\t2".to_owned(),
+        ] {
+            ensure(status.lines().any(|other| other == line), || {
+                format!("{line:?} is not in: {status}")
+            })?;
+        }
+        let holder = guests::holder(context)?;
+        for kind in ["mnt", "net", "ipc", "uts", "user"] {
+            let of = |pid: &str| context.sh(&format!("readlink /proc/{pid}/ns/{kind}"));
+            let (its, holders) = (of(&pid.to_string())?, of(&holder.to_string())?);
+            ensure(its != holders, || {
+                format!("{kind} namespace is the holder's")
+            })?;
+        }
+        let seen = context.sh(&format!("ls -A /proc/{pid}/root/"))?;
+        ensure(seen.is_empty(), || format!("it sees {seen}"))
+    })
+}
+
+fn taken_over(context: &Context) -> Outcome {
+    let report = attacked(context, "required")?;
+    let lacks = report.sandbox_lacks.clone().unwrap_or_default();
+    ensure(lacks.is_empty(), || format!("the sandbox lacks {lacks:?}"))?;
+    report.all(&[CONTROL], "possible")?;
+    let excused = |attack: &&Attack| {
+        attack.attack != CONTROL && !CANNOT_BE_REFUSED.contains(&attack.attack.as_str())
+    };
+    let wrong: Vec<String> = report
+        .attacks
+        .iter()
+        .filter(excused)
+        .filter(|attack| attack.outcome != "refused" && attack.outcome != "killed")
+        .map(Attack::text)
+        .collect();
+    ensure(wrong.is_empty(), || wrong.join("; "))?;
+    for name in CANNOT_BE_REFUSED {
+        context.note(format!(
+            "as SECURITY.md says: {}",
+            report.attack(name)?.text()
+        ));
+    }
+    Ok(())
+}
+
+fn handles_alone(context: &Context) -> Outcome {
+    let report = attacked(context, "off")?;
+    report.all(&[CONTROL], "possible")?;
+    report.all(&REFUSED_BY_HANDLES, "refused")?;
+    report.all(&POSSIBLE_WITHOUT, "possible")
+}
+
+/// Plays a worker of one guest that attacks another, which works on its disk meanwhile and must not notice.
+fn attacked(context: &Context, sandbox: &str) -> Result<Report, Failed> {
+    let (robber, bystander) = (Spec::new("robber", ""), Spec::new("bystander", ""));
+    let mut report = None;
+    guests::with_guest(context, &robber, |_| {
+        guests::with_guest(context, &bystander, |guest| {
+            let log = "/tmp/load.log";
+            let argv = ["bed-load", "exercise", "/dev/vda", "--seconds", "40"];
+            let load = guest.spawn(argv, log)?;
+            report = Some(probe(context, &robber, &bystander, sandbox)?);
+            let exit = guest.wait(load, TIME)?;
+            ensure(exit.success(), || {
+                format!("bed-load in the bystander: {exit}")
+            })?;
+            guests::kernel_is_content(guest)?;
+            for spec in [&robber, &bystander] {
+                let restarts = of_guest(context, spec.name)?["restarts"].clone();
+                ensure(restarts == 0, || {
+                    format!("the worker of {} died {restarts} times", spec.name)
+                })?;
+            }
+            Ok(())
+        })
+    })?;
+    report.ok_or_else(|| Failed("nothing was tried".into()))
+}
+
+fn probe(
+    context: &Context,
+    robber: &Spec<'_>,
+    victim: &Spec<'_>,
+    sandbox: &str,
+) -> Result<Report, Failed> {
+    let domid = |spec: &Spec<'_>| context.sh(&format!("xl domid {}", spec.name));
+    let (guest, victim) = (domid(robber)?, domid(victim)?);
+    // A record of the holder's. In a test without a sandbox it is opened and not written.
+    let record = context.sh("find /run/avps -type f | head -n 1")?;
+    let argv = [
+        "avps-backend-probe",
+        "attack",
+        "--guest",
+        &guest,
+        "--victim",
+        &victim,
+        "--file",
+        &record,
+        "--sandbox",
+        sandbox,
+    ];
+    let text = context.dom0().command(argv).time(TIME).text()?;
+    let report: Report = serde_json::from_str(&text)?;
+    ensure(report.attacks.len() >= ATTACKS, || {
+        format!("only {} attacks were tried", report.attacks.len())
+    })?;
+    let failed = report
+        .attacks
+        .iter()
+        .find(|attack| attack.outcome == "failed");
+    ensure(failed.is_none(), || {
+        failed.map(Attack::text).unwrap_or_default()
+    })?;
+    Ok(report)
+}
+
+/// What the backend tells about a guest.
+fn of_guest(context: &Context, name: &str) -> Result<Value, Failed> {
+    let argv = ["avps-backend", "stats", "--json"];
+    let report: Value = serde_json::from_str(&context.dom0().command(argv).text()?)?;
+    let guests = report["guests"].as_array().cloned().unwrap_or_default();
+    let found = guests.into_iter().find(|guest| guest["name"] == name);
+    found.ok_or_else(|| Failed(format!("the backend has no guest {name}: {report}")))
+}

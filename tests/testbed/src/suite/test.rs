@@ -1,0 +1,140 @@
+//! `cargo xtask test`: everything, from the source's form to Xen on QEMU.
+
+use super::checks::CHECKS;
+use super::parts::Part;
+use super::report::Report;
+use super::{bindings, deny, junit, registry, runner, unit, vhost_user};
+use crate::failure::{FAILED, Failure, INTERRUPTED};
+use crate::paths;
+use crate::process::Error;
+use crate::run::media::Media;
+use clap::Args;
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// Run all tests: formatting, lints, licences, unit tests, then Xen on QEMU.
+#[derive(Args)]
+pub(crate) struct TestCommand {
+    /// Only tests whose name holds this text.
+    filter: Option<String>,
+    /// Only what needs no Xen.
+    #[arg(long, conflicts_with = "bed_only")]
+    unit_only: bool,
+    /// Only what runs in the bed.
+    #[arg(long)]
+    bed_only: bool,
+    /// Print the names of the bed's tests.
+    #[arg(long)]
+    list: bool,
+    /// One JSON object on standard output; everything else goes to standard error.
+    #[arg(long)]
+    json: bool,
+}
+
+impl TestCommand {
+    /// Runs them; exit code 1 when one failed.
+    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+        if self.list {
+            for test in registry::tests()? {
+                println!("{}", test.name);
+            }
+            println!("{}", vhost_user::NAME);
+            return Ok(ExitCode::SUCCESS);
+        }
+        let mut report = Report::new(self.json);
+        if !self.bed_only {
+            let began = Instant::now();
+            self.skeleton(&mut report).map_err(failure)?;
+            report.part(Part::Skeleton, began.elapsed());
+        }
+        let mut logs = Vec::new();
+        if !self.unit_only {
+            logs = self.bed(&mut report)?;
+        }
+        write_junit(&report)?;
+        report.finish(&logs);
+        if report.cases().is_empty() {
+            return Err(Failure::new(
+                "no test has such a name; `cargo xtask test --list` prints the bed's",
+            ));
+        }
+        Ok(if report.failed() == 0 {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(FAILED)
+        })
+    }
+
+    fn wanted(&self, name: &str) -> bool {
+        self.filter
+            .as_deref()
+            .is_none_or(|filter| name.contains(filter))
+    }
+
+    fn skeleton(&self, report: &mut Report) -> Result<(), Error> {
+        for check in CHECKS {
+            if self.wanted(check.name) {
+                check.run(report)?;
+            } else {
+                report.skip(1);
+            }
+        }
+        if self.wanted(deny::NAME) {
+            deny::run(report)?;
+        } else {
+            report.skip(1);
+        }
+        if self.wanted(bindings::NAME) {
+            bindings::run(report)?;
+        } else {
+            report.skip(1);
+        }
+        unit::run(self.filter.as_deref(), report)
+    }
+
+    fn bed(&self, report: &mut Report) -> Result<Vec<String>, Failure> {
+        let (tests, others): (Vec<_>, Vec<_>) = registry::tests()?
+            .into_iter()
+            .partition(|test| self.wanted(&test.name));
+        report.skip(others.len());
+        let without_xen = self.wanted(vhost_user::NAME);
+        if !without_xen {
+            report.skip(1);
+        }
+        if tests.is_empty() && without_xen {
+            vhost_user::run(report)?;
+        }
+        if tests.is_empty() {
+            return Ok(Vec::new());
+        }
+        let began = Instant::now();
+        let media = Media::get()?;
+        report.part(Part::Build, began.elapsed());
+        let began = Instant::now();
+        if without_xen {
+            vhost_user::run(report)?;
+        }
+        let logs = runner::run(&media, tests, report)?;
+        report.part(Part::VirtioCore, began.elapsed());
+        Ok(logs)
+    }
+}
+
+pub(super) fn failure(error: Error) -> Failure {
+    let code = if matches!(error, Error::Interrupted) {
+        INTERRUPTED
+    } else {
+        FAILED
+    };
+    Failure {
+        message: error.to_string(),
+        code,
+    }
+}
+
+fn write_junit(report: &Report) -> Result<(), Failure> {
+    let path = paths::tree_target().join("junit.xml");
+    std::fs::create_dir_all(paths::tree_target())
+        .and_then(|()| std::fs::write(&path, junit::document(report.cases())))
+        .map_err(|e| Failure::new(format!("cannot write {}: {e}", path.display())))
+}

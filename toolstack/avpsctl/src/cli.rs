@@ -1,0 +1,399 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::rundir;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  fine: everything wanted is so
+  1  findings in the document, or the machine differs from it
+  2  the command line, or a name in it, is wrong
+  3  this host cannot; nothing was left behind
+  4  only a part was done or taken back; the message says what remains
+
+Examples:
+  avpsctl check cockpit.avps.toml         say what is wrong with a document, anywhere
+  avpsctl up cockpit.avps.toml            start what it describes and does not run yet
+  avpsctl list                            what runs, and how its devices are
+  avpsctl console cockpit                 talk to a guest; Ctrl-] leaves
+  avpsctl down cockpit.avps.toml          shut it all down
+
+With --json every command that shows something writes one JSON object; errors are an object with
+schema \"avps-error/1\" and the fields error, help and exit_code.";
+
+/// Domain management for Xen-based vehicle computers.
+///
+/// One TOML document describes a whole platform: its domains, their memory, CPUs and devices.
+/// avpsctl checks it, starts it, shows it and takes it down again.
+#[derive(Debug, Parser)]
+#[command(name = "avpsctl", version, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(arg_required_else_help = true)]
+pub struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Write results as JSON to standard output
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Show results and errors only
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Show more of what happens; twice for libxl's own messages
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// When to use colours; the environment variable NO_COLOR turns "auto" off
+    #[arg(long, global = true, value_enum, default_value_t = ColorChoice::Auto, value_name = "WHEN")]
+    pub color: ColorChoice,
+    /// Folder for locks, supervisors and their logs
+    #[arg(long, global = true, hide = true, default_value = rundir::DEFAULT, value_name = "DIR")]
+    pub run_dir: PathBuf,
+}
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ColorChoice {
+    /// On a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start what a document describes and does not run yet
+    #[command(after_help = "\
+Domains that run as the document says are left alone, so running it twice changes nothing. Each new
+domain is created paused; its backends are told what to serve and awaited; then all are unpaused.
+On failure or Ctrl-C everything this run created is removed again.
+
+A background process, avpsctl supervise, restarts guests that reboot and applies on_crash and
+on_poweroff; avpsctl down ends it.
+
+Fields of --json (schema avps-up/1): platform, changed, domains[] {name, domid, action = started |
+unchanged | replaced, seconds}, supervisor (process number or null).
+
+Examples:
+  avpsctl up cockpit.avps.toml
+  avpsctl up --timeout 60 cockpit.avps.toml
+  avpsctl up --replace cockpit.avps.toml      also restart domains that differ")]
+    Up(UpArgs),
+    /// Shut down what a document describes
+    #[command(after_help = "\
+Guests are asked to power off, the last of the document first, and removed when they have. Guests
+that do not end within the time limit keep running (exit code 4) unless --force is given.
+
+Example:
+  avpsctl down --timeout 20 --force cockpit.avps.toml")]
+    Down(DownArgs),
+    /// Show what up would do
+    #[command(after_help = "\
+Exit code 0 when nothing would change, 1 otherwise.
+
+Fields of --json (schema avps-diff/1): platform, domains[] {name, state = absent | matches | differs
+| ended, domid, what[]}.")]
+    Diff(DocumentArg),
+    /// Create one domain of a document and leave it paused
+    #[command(after_help = "\
+The domain's devices are ready when the command returns; it stays paused so that a debugger, a
+console or a measurement can be attached first. avpsctl unpause, or --start, lets it run.
+
+Examples:
+  avpsctl create cockpit.avps.toml cockpit
+  avpsctl create --start cockpit.avps.toml cockpit")]
+    Create(CreateArgs),
+    /// Remove domains at once, without asking the guests
+    #[command(after_help = "\
+Waits until the backends have let go and nothing is left in XenStore.
+
+Example:
+  avpsctl destroy cockpit")]
+    Destroy(DomainsArg),
+    /// Stop domains' CPUs
+    Pause(DomainsArg),
+    /// Let paused domains run
+    Unpause(DomainsArg),
+    /// Ask guests to power off
+    #[command(after_help = "\
+With --wait the command returns when the guests are gone.
+
+Example:
+  avpsctl shutdown --wait --timeout 30 cockpit")]
+    Shutdown(ShutdownArgs),
+    /// Ask guests to reboot
+    #[command(after_help = "\
+The guest ends, and the supervisor of its platform starts it again as a new domain: the name stays,
+the number changes.")]
+    Reboot(DomainsArg),
+    /// List domains
+    #[command(after_help = "\
+Fields of --json (schema avps-list/1): domains[] {name, domid, uuid, state = running | blocked |
+paused | shutdown | dying, shutdown_reason or null, memory_bytes, max_memory_bytes, vcpus,
+cpu_time_ns, devices[] {class, index, backend_domid, kind, state = waiting | ready | connected |
+closing | closed, image, memory, base, irq, error, folder}}.
+
+Examples:
+  avpsctl list
+  avpsctl list --json | jq -r '.domains[].name'")]
+    List,
+    /// Show everything about a domain, or about this machine
+    #[command(after_help = "\
+Fields of --json: for a domain those of avpsctl list, and platform and console (schema avps-info/1);
+for the machine xen_version, libxl_release, total_memory_kib, free_memory_kib, cpus, backends[]
+{domid, running, pid, version} and supervisors[] {platform, pid} (schema avps-host/1).")]
+    Info(InfoArgs),
+    /// Talk to a guest's console; Ctrl-] leaves
+    #[command(after_help = "\
+On a terminal every key goes to the guest except Ctrl-]. When standard input is no terminal, it is
+copied to the guest; at its end the command stays for as long as the guest has something to say.
+
+Examples:
+  avpsctl console cockpit
+  echo 'uname -a' | avpsctl console cockpit")]
+    Console(ConsoleArgs),
+    /// Ask the backend daemon that serves this domain's guests
+    Backend {
+        /// What to ask for
+        #[command(subcommand)]
+        command: BackendCommand,
+    },
+    /// Check a document
+    #[command(after_help = "\
+All findings are shown at once, each with its line, what to do, and the id of its rule. With --host
+the files and the memory of this machine are checked too.
+
+Fields of --json (schema avps-findings/1): document, errors, warnings, findings[] {id, name, severity,
+message, help, rationale, path, start {line, column}, end, related[] {path, label, start}}.")]
+    Check(CheckArgs),
+    /// Show the plan: the document with every number decided, as JSON
+    Plan(DocumentArg),
+    /// Write a document in another program's language
+    #[command(after_help = "\
+Examples:
+  avpsctl emit xl cockpit.avps.toml
+  avpsctl emit xl --output /etc/xen cockpit.avps.toml     one file per domain")]
+    Emit(EmitArgs),
+    /// Explain a rule of check
+    #[command(after_help = "\
+Examples:
+  avpsctl explain AVPS0102
+  avpsctl explain                             list all rules")]
+    Explain {
+        /// Id or name of the rule
+        rule: Option<String>,
+    },
+    /// Restart guests that reboot or crash, in the foreground
+    #[command(after_help = "\
+avpsctl up starts this in the background. It ends when no domain of the document is left, or by
+SIGTERM; the guests then go on without it. A guest that ends more than 5 times within 60 s is
+removed instead of restarted.")]
+    Supervise(SuperviseArgs),
+    /// Write a completion script for a shell
+    #[command(after_help = "\
+Example:
+  avpsctl completion bash > /etc/bash_completion.d/avpsctl")]
+    Completion {
+        /// The shell
+        shell: Shell,
+    },
+    /// Write manual pages
+    Man {
+        /// The folder to write them to
+        folder: PathBuf,
+    },
+}
+
+/// A document.
+#[derive(Debug, Args)]
+pub struct DocumentArg {
+    /// The platform document (*.avps.toml)
+    #[arg(value_name = "DOC")]
+    pub document: PathBuf,
+}
+
+/// Arguments of `up`.
+#[derive(Debug, Args)]
+pub struct UpArgs {
+    /// The platform document (*.avps.toml)
+    #[arg(value_name = "DOC")]
+    pub document: PathBuf,
+    /// Seconds the backends may take to become ready
+    #[arg(long, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub timeout: u64,
+    /// Remove and start again domains that run differently from the document
+    #[arg(long)]
+    pub replace: bool,
+    /// Start no supervisor: guests that reboot stay down
+    #[arg(long)]
+    pub no_supervise: bool,
+}
+
+/// Arguments of `down`.
+#[derive(Debug, Args)]
+pub struct DownArgs {
+    /// The platform document (*.avps.toml)
+    #[arg(value_name = "DOC")]
+    pub document: PathBuf,
+    /// Seconds the guests may take to power off
+    #[arg(long, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    pub timeout: u64,
+    /// Remove guests that do not power off in time
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Arguments of `create`.
+#[derive(Debug, Args)]
+pub struct CreateArgs {
+    /// The platform document (*.avps.toml)
+    #[arg(value_name = "DOC")]
+    pub document: PathBuf,
+    /// Name of the domain in the document
+    #[arg(value_name = "DOMAIN")]
+    pub domain: String,
+    /// Let it run
+    #[arg(long)]
+    pub start: bool,
+    /// Seconds the backends may take to become ready
+    #[arg(long, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub timeout: u64,
+    /// Start no supervisor: a guest that reboots stays down
+    #[arg(long)]
+    pub no_supervise: bool,
+}
+
+/// Names or numbers of domains.
+#[derive(Debug, Args)]
+pub struct DomainsArg {
+    /// Names or numbers
+    #[arg(value_name = "DOMAIN", required = true)]
+    pub domains: Vec<String>,
+}
+
+/// Arguments of `shutdown`.
+#[derive(Debug, Args)]
+pub struct ShutdownArgs {
+    /// Names or numbers
+    #[arg(value_name = "DOMAIN", required = true)]
+    pub domains: Vec<String>,
+    /// Wait until they are gone
+    #[arg(long)]
+    pub wait: bool,
+    /// Seconds to wait
+    #[arg(long, default_value_t = 60, value_name = "SECONDS", requires = "wait")]
+    pub timeout: u64,
+}
+
+/// Arguments of `info`.
+#[derive(Debug, Args)]
+pub struct InfoArgs {
+    /// Name or number; without it, this machine
+    #[arg(value_name = "DOMAIN")]
+    pub domain: Option<String>,
+}
+
+/// What avps-backend can be asked.
+#[derive(Debug, Subcommand)]
+pub enum BackendCommand {
+    /// Show what its guests' devices have done and what that cost
+    #[command(after_help = "\
+Counters only grow while a device lives, also over restarts of its worker. \"copies\", \"maps\" and
+\"unmaps\" are calls to Xen for payload; \"ioreqs\" are the guest's register accesses.
+
+Fields of --json (schema avps-backend-stats/1): version, pid, guests[] {domid, name, worker_pid,
+restarts, stale, counters, devices[] {path, state, memory, counters}}.
+
+Examples:
+  avpsctl backend stats cockpit
+  avpsctl backend stats --json | jq '.guests[].devices[].counters.requests'
+  avpsctl backend stats --openmetrics > /var/lib/node_exporter/avps.prom")]
+    Stats(StatsArgs),
+}
+
+/// Arguments of `backend stats`.
+#[derive(Debug, Args)]
+pub struct StatsArgs {
+    /// Name or number of a guest; without it, all
+    #[arg(value_name = "DOMAIN")]
+    pub domain: Option<String>,
+    /// Write OpenMetrics text, as Prometheus reads it
+    #[arg(long, conflicts_with = "json")]
+    pub openmetrics: bool,
+    /// The daemon's socket
+    #[arg(long, value_name = "PATH", default_value = backend_stats::socket::DEFAULT)]
+    pub socket: PathBuf,
+}
+
+/// Arguments of `console`.
+#[derive(Debug, Args)]
+pub struct ConsoleArgs {
+    /// Name or number
+    #[arg(value_name = "DOMAIN")]
+    pub domain: String,
+    /// Seconds of silence after the end of input before leaving, when input is no terminal
+    #[arg(long, default_value_t = 2, value_name = "SECONDS")]
+    pub linger: u64,
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The platform document (*.avps.toml)
+    #[arg(value_name = "DOC")]
+    pub document: PathBuf,
+    /// Check the files and the memory of this machine too
+    #[arg(long)]
+    pub host: bool,
+}
+
+/// Arguments of `emit`.
+#[derive(Debug, Args)]
+pub struct EmitArgs {
+    /// The language
+    #[arg(value_enum)]
+    pub language: Language,
+    /// The platform document (*.avps.toml)
+    #[arg(value_name = "DOC")]
+    pub document: PathBuf,
+    /// Only this domain
+    #[arg(long, value_name = "NAME")]
+    pub domain: Option<String>,
+    /// Write files into this folder instead of standard output
+    #[arg(long, short, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+}
+
+/// Languages of `emit`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Language {
+    /// xl configurations
+    Xl,
+}
+
+/// Arguments of `supervise`.
+#[derive(Debug, Args)]
+pub struct SuperviseArgs {
+    /// The platform document (*.avps.toml)
+    #[arg(value_name = "DOC")]
+    pub document: PathBuf,
+    /// Seconds the backends may take to become ready again
+    #[arg(long, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub timeout: u64,
+    /// Run in the background; used by avpsctl up
+    #[arg(long, hide = true)]
+    pub detached: bool,
+}

@@ -1,0 +1,133 @@
+//! `avpsctl supervise`, and how `up` and `create` start it in the background.
+
+use std::fs::OpenOptions;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use super::document::load;
+use super::{Context, signals};
+use crate::cli::SuperviseArgs;
+use crate::error::{Error, Result};
+use crate::observe::{Event, Observer};
+use crate::supervise::Supervisor;
+use crate::ui::LogFile;
+
+/// What the background process writes when it has begun to supervise.
+const READY: &str = "ready";
+/// How long it may take to say so.
+const BECOMES_READY: Duration = Duration::from_secs(20);
+
+/// `avpsctl supervise`.
+pub(super) async fn supervise(context: &Context, args: &SuperviseArgs) -> Result<()> {
+    let (_, plan) = load(context, &args.document)?;
+    let machine = context.machine()?;
+    let platform = plan.platform.clone();
+    let Some(_role) = context.run.become_supervisor(&platform)? else {
+        let reason = match context.run.supervisor(&platform) {
+            Some(pid) => format!("process {pid} is it already"),
+            None => "another process is it already".to_owned(),
+        };
+        return Err(Error::Supervisor { platform, reason });
+    };
+    let cancel = signals()?;
+    let observer: Box<dyn Observer> = if args.detached {
+        detach()?;
+        Box::new(LogFile::new(context.run.log(&platform)))
+    } else {
+        context.ui.observer()
+    };
+    observer.observe(Event::Note(format!("supervising platform {platform}")));
+    let timeout = Duration::from_secs(args.timeout);
+    let supervisor = Supervisor::new(
+        machine,
+        plan,
+        context.run.clone(),
+        timeout,
+        observer.as_ref(),
+    );
+    let result = supervisor.run(&cancel).await;
+    observer.observe(Event::Note(match &result {
+        Ok(()) => format!("no longer supervising platform {platform}"),
+        Err(error) => format!("supervision of platform {platform} ended: {error}"),
+    }));
+    result
+}
+
+/// Says that supervision has begun and leaves the terminal of whoever started us.
+fn detach() -> Result<()> {
+    let failed = |error: rustix::io::Errno| Error::Io {
+        wanted: "leaving the terminal".into(),
+        source: error.into(),
+    };
+    // Fails only for a process that leads a group already, and then has left the terminal.
+    let _ = rustix::process::setsid();
+    rustix::process::chdir("/").map_err(failed)?;
+    let mut stdout = std::io::stdout();
+    let _ = writeln!(stdout, "{READY}");
+    let _ = stdout.flush();
+    let null = OpenOptions::new()
+        .write(true)
+        .open("/dev/null")
+        .map_err(Error::io("opening /dev/null"))?;
+    rustix::stdio::dup2_stdout(&null).map_err(failed)
+}
+
+/// Sees to it that a platform has a supervisor; with `anew`, one that knows the present document.
+/// Tells its process.
+pub(super) async fn ensure(
+    context: &Context,
+    platform: &str,
+    document: &Path,
+    timeout: u64,
+    anew: bool,
+) -> Result<Option<u32>> {
+    if let Some(pid) = context.run.supervisor(platform) {
+        if !anew {
+            return Ok(Some(pid));
+        }
+        context.run.stop_supervisor(platform).await?;
+    }
+    let failed = |reason: String| Error::Supervisor {
+        platform: platform.to_owned(),
+        reason,
+    };
+    let log = context.run.log(platform);
+    let child = spawn(context, &log, document, timeout)
+        .map_err(|error| failed(format!("cannot be started: {error}")))?;
+    let pid = child.id();
+    let ready = tokio::task::spawn_blocking(move || says_ready(child));
+    match tokio::time::timeout(BECOMES_READY, ready).await {
+        Ok(Ok(true)) => Ok(Some(pid)),
+        _ => Err(failed(format!(
+            "did not begin; the domains run without it. Its log is {}",
+            log.display()
+        ))),
+    }
+}
+
+fn spawn(context: &Context, log: &Path, document: &Path, timeout: u64) -> std::io::Result<Child> {
+    let log = OpenOptions::new().create(true).append(true).open(log)?;
+    // Not by its path: an upgrade may have replaced the file since this process began.
+    Command::new("/proc/self/exe")
+        .arg0("avpsctl")
+        .arg("--run-dir")
+        .arg(std::path::absolute(context.run.path())?)
+        .args(["supervise", "--detached", "--timeout", &timeout.to_string()])
+        .arg(document)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log)
+        .spawn()
+}
+
+/// Waits for the first line. The child is not waited for: it outlives us.
+fn says_ready(mut child: Child) -> bool {
+    let mut line = String::new();
+    let Some(stdout) = child.stdout.take() else {
+        return false;
+    };
+    BufReader::new(stdout).read_line(&mut line).is_ok() && line.trim() == READY
+}

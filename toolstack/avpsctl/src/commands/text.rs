@@ -1,0 +1,96 @@
+//! Commands that only write text: explanations, completions, manual pages.
+
+use std::fs;
+use std::path::Path;
+
+use clap::{Command, CommandFactory};
+use clap_complete::Shell;
+use platform::rules;
+use serde_json::json;
+
+use super::Context;
+use crate::cli::Cli;
+use crate::error::{Error, Result};
+
+/// `avpsctl explain`.
+pub(super) fn explain(context: &Context, rule: Option<&str>) -> Result<()> {
+    let ui = &context.ui;
+    let Some(wanted) = rule else {
+        if ui.json {
+            let all: Vec<_> = rules::ALL.iter().map(|rule| as_json(rule)).collect();
+            ui.json(&json!({"schema": "avps-rules/1", "rules": all}));
+            return Ok(());
+        }
+        let mut table = ui.table(&["ID", "SEVERITY", "NAME"]);
+        for rule in rules::ALL {
+            table.add_row([rule.id, severity(rule), rule.name]);
+        }
+        ui.show(&table);
+        return Ok(());
+    };
+    let rule = rules::find(wanted).ok_or_else(|| {
+        Error::Usage(format!(
+            "no rule has the id or name \"{wanted}\"; avpsctl explain lists all"
+        ))
+    })?;
+    if ui.json {
+        ui.json(&as_json(rule));
+    } else {
+        ui.line(&format!("{} {} ({})", rule.id, rule.name, severity(rule)));
+        ui.line(&format!("\n  {}", rule.rationale));
+        ui.line(&format!("\n  What to do: {}", rule.help));
+        ui.line(&format!("  Source: {}", rule.source));
+    }
+    Ok(())
+}
+
+fn severity(rule: &rules::Rule) -> &'static str {
+    match rule.severity {
+        platform::Severity::Error => "error",
+        platform::Severity::Warning => "warning",
+    }
+}
+
+fn as_json(rule: &rules::Rule) -> serde_json::Value {
+    json!({
+        "id": rule.id,
+        "name": rule.name,
+        "severity": severity(rule),
+        "help": rule.help,
+        "rationale": rule.rationale,
+        "source": rule.source,
+    })
+}
+
+/// `avpsctl completion`.
+pub(super) fn completion(context: &Context, shell: Shell) -> Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "avpsctl", &mut script);
+    context.ui.raw(&String::from_utf8_lossy(&script));
+    Ok(())
+}
+
+/// `avpsctl man`.
+pub(super) fn man(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).map_err(Error::io(format!("creating {}", folder.display())))?;
+    let mut command = Cli::command();
+    command.build();
+    page(folder, &command, "avpsctl")?;
+    for sub in command.get_subcommands() {
+        if sub.get_name() != "help" {
+            page(folder, sub, &format!("avpsctl-{}", sub.get_name()))?;
+        }
+    }
+    Ok(())
+}
+
+fn page(folder: &Path, command: &Command, name: &str) -> Result<()> {
+    let path = folder.join(format!("{name}.1"));
+    let wanted = format!("writing {}", path.display());
+    let mut text = Vec::new();
+    clap_mangen::Man::new(command.clone())
+        .title(name)
+        .render(&mut text)
+        .and_then(|()| fs::write(&path, text))
+        .map_err(Error::io(wanted))
+}

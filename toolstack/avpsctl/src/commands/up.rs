@@ -1,0 +1,321 @@
+//! `avpsctl up` and `avpsctl diff`.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use platform::host::{Host, check_host};
+use platform::plan::{DomainPlan, Plan};
+use platform::rules;
+use platform::units::MIB;
+use serde_json::{Value, json};
+
+use super::document::{Loaded, load};
+use super::{Context, signals, supervisor};
+use crate::cancel::Cancel;
+use crate::cli::{DocumentArg, UpArgs};
+use crate::compare::{Standing, compare};
+use crate::error::{Error, Result};
+use crate::machine::{DomainInfo, Machine};
+use crate::observe::Observer;
+use crate::remove;
+use crate::start::{self, Started};
+
+/// How long a guest that is to be replaced may take to power off by itself.
+const REPLACED_ENDS: Duration = Duration::from_secs(20);
+
+/// `avpsctl up`.
+pub(super) async fn up(context: &Context, args: &UpArgs) -> Result<()> {
+    let (mut loaded, plan) = load(context, &args.document)?;
+    let machine = context.machine()?;
+    let cancel = signals()?;
+    let _lock = context.run.lock(&plan.platform, &cancel).await?;
+    let wanted = plan.clone();
+    let standings = machine.run(move |m| compare(m, &wanted)).await?;
+    let work = Work::of(&standings, args.replace)?;
+    check_this_machine(context, &machine, &mut loaded, &plan, &work).await?;
+    let observer = context.ui.observer();
+    let options = start::Options {
+        timeout: Duration::from_secs(args.timeout),
+        unpause: true,
+    };
+    let started = carry_out(
+        &machine,
+        &plan.platform,
+        &work,
+        options,
+        observer.as_ref(),
+        &cancel,
+    )
+    .await?;
+    drop(observer);
+    let supervisor = if args.no_supervise {
+        context.run.supervisor(&plan.platform)
+    } else {
+        let anew = !started.is_empty();
+        supervisor::ensure(context, &plan.platform, &loaded.path, args.timeout, anew).await?
+    };
+    report(context, &plan, &standings, &started, supervisor);
+    Ok(())
+}
+
+/// What is to be done, derived from what stands.
+struct Work {
+    /// Domains to start, in order.
+    start: Vec<DomainPlan>,
+    /// Domains that have to go first: name, number, whether the guest still runs.
+    remove: Vec<(String, u32, bool)>,
+}
+
+impl Work {
+    fn of(standings: &[(DomainPlan, Standing)], replace: bool) -> Result<Work> {
+        let mut work = Work {
+            start: Vec::new(),
+            remove: Vec::new(),
+        };
+        let mut drift = Vec::new();
+        for (domain, standing) in standings {
+            let name = &domain.name;
+            match standing {
+                Standing::Matches { .. } => continue,
+                Standing::Absent => {}
+                Standing::Ended { domid } => work.remove.push((name.clone(), *domid, false)),
+                Standing::Differs { domid, .. } if replace => {
+                    work.remove.push((name.clone(), *domid, true));
+                }
+                Standing::Differs { what, .. } => {
+                    drift.push(format!("{name} ({})", what.join(", ")));
+                }
+            }
+            work.start.push(domain.clone());
+        }
+        if drift.is_empty() {
+            Ok(work)
+        } else {
+            Err(Error::Drift(drift))
+        }
+    }
+}
+
+/// Refuses before anything is touched when this machine cannot do it.
+async fn check_this_machine(
+    context: &Context,
+    machine: &Machine,
+    loaded: &mut Loaded,
+    plan: &Plan,
+    work: &Work,
+) -> Result<()> {
+    if work.start.is_empty() {
+        return Ok(());
+    }
+    let (host, running) = machine
+        .run(|m| Ok((m.domains.host()?, m.domains.list()?)))
+        .await?;
+    let total = host.total_memory_kib.saturating_mul(1024);
+    let on_host = Host {
+        memory_bytes: Some(total),
+    };
+    check_files(context, loaded, plan, &work.start, on_host)?;
+    let wanted: u64 = work.start.iter().map(|domain| domain.memory_bytes).sum();
+    let freed: u64 = running
+        .iter()
+        .filter(|info| work.remove.iter().any(|(_, domid, _)| *domid == info.domid))
+        .map(|info| info.memory_kib)
+        .sum();
+    let free = host
+        .free_memory_kib
+        .saturating_add(freed)
+        .saturating_mul(1024);
+    if wanted > free {
+        return Err(Error::NotEnoughMemory {
+            wanted_mib: wanted / MIB,
+            free_mib: free / MIB,
+        });
+    }
+    Ok(())
+}
+
+/// Refuses what this machine lacks for the domains that are to be started.
+pub(super) fn check_files(
+    context: &Context,
+    loaded: &mut Loaded,
+    plan: &Plan,
+    start: &[DomainPlan],
+    host: Host,
+) -> Result<()> {
+    // A file of a domain that is left alone may be gone by now; that is not this run's affair.
+    let concerned: Vec<String> = plan
+        .domains
+        .iter()
+        .enumerate()
+        .filter(|(_, domain)| start.contains(domain))
+        .map(|(index, _)| format!("domain[{index}]."))
+        .collect();
+    let findings: Vec<_> = check_host(plan, &host)
+        .into_iter()
+        .filter(|finding| {
+            finding.rule.id == rules::MEMORY_BEYOND_HOST.id
+                || concerned
+                    .iter()
+                    .any(|prefix| finding.at.starts_with(prefix))
+        })
+        .collect();
+    if findings.is_empty() {
+        return Ok(());
+    }
+    loaded.add(findings);
+    loaded.complain(&context.ui);
+    match loaded.plan() {
+        Err(Error::Findings { errors }) => Err(Error::HostFindings { errors }),
+        other => other.map(drop),
+    }
+}
+
+async fn carry_out(
+    machine: &Machine,
+    platform: &str,
+    work: &Work,
+    options: start::Options,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> Result<Vec<Started>> {
+    start::require_backends(machine, &work.start).await?;
+    let mut replaced = Vec::new();
+    let result = async {
+        for (name, domid, runs) in &work.remove {
+            if *runs {
+                let guest = find(machine, *domid).await?;
+                remove::shut_down(machine, guest.as_slice(), REPLACED_ENDS, observer, cancel)
+                    .await?;
+                replaced.push(name.clone());
+            }
+            remove::remove(machine, name, *domid, observer).await?;
+        }
+        start::start(machine, platform, &work.start, options, observer, cancel).await
+    }
+    .await;
+    result.map_err(|cause| {
+        if replaced.is_empty() {
+            cause
+        } else {
+            Error::NotReplaced {
+                cause: Box::new(cause),
+                removed: replaced,
+            }
+        }
+    })
+}
+
+async fn find(machine: &Machine, domid: u32) -> Result<Option<DomainInfo>> {
+    let list = machine.run(|m| m.domains.list()).await?;
+    Ok(list.into_iter().find(|info| info.domid == domid))
+}
+
+fn report(
+    context: &Context,
+    plan: &Plan,
+    standings: &[(DomainPlan, Standing)],
+    started: &[Started],
+    supervisor: Option<u32>,
+) {
+    let ui = &context.ui;
+    let mut rows = Vec::new();
+    for (domain, standing) in standings {
+        let now = started.iter().find(|started| started.name == domain.name);
+        let row = match (now, standing) {
+            (Some(now), Standing::Differs { .. }) => ("replaced", now.domid, Some(now.after)),
+            (Some(now), _) => ("started", now.domid, Some(now.after)),
+            (None, Standing::Matches { domid, paused }) => {
+                if *paused {
+                    ui.note(&format!(
+                        "{0}: is paused and stays so; avpsctl unpause {0} lets it run",
+                        domain.name
+                    ));
+                }
+                ("unchanged", *domid, None)
+            }
+            // Everything else was started, or the run has failed before.
+            (None, _) => continue,
+        };
+        rows.push((domain.name.as_str(), row));
+    }
+    if ui.json {
+        let domains: Vec<Value> = rows
+            .iter()
+            .map(|(name, (action, domid, after))| {
+                let seconds = after.map(|after| after.as_secs_f64());
+                json!({"name": name, "domid": domid, "action": action, "seconds": seconds})
+            })
+            .collect();
+        ui.json(&json!({
+            "schema": "avps-up/1",
+            "platform": plan.platform,
+            "changed": !started.is_empty(),
+            "domains": domains,
+            "supervisor": supervisor,
+        }));
+        return;
+    }
+    if ui.quiet {
+        return;
+    }
+    let distinct: BTreeSet<_> = rows.iter().map(|(_, (action, ..))| *action).collect();
+    for (name, (action, domid, _)) in &rows {
+        ui.line(&format!("{name}: {action} (domain {domid})"));
+    }
+    if !rows.is_empty() && distinct == BTreeSet::from(["unchanged"]) {
+        ui.line("nothing to change");
+    }
+}
+
+/// `avpsctl diff`.
+pub(super) async fn diff(context: &Context, args: &DocumentArg) -> Result<()> {
+    let (_, plan) = load(context, &args.document)?;
+    let machine = context.machine()?;
+    let wanted = plan.clone();
+    let standings = machine.run(move |m| compare(m, &wanted)).await?;
+    let ui = &context.ui;
+    let mut differences = Vec::new();
+    for (domain, standing) in &standings {
+        let name = &domain.name;
+        let (sign, text) = match standing {
+            Standing::Matches { domid, paused } => {
+                let how = if *paused { "is paused" } else { "runs" };
+                ("=", format!("{name} {how} as domain {domid}"))
+            }
+            Standing::Absent => ("+", format!("{name} would be started")),
+            Standing::Ended { domid } => (
+                "~",
+                format!("{name} has ended (domain {domid}) and would be started again"),
+            ),
+            Standing::Differs { domid, what } => (
+                "~",
+                format!(
+                    "{name} runs differently (domain {domid}): {}",
+                    what.join(", ")
+                ),
+            ),
+        };
+        if sign != "=" {
+            differences.push(text.clone());
+        }
+        if !ui.json {
+            ui.line(&format!("{sign} {text}"));
+        }
+    }
+    if ui.json {
+        let domains: Vec<Value> = standings
+            .iter()
+            .map(|(domain, standing)| {
+                let mut value = serde_json::to_value(standing).unwrap_or_default();
+                value["name"] = json!(domain.name);
+                value
+            })
+            .collect();
+        ui.json(&json!({"schema": "avps-diff/1", "platform": plan.platform, "domains": domains}));
+    }
+    // Shown already; only the exit code is left to say.
+    match differences.len() {
+        0 => Ok(()),
+        count => Err(Error::Differences(count)),
+    }
+}

@@ -1,0 +1,272 @@
+//! Why a command did not do what was wanted, with what to do and the exit code it means.
+
+use std::io;
+
+use backend_stats::socket::StatsError;
+use thiserror::Error;
+
+/// `Result` with this crate's [`enum@Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Exit codes; `avpsctl --help` documents the same list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Everything wanted is so.
+    Fine = 0,
+    /// The document has findings, or the machine differs from it.
+    Findings = 1,
+    /// The command line, or a name in it, is wrong.
+    Usage = 2,
+    /// This host cannot; nothing was left behind.
+    HostCannot = 3,
+    /// Only a part was done or taken back; the message says what remains.
+    Partly = 4,
+}
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> Self {
+        std::process::ExitCode::from(exit as u8)
+    }
+}
+
+/// What went wrong.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No privcmd device: no Xen, or its driver is missing.
+    #[error("this needs dom0 on Xen: {device} not found")]
+    NotDom0 {
+        /// The device that was looked for.
+        device: &'static str,
+    },
+    /// A Xen domain, but not the one that may control others.
+    #[error("this needs dom0 on Xen: this domain may not control others (/proc/xen/capabilities)")]
+    OrdinaryDomain,
+    /// The device is there and this user may not use it.
+    #[error("may not open {device}: permission denied")]
+    DevicePermission {
+        /// The device.
+        device: String,
+    },
+    /// libxl refused; the text is its own.
+    #[error("{0}")]
+    Xen(String),
+    /// XenStore refused for lack of permission.
+    #[error("XenStore refuses this user or domain: {0}")]
+    StorePermission(String),
+    /// XenStore failed in another way.
+    #[error("XenStore: {0}")]
+    Store(String),
+    /// A file or the system refused.
+    #[error("{wanted}: {source}")]
+    Io {
+        /// What was wanted.
+        wanted: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The backend daemon cannot be asked.
+    #[error("{0}")]
+    Backend(StatsError),
+    /// The backend serves no such guest.
+    #[error("avps-backend serves no guest \"{0}\"")]
+    NoGuestOfBackend(String),
+    /// Findings were shown already.
+    #[error("the document has {errors} error(s)")]
+    Findings {
+        /// Number of errors.
+        errors: usize,
+    },
+    /// What this machine lacks was shown already.
+    #[error("this machine lacks what the document needs: {errors} error(s)")]
+    HostFindings {
+        /// Number of errors.
+        errors: usize,
+    },
+    /// Running domains differ from the document, and were left alone.
+    #[error("running domains differ from the document: {}", .0.join("; "))]
+    Drift(Vec<String>),
+    /// Differences were shown already.
+    #[error("{0} domain(s) differ from the document")]
+    Differences(usize),
+    /// A domain of the same name is somebody else's.
+    #[error("a domain named \"{name}\" runs already (domain {domid}) and is not of this document")]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// Whose it is.
+        domid: u32,
+    },
+    /// No domain has this name or number.
+    #[error("no domain \"{0}\" runs here")]
+    NoSuchDomain(String),
+    /// The document has no such domain.
+    #[error("the document has no domain \"{name}\"; it has {known}")]
+    NotInDocument {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// The machine has less free memory than the domains want.
+    #[error("the domains to start want {wanted_mib} MiB of memory, and {free_mib} MiB are free")]
+    NotEnoughMemory {
+        /// Wanted, in MiB.
+        wanted_mib: u64,
+        /// Free, in MiB.
+        free_mib: u64,
+    },
+    /// Nobody serves virtio devices in a backend domain.
+    #[error("avps-backend is not running in domain {domid}, and {needed_by} need(s) it")]
+    BackendNotRunning {
+        /// The backend domain.
+        domid: u16,
+        /// Who needs it.
+        needed_by: String,
+    },
+    /// The backend says why it cannot serve a device.
+    #[error("the backend cannot serve {device} of domain \"{domain}\": {text}")]
+    BackendRefused {
+        /// The guest.
+        domain: String,
+        /// The device.
+        device: String,
+        /// The backend's words (`avps/error`).
+        text: String,
+    },
+    /// The backend did not become ready in time.
+    #[error("not ready after {seconds} s: {}", .waiting.join(", "))]
+    BackendTimeout {
+        /// The time limit.
+        seconds: u64,
+        /// Devices that are not ready, with their state.
+        waiting: Vec<String>,
+    },
+    /// A domain disappeared while it was being started.
+    #[error("domain \"{0}\" disappeared while it was being started")]
+    Disappeared(String),
+    /// A domain still runs at the end of the time limit.
+    #[error("still running after {seconds} s: {}", .domains.join(", "))]
+    StillRunning {
+        /// The time limit.
+        seconds: u64,
+        /// Names.
+        domains: Vec<String>,
+    },
+    /// Ctrl-C or a signal.
+    #[error("interrupted")]
+    Interrupted,
+    /// Another avpsctl works on the same platform.
+    #[error("another avpsctl (process {pid}) is working on platform \"{platform}\"")]
+    Locked {
+        /// The platform.
+        platform: String,
+        /// The other one, as far as known.
+        pid: String,
+    },
+    /// The supervisor could not be started or stopped.
+    #[error("the supervisor of platform \"{platform}\": {reason}")]
+    Supervisor {
+        /// The platform.
+        platform: String,
+        /// What happened.
+        reason: String,
+    },
+    /// The command line asks for something impossible.
+    #[error("{0}")]
+    Usage(String),
+    /// Domains were removed to be started anew, and that failed.
+    #[error("{cause}; these were running before and are not any more: {}", .removed.join(", "))]
+    NotReplaced {
+        /// What failed.
+        cause: Box<Error>,
+        /// Names.
+        removed: Vec<String>,
+    },
+    /// Something failed, and not all of it could be taken back.
+    #[error("{cause}; these remain: {}", .remains.join(", "))]
+    Remains {
+        /// What failed.
+        cause: Box<Error>,
+        /// What is still there.
+        remains: Vec<String>,
+    },
+}
+
+impl Error {
+    /// The exit code.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Error::Findings { .. } | Error::Drift(_) | Error::Differences(_) => Exit::Findings,
+            Error::Usage(_)
+            | Error::NoSuchDomain(_)
+            | Error::NoGuestOfBackend(_)
+            | Error::NotInDocument { .. } => Exit::Usage,
+            Error::Remains { .. }
+            | Error::NotReplaced { .. }
+            | Error::StillRunning { .. }
+            | Error::Supervisor { .. } => Exit::Partly,
+            _ => Exit::HostCannot,
+        }
+    }
+
+    /// What to do about it, where there is something general to say.
+    pub fn help(&self) -> Option<String> {
+        Some(match self {
+            Error::NotDom0 { .. } => {
+                "run it in dom0; if this is dom0, load the kernel's xen-privcmd driver. \
+                 check, plan and emit work anywhere"
+                    .into()
+            }
+            Error::OrdinaryDomain => "run it in dom0. check, plan and emit work anywhere".into(),
+            Error::DevicePermission { .. } => "run it as root (sudo avpsctl …)".into(),
+            Error::StorePermission(_) => {
+                "run it in dom0 as root; if it already is, look at the node with xenstore-ls -p".into()
+            }
+            Error::Drift(_) => {
+                "avpsctl up --replace restarts the domains that differ; avpsctl diff shows them".into()
+            }
+            Error::NameTaken { name, .. } => {
+                format!("rename one of them, or remove the running one: avpsctl destroy {name}")
+            }
+            Error::NoSuchDomain(_) => "avpsctl list shows what runs".into(),
+            Error::NotEnoughMemory { .. } => {
+                "stop another domain, give the domains less memory, or give dom0 less (dom0_mem= on \
+                 Xen's command line)"
+                    .into()
+            }
+            Error::BackendNotRunning { domid: 0, .. } => {
+                "start it: systemctl start avps-backend, or avps-backend serve".into()
+            }
+            Error::Backend(StatsError::NotRunning(_)) => {
+                "start it: systemctl start avps-backend, or avps-backend serve".into()
+            }
+            Error::NoGuestOfBackend(_) => "avpsctl backend stats shows all".into(),
+            Error::BackendNotRunning { domid, .. } => {
+                format!("start avps-backend serve in domain {domid}")
+            }
+            Error::BackendTimeout { .. } => {
+                "look at the backend's log; --timeout gives it longer".into()
+            }
+            Error::StillRunning { .. } => {
+                "give them longer with --timeout, or remove them with --force".into()
+            }
+            Error::Locked { .. } => "wait until it has finished".into(),
+            Error::NotReplaced { cause, .. } => return cause.help(),
+            Error::Remains { cause, .. } => {
+                let first = "avpsctl destroy NAME removes a domain and what it left in XenStore";
+                match cause.help() {
+                    Some(help) => format!("{first}; {help}"),
+                    None => first.into(),
+                }
+            }
+            _ => return None,
+        })
+    }
+
+    /// Wraps an I/O error with what was wanted.
+    pub fn io(wanted: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
+        let wanted = wanted.into();
+        move |source| Error::Io { wanted, source }
+    }
+}

@@ -1,0 +1,321 @@
+//! The real machine: libxl and XenStore.
+
+use std::fs::File;
+use std::io::{ErrorKind, Write as _, stderr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use libxl::{DomainConfig, Libxl, VirtioDevice, VirtioTransport};
+use platform::plan::{Action, DomainPlan, MemoryModel};
+use platform::units::KIB;
+use tokio::sync::watch;
+use xenstore::{Access, Permission};
+
+use super::{
+    Changes, DomainInfo, DomainState, Domains, HostInfo, Machine, ShutdownReason, Store, Write,
+};
+use crate::error::{Error, Result};
+
+/// The device through which dom0 talks to the hypervisor.
+const PRIVCMD: &str = "/dev/xen/privcmd";
+/// What a domain may do, told by the kernel's xenfs where it is mounted.
+const CAPABILITIES: &str = "/proc/xen/capabilities";
+/// How often a thread that waits for a watch looks whether it is still wanted.
+const STILL_WANTED: Duration = Duration::from_secs(2);
+
+/// Opens the machine, or says why this is no dom0.
+pub(super) fn open(verbose: bool) -> Result<Machine> {
+    let privcmd = File::options().read(true).write(true).open(PRIVCMD);
+    match privcmd.map_err(|error| error.kind()) {
+        Ok(_) => {}
+        Err(ErrorKind::PermissionDenied) => {
+            return Err(Error::DevicePermission {
+                device: PRIVCMD.into(),
+            });
+        }
+        Err(_) => return Err(Error::NotDom0 { device: PRIVCMD }),
+    }
+    if std::fs::read_to_string(CAPABILITIES).is_ok_and(|text| !text.contains("control_d")) {
+        return Err(Error::OrdinaryDomain);
+    }
+    // XenStore first: libxl tells less about it.
+    let store = xenstore::Client::open().map_err(open_error)?;
+    let libxl = Libxl::open(move |level, text| {
+        if verbose {
+            let _ = writeln!(stderr(), "libxl: {level:?}: {text}");
+        }
+    })
+    .map_err(libxl_error)?;
+    Ok(Machine {
+        domains: Arc::new(Xen { libxl }),
+        store: Arc::new(XenStore { client: store }),
+    })
+}
+
+fn libxl_error(error: libxl::Error) -> Error {
+    match error {
+        libxl::Error::NoDomain { domid } => Error::NoSuchDomain(domid.to_string()),
+        libxl::Error::Permission { .. } => Error::DevicePermission {
+            device: PRIVCMD.into(),
+        },
+        error => Error::Xen(error.to_string()),
+    }
+}
+
+/// The client names the last thing it tried, which need not be the one that was refused.
+fn open_error(error: xenstore::Error) -> Error {
+    match File::options()
+        .read(true)
+        .write(true)
+        .open(xenstore::DEVICE)
+    {
+        Err(refused) if refused.kind() == ErrorKind::PermissionDenied => {
+            Error::StorePermission(error.to_string())
+        }
+        _ => store_error(error),
+    }
+}
+
+fn store_error(error: xenstore::Error) -> Error {
+    let text = error.to_string();
+    match &error {
+        xenstore::Error::Unreachable { source, .. }
+            if source.kind() == ErrorKind::PermissionDenied =>
+        {
+            Error::StorePermission(text)
+        }
+        error if error.is_permission_denied() => Error::StorePermission(text),
+        _ => Error::Store(text),
+    }
+}
+
+struct Xen {
+    libxl: Libxl,
+}
+
+/// The plan of a domain in libxl's terms.
+fn config(plan: &DomainPlan) -> Result<DomainConfig> {
+    let memory_kib = plan.memory_bytes / KIB;
+    let mut config = DomainConfig::new(&plan.name, &plan.kernel, memory_kib, plan.vcpus);
+    config.uuid = plan
+        .uuid
+        .parse()
+        .map_err(|_| Error::Xen(format!("\"{}\" is no UUID", plan.uuid)))?;
+    config.ramdisk = plan.ramdisk.as_ref().map(PathBuf::from);
+    config.cmdline = Some(plan.cmdline.clone());
+    config.on_poweroff = action(plan.on_poweroff);
+    config.on_reboot = action(plan.on_reboot);
+    config.on_crash = action(plan.on_crash);
+    config.on_watchdog = action(plan.on_crash);
+    config.virtio = plan
+        .virtio
+        .iter()
+        .map(|device| VirtioDevice {
+            backend_domid: u32::from(device.backend_domid),
+            kind: format!("virtio,device{:x}", device.device_id),
+            transport: VirtioTransport::Mmio,
+            grant_usage: device.memory == MemoryModel::Grant,
+        })
+        .collect();
+    Ok(config)
+}
+
+fn action(action: Action) -> libxl::Action {
+    match action {
+        Action::Destroy => libxl::Action::Destroy,
+        Action::Restart => libxl::Action::Restart,
+        Action::Preserve => libxl::Action::Preserve,
+    }
+}
+
+fn reason(reason: libxl::ShutdownReason) -> ShutdownReason {
+    match reason {
+        libxl::ShutdownReason::Poweroff => ShutdownReason::Poweroff,
+        libxl::ShutdownReason::Reboot => ShutdownReason::Reboot,
+        libxl::ShutdownReason::Suspend => ShutdownReason::Suspend,
+        libxl::ShutdownReason::Crash => ShutdownReason::Crash,
+        libxl::ShutdownReason::Watchdog => ShutdownReason::Watchdog,
+        _ => ShutdownReason::Unknown,
+    }
+}
+
+/// The first of these that holds, in the order in which they matter.
+fn state(domain: &libxl::Domain) -> DomainState {
+    if domain.dying {
+        DomainState::Dying
+    } else if domain.shutdown {
+        DomainState::Shutdown
+    } else if domain.paused {
+        DomainState::Paused
+    } else if domain.running {
+        DomainState::Running
+    } else {
+        DomainState::Blocked
+    }
+}
+
+impl Domains for Xen {
+    fn host(&self) -> Result<HostInfo> {
+        let info = self.libxl.version_info().map_err(libxl_error)?;
+        Ok(HostInfo {
+            xen_version: info.xen_version,
+            libxl_release: self.libxl.release().to_owned(),
+            total_memory_kib: info.total_memory_kib,
+            free_memory_kib: info.free_memory_kib,
+            cpus: info.cpus,
+        })
+    }
+
+    fn list(&self) -> Result<Vec<DomainInfo>> {
+        let list = self.libxl.list().map_err(libxl_error)?;
+        Ok(list
+            .into_iter()
+            .map(|domain| DomainInfo {
+                domid: domain.domid,
+                state: state(&domain),
+                reason: domain.shutdown_reason.map(reason),
+                memory_kib: domain.memory_kib,
+                max_memory_kib: domain.max_memory_kib,
+                vcpus: domain.vcpus_online,
+                cpu_time_ns: domain.cpu_time_ns,
+                uuid: domain.uuid.to_string(),
+                // As xl shows a domain that has no name (any more).
+                name: domain.name.unwrap_or_else(|| "(null)".to_owned()),
+            })
+            .collect())
+    }
+
+    fn create(&self, plan: &DomainPlan) -> Result<u32> {
+        self.libxl.create(&config(plan)?).map_err(libxl_error)
+    }
+
+    fn destroy(&self, domid: u32) -> Result<()> {
+        // Complaints about a domain that is gone are about its backends; what they left is
+        // found and removed by whoever called.
+        self.libxl.destroy(domid).map(drop).map_err(libxl_error)
+    }
+
+    fn shutdown(&self, domid: u32) -> Result<()> {
+        self.libxl.shutdown(domid).map_err(libxl_error)
+    }
+
+    fn reboot(&self, domid: u32) -> Result<()> {
+        self.libxl.reboot(domid).map_err(libxl_error)
+    }
+
+    fn pause(&self, domid: u32) -> Result<()> {
+        self.libxl.pause(domid).map_err(libxl_error)
+    }
+
+    fn unpause(&self, domid: u32) -> Result<()> {
+        self.libxl.unpause(domid).map_err(libxl_error)
+    }
+
+    fn console(&self, domid: u32) -> Result<PathBuf> {
+        self.libxl.console_tty(domid).map_err(libxl_error)
+    }
+
+    fn process_exists(&self, pid: u32) -> bool {
+        Path::new("/proc").join(pid.to_string()).exists()
+    }
+}
+
+struct XenStore {
+    client: xenstore::Client,
+}
+
+impl Store for XenStore {
+    fn read(&self, path: &str) -> Result<Option<String>> {
+        match self.client.read_opt(path) {
+            // What a guest wrote may be anything; it is shown, not believed.
+            Ok(value) => Ok(value.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())),
+            Err(error) => Err(store_error(error)),
+        }
+    }
+
+    fn children(&self, path: &str) -> Result<Vec<String>> {
+        match self.client.directory(path) {
+            Ok(names) => Ok(names),
+            Err(error) if error.is_not_found() => Ok(Vec::new()),
+            Err(error) => Err(store_error(error)),
+        }
+    }
+
+    fn write_all(&self, writes: &[Write]) -> Result<()> {
+        self.client
+            .transaction(|transaction| {
+                writes.iter().try_for_each(|write| match write {
+                    Write::Private { path, owner } => {
+                        transaction.mkdir(path)?;
+                        let nobody_else = Permission::new(*owner, Access::None);
+                        transaction.set_permissions(path, &[nobody_else])
+                    }
+                    Write::Value { path, value } => transaction.write(path, value),
+                })
+            })
+            .map_err(store_error)
+    }
+
+    fn remove(&self, path: &str) -> Result<()> {
+        match self.client.rm(path) {
+            Err(error) if !error.is_not_found() => Err(store_error(error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn watch(&self, paths: &[String]) -> Result<Changes> {
+        let (sender, receiver) = watch::channel(0_u64);
+        let sender = Arc::new(sender);
+        for path in paths {
+            let watch = self.client.watch(path).map_err(store_error)?;
+            let sender = Arc::clone(&sender);
+            thread::Builder::new()
+                .name("xenstore watch".into())
+                .spawn(move || forward(&watch, &sender))
+                .map_err(Error::io("starting a thread"))?;
+        }
+        Ok(Changes::new(receiver))
+    }
+}
+
+/// Counts events until nobody is interested any more or the connection is lost.
+fn forward(watch: &xenstore::Watch, sender: &watch::Sender<u64>) {
+    while !sender.is_closed() {
+        match watch.recv_timeout(STILL_WANTED) {
+            Ok(Some(_)) => sender.send_modify(|count| *count = count.wrapping_add(1)),
+            Ok(None) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_becomes_the_configuration_libxl_is_given() {
+        let text = include_str!("../../../../configs/demo-foreign.avps.toml");
+        let plan = platform::analyse(text, "/").plan.expect("no errors");
+        let config = config(&plan.domains[0]).expect("valid");
+        assert_eq!(config.name, "cockpit");
+        assert_eq!(config.uuid.to_string(), plan.domains[0].uuid);
+        assert_eq!(config.memory_kib, 128 * 1024);
+        assert_eq!(config.virtio.len(), 1);
+        assert_eq!(config.virtio[0].kind, "virtio,device2");
+        assert!(!config.virtio[0].grant_usage);
+        assert_eq!(config.on_reboot, libxl::Action::Restart);
+    }
+
+    #[test]
+    fn permission_denied_by_xenstore_is_told_as_such() {
+        let error = store_error(xenstore::Error::Unreachable {
+            tried: "/dev/xen/xenbus".into(),
+            source: ErrorKind::PermissionDenied.into(),
+        });
+        assert!(matches!(error, Error::StorePermission(_)), "{error}");
+        assert!(error.help().is_some_and(|help| help.contains("root")));
+    }
+}

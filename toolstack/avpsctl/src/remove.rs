@@ -1,0 +1,209 @@
+//! Removes domains so that nothing of them is left: no domain, no XenStore key.
+//!
+//! libxl removes a backend's folder in dom0 once the backend says it is closed; in a driver domain
+//! it leaves that to the backend. When the backend does neither, the folders are removed here,
+//! after the domain is gone and the backend had its time.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::cancel::Cancel;
+use crate::error::{Error, Result};
+use crate::keys::{self, DeviceState};
+use crate::machine::{Changes, DOMAIN_ENDED, DomainInfo, DomainState, Machine};
+use crate::observe::{Event, Observer};
+use crate::start::changed_before;
+
+/// How long a backend may take to let go of a domain that is gone.
+const BACKEND_CLOSES: Duration = Duration::from_secs(5);
+/// How long Xen may take to free a destroyed domain: others may still map its memory.
+const DOMAIN_GOES: Duration = Duration::from_secs(10);
+/// How often a dying domain is looked at. `@releaseDomain` fires when Xen has taken a domain apart
+/// (`VIRQ_DOM_EXC` in `domain_kill`, xen/common/domain.c); the last reference to it, and with it
+/// its number, goes a little later, and nobody tells.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// Destroys a domain, waits until its backends let go of it, and removes what they left.
+///
+/// # Errors
+/// What could not be removed.
+pub async fn remove(
+    machine: &Machine,
+    name: &str,
+    domid: u32,
+    observer: &dyn Observer,
+) -> Result<()> {
+    observer.observe(Event::Removing {
+        domain: name.to_owned(),
+        domid,
+    });
+    let folders = machine
+        .run(move |m| keys::guest_folders(m.store.as_ref(), domid))
+        .await?;
+    let paths: Vec<String> = folders.into_iter().map(|(_, _, folder)| folder).collect();
+    let mut changes = machine.run(move |m| m.store.watch(&paths)).await?;
+    let destroyed = machine.run(move |m| m.domains.destroy(domid)).await;
+    let gone = wait_until_gone(machine, domid, Instant::now() + DOMAIN_GOES).await?;
+    if !gone {
+        destroyed?;
+        return Err(Error::StillRunning {
+            seconds: DOMAIN_GOES.as_secs(),
+            domains: vec![name.to_owned()],
+        });
+    }
+    let leftovers = clean(machine, domid, &mut changes).await?;
+    observer.observe(Event::Removed {
+        domain: name.to_owned(),
+        domid,
+        leftovers,
+    });
+    Ok(())
+}
+
+/// Waits until Xen no longer knows a domain; `false` when it still does at the deadline.
+///
+/// # Errors
+/// XenStore's or libxl's.
+pub async fn wait_until_gone(machine: &Machine, domid: u32, deadline: Instant) -> Result<bool> {
+    let paths = vec![DOMAIN_ENDED.to_owned()];
+    let mut changes = machine.run(move |m| m.store.watch(&paths)).await?;
+    loop {
+        // One that is dying counts: it still holds memory that others map.
+        let list = machine.run(|m| m.domains.list()).await?;
+        if list.iter().all(|domain| domain.domid != domid) {
+            return Ok(true);
+        }
+        let now = Instant::now();
+        if now >= deadline {
+            return Ok(false);
+        }
+        let look = deadline.min(now + LOOK_AGAIN);
+        changed_before(&mut changes, look, &Cancel::never()).await?;
+    }
+}
+
+/// Waits for the backends of a domain that is gone, then removes its folders. Tells how many had
+/// to be removed.
+async fn clean(machine: &Machine, domid: u32, changes: &mut Changes) -> Result<usize> {
+    let deadline = Instant::now() + BACKEND_CLOSES;
+    loop {
+        let devices = machine
+            .run(move |m| keys::devices(m.store.as_ref(), domid))
+            .await?;
+        if devices
+            .iter()
+            .all(|device| device.state == DeviceState::Closed)
+        {
+            break;
+        }
+        let backends: Vec<u32> = devices.iter().map(|device| device.backend_domid).collect();
+        let somebody_cares = machine
+            .run(move |m| {
+                let mut any = false;
+                for backend in backends {
+                    any |= crate::start::backend_runs(m, backend)?;
+                }
+                Ok(any)
+            })
+            .await?;
+        if !somebody_cares || !changed_before(changes, deadline, &Cancel::never()).await? {
+            break;
+        }
+    }
+    machine
+        .run(move |machine| {
+            let store = machine.store.as_ref();
+            let mut removed = 0;
+            for (_, _, folder) in keys::guest_folders(store, domid)? {
+                store.remove(&folder)?;
+                removed += 1;
+            }
+            for path in [format!("/local/domain/{domid}"), format!("/libxl/{domid}")] {
+                if store.read(&path)?.is_some() {
+                    store.remove(&path)?;
+                    removed += 1;
+                }
+            }
+            Ok(removed)
+        })
+        .await
+}
+
+/// Waits until each of these domains has ended or is gone. Those that still run at the deadline
+/// come back.
+///
+/// # Errors
+/// XenStore's, libxl's, or [`Error::Interrupted`].
+pub async fn wait_until_ended(
+    machine: &Machine,
+    domids: &[u32],
+    timeout: Duration,
+    cancel: &Cancel,
+) -> Result<Vec<u32>> {
+    let paths = vec![DOMAIN_ENDED.to_owned()];
+    let mut changes = machine.run(move |m| m.store.watch(&paths)).await?;
+    let deadline = Instant::now() + timeout;
+    loop {
+        let list = machine.run(|m| m.domains.list()).await?;
+        let running: Vec<u32> = domids
+            .iter()
+            .copied()
+            .filter(|domid| {
+                list.iter().any(|domain| {
+                    domain.domid == *domid
+                        && !matches!(domain.state, DomainState::Shutdown | DomainState::Dying)
+                })
+            })
+            .collect();
+        if running.is_empty() || !changed_before(&mut changes, deadline, cancel).await? {
+            return Ok(running);
+        }
+    }
+}
+
+/// Asks guests to power off and waits until they have. Those that cannot be asked, or still run at
+/// the end of the time, come back. A paused guest is let run, since it could not answer otherwise.
+///
+/// # Errors
+/// XenStore's, libxl's, or [`Error::Interrupted`].
+pub async fn shut_down(
+    machine: &Machine,
+    guests: &[DomainInfo],
+    timeout: Duration,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> Result<Vec<u32>> {
+    let mut deaf = Vec::new();
+    for guest in guests {
+        let (domid, state) = (guest.domid, guest.state);
+        if matches!(state, DomainState::Shutdown | DomainState::Dying) {
+            continue;
+        }
+        observer.observe(Event::ShuttingDown {
+            domain: guest.name.clone(),
+        });
+        let asked = machine
+            .run(move |machine| {
+                machine.domains.shutdown(domid)?;
+                if state == DomainState::Paused {
+                    machine.domains.unpause(domid)?;
+                }
+                Ok(())
+            })
+            .await;
+        if let Err(error) = asked {
+            // There is nobody to wait for; whether it is removed all the same is the caller's
+            // decision.
+            observer.observe(Event::Note(format!("{}: {error}", guest.name)));
+            deaf.push(domid);
+        }
+    }
+    let domids: Vec<u32> = guests
+        .iter()
+        .map(|guest| guest.domid)
+        .filter(|domid| !deaf.contains(domid))
+        .collect();
+    deaf.extend(wait_until_ended(machine, &domids, timeout, cancel).await?);
+    Ok(deaf)
+}

@@ -1,0 +1,96 @@
+//! What avpsctl does to a machine, tried on a model of one.
+
+mod starting;
+mod stopping;
+mod supervising;
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use platform::plan::{DomainPlan, Plan};
+
+use crate::cancel::Cancel;
+use crate::error::Result;
+use crate::machine::model::Model;
+use crate::observe::{Event, Observer};
+use crate::start::{self, Started};
+
+/// Keeps what it was told.
+#[derive(Default)]
+pub(crate) struct Recorder(Mutex<Vec<String>>);
+
+impl Recorder {
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.0.lock().expect("no test panics inside").clone()
+    }
+}
+
+impl Observer for Recorder {
+    fn observe(&self, event: Event) {
+        self.0
+            .lock()
+            .expect("no test panics inside")
+            .push(event.to_string());
+    }
+}
+
+/// Two guests: "a" with two disks, "b" with one.
+pub(crate) fn plan() -> Plan {
+    plan_with("")
+}
+
+/// The same with more keys in the table of "b".
+pub(crate) fn plan_with(keys_of_b: &str) -> Plan {
+    let text = format!(
+        r#"
+schema = "avps/1"
+[platform]
+name = "test"
+[[domain]]
+name = "a"
+kernel = "/Image"
+memory = "64MiB"
+[[domain.block]]
+image = "/a.img"
+[[domain.block]]
+image = "/ro.img"
+readonly = true
+memory = "foreign"
+block_size = 4096
+serial = "S1"
+[[domain]]
+name = "b"
+kernel = "/Image"
+memory = "32MiB"
+vcpus = 2
+{keys_of_b}
+[[domain.block]]
+image = "/b.img"
+"#
+    );
+    let analysis = platform::analyse(&text, "/");
+    analysis
+        .plan
+        .unwrap_or_else(|| panic!("{:?}", analysis.findings))
+}
+
+pub(crate) const OPTIONS: start::Options = start::Options {
+    timeout: Duration::from_secs(30),
+    unpause: true,
+};
+
+pub(crate) async fn start(
+    model: &std::sync::Arc<Model>,
+    domains: &[DomainPlan],
+) -> Result<Vec<Started>> {
+    let recorder = Recorder::default();
+    start::start(
+        &model.machine(),
+        "test",
+        domains,
+        OPTIONS,
+        &recorder,
+        &Cancel::never(),
+    )
+    .await
+}

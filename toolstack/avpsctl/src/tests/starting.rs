@@ -1,0 +1,334 @@
+//! Domains are started completely or not at all.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{OPTIONS, Recorder, plan, plan_with, start};
+use crate::cancel::Cancel;
+use crate::compare::{Standing, compare};
+use crate::error::{Error, Exit};
+use crate::machine::model::{Backend, Model};
+use crate::machine::{DomainState, ShutdownReason};
+use crate::start::{Options, start as start_with};
+
+#[tokio::test(start_paused = true)]
+async fn no_guest_runs_before_every_backend_is_ready() {
+    let model = Model::new();
+    let started = start(&model, &plan().domains).await.expect("starts");
+    assert_eq!(started.len(), 2);
+    let log: Vec<_> = model
+        .log()
+        .into_iter()
+        .filter(|line| line.starts_with("create") || line.starts_with("unpause"))
+        .collect();
+    assert_eq!(log, ["create a", "create b", "unpause 1", "unpause 2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_backend_is_told_everything_and_the_version_last() {
+    let model = Model::new();
+    start(&model, &plan().domains).await.expect("starts");
+    let nodes = model.nodes();
+    let folder = "/local/domain/0/backend/virtio/1/1/avps";
+    for (key, value) in [
+        ("kind", "block"),
+        ("image", "/ro.img"),
+        ("readonly", "1"),
+        ("memory", "foreign"),
+        ("block-size", "4096"),
+        ("serial", "S1"),
+        ("cache", "writeback"),
+        ("version", "1"),
+    ] {
+        assert_eq!(
+            nodes.get(&format!("{folder}/{key}")).map(String::as_str),
+            Some(value),
+            "{key}"
+        );
+    }
+    assert!(!nodes.contains_key("/local/domain/0/backend/virtio/1/0/avps/serial"));
+    let writes: Vec<_> = model
+        .log()
+        .into_iter()
+        .filter(|line| line.contains("/virtio/1/1/avps/"))
+        .collect();
+    assert!(
+        writes
+            .last()
+            .is_some_and(|line| line.ends_with("/avps/version")),
+        "{writes:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_behind_a_device_is_hidden_from_the_guest_before_it_is_written() {
+    let model = Model::new();
+    start(&model, &plan().domains).await.expect("starts");
+    let log = model.log();
+    let mut about: Vec<_> = log
+        .iter()
+        .filter(|line| line.contains("/backend/virtio/2/0/avps"))
+        .collect();
+    let first = about.remove(0);
+    assert_eq!(
+        first,
+        "private /local/domain/0/backend/virtio/2/0/avps of 0"
+    );
+    assert!(about.iter().all(|line| line.starts_with("write ")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_domain_can_be_left_paused() {
+    let model = Model::new();
+    let options = Options {
+        unpause: false,
+        ..OPTIONS
+    };
+    let recorder = Recorder::default();
+    let plan = plan();
+    start_with(
+        &model.machine(),
+        "test",
+        &plan.domains[..1],
+        options,
+        &recorder,
+        &Cancel::never(),
+    )
+    .await
+    .expect("starts");
+    assert!(!model.log().iter().any(|line| line.starts_with("unpause")));
+    assert!(recorder.lines().iter().any(|line| line.contains("paused")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_backend_nothing_is_created_and_the_user_is_told_what_to_start() {
+    let model = Model::new();
+    model.stop_backend();
+    let error = start(&model, &plan().domains)
+        .await
+        .expect_err("no backend");
+    assert!(
+        matches!(error, Error::BackendNotRunning { domid: 0, .. }),
+        "{error}"
+    );
+    assert!(
+        error
+            .help()
+            .is_some_and(|help| help.contains("avps-backend serve"))
+    );
+    assert_eq!(error.exit(), Exit::HostCannot);
+    assert_eq!(model.log(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backend_that_was_killed_is_not_taken_for_one_that_runs() {
+    let model = Model::new();
+    model.set("/local/domain/0/data/avps-backend/pid", "4711");
+    let error = start(&model, &plan().domains).await.expect_err("killed");
+    assert!(matches!(error, Error::BackendNotRunning { .. }), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_domain_without_virtio_devices_needs_no_backend() {
+    let model = Model::new();
+    model.stop_backend();
+    let mut plan = plan();
+    plan.domains[0].virtio.clear();
+    start(&model, &plan.domains[..1]).await.expect("starts");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_backend_ends_at_the_time_limit_with_nothing_left() {
+    let model = Model::new();
+    model.backend(Backend::Silent);
+    let before = model.nodes();
+    let began = Instant::now();
+    let error = start(&model, &plan().domains).await.expect_err("silent");
+    let Error::BackendTimeout {
+        seconds: 30,
+        waiting,
+    } = &error
+    else {
+        panic!("{error}");
+    };
+    assert_eq!(waiting.len(), 3, "{waiting:?}");
+    assert!(waiting[0].contains("block 0 of \"a\""), "{waiting:?}");
+    assert!(began.elapsed() >= Duration::from_secs(30));
+    assert_eq!(model.nodes(), before, "no key is left");
+    assert_eq!(model.names(), [""; 0], "no domain is left");
+    assert_eq!(error.exit(), Exit::HostCannot);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backend_that_takes_its_time_is_waited_for() {
+    let model = Model::new();
+    model.backend(Backend::Silent);
+    let later = model.clone();
+    let ready = async move {
+        for device in ["1/0", "1/1", "2/0"] {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            later.set(
+                &format!("/local/domain/0/backend/virtio/{device}/state"),
+                "2",
+            );
+        }
+    };
+    let domains = plan().domains;
+    let began = Instant::now();
+    let (started, ()) = tokio::join!(start(&model, &domains), ready);
+    assert_eq!(started.expect("starts").len(), 2);
+    assert_eq!(began.elapsed().as_secs(), 15, "not a moment later");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_backend_says_is_shown_and_nothing_is_left() {
+    let model = Model::new();
+    model.backend(Backend::Refuses("cannot open /a.img: no such file"));
+    let before = model.nodes();
+    let error = start(&model, &plan().domains).await.expect_err("refused");
+    assert!(
+        error
+            .to_string()
+            .contains("cannot open /a.img: no such file"),
+        "{error}"
+    );
+    assert!(error.to_string().contains("\"a\""), "{error}");
+    assert_eq!(model.nodes(), before);
+    assert_eq!(model.names(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backend_that_dies_meanwhile_is_noticed_before_the_time_limit() {
+    let model = Model::new();
+    model.backend(Backend::Dies);
+    let began = Instant::now();
+    let error = start(&model, &plan().domains[..1]).await.expect_err("died");
+    assert!(matches!(error, Error::BackendNotRunning { .. }), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(30));
+    assert_eq!(model.names(), [""; 0]);
+    assert!(
+        !model.nodes().keys().any(|path| path.contains("/backend/")),
+        "{:?}",
+        model.nodes()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_takes_back_the_domains_before_it() {
+    let model = Model::new();
+    model.fail_create("b");
+    let before = model.nodes();
+    let error = start(&model, &plan().domains).await.expect_err("b fails");
+    assert!(error.to_string().contains("too little memory"), "{error}");
+    assert_eq!(model.nodes(), before);
+    assert_eq!(model.names(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ctrl_c_takes_everything_back_and_says_so() {
+    // While waiting for a backend, and while libxl builds the first domain.
+    for waiting in [true, false] {
+        let model = Model::new();
+        model.backend(Backend::Silent);
+        let before = model.nodes();
+        let (canceller, cancel) = Cancel::pair();
+        if !waiting {
+            model.on_create(move |_| canceller.cancel());
+        } else {
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_secs(3)).await;
+                canceller.cancel();
+            });
+        }
+        let recorder = Recorder::default();
+        let domains = plan().domains;
+        let result = start_with(
+            &model.machine(),
+            "test",
+            &domains,
+            OPTIONS,
+            &recorder,
+            &cancel,
+        )
+        .await;
+        let error = result.expect_err("interrupted");
+        assert!(matches!(error, Error::Interrupted), "{error}");
+        assert_eq!(error.exit(), Exit::HostCannot);
+        assert_eq!(model.nodes(), before);
+        assert_eq!(model.names(), [""; 0]);
+        let said = recorder.lines().join("\n");
+        assert!(said.contains("interrupted: removing the"), "{said}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_taken_back_is_named_and_has_an_exit_code_of_its_own() {
+    let model = Model::new();
+    model.backend(Backend::Refuses("no"));
+    model.fail_destroy();
+    let error = start(&model, &plan().domains).await.expect_err("refused");
+    assert_eq!(error.exit(), Exit::Partly);
+    let text = error.to_string();
+    assert!(
+        text.contains("domain 1 (\"a\"") && text.contains("domain 2 (\"b\""),
+        "{text}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_runs_as_planned_is_recognised() {
+    let model = Model::new();
+    let plan = plan();
+    let standing = |plan: &platform::Plan| {
+        let standings = compare(&model.machine(), plan).expect("works");
+        standings
+            .into_iter()
+            .map(|(_, standing)| standing)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(standing(&plan), [Standing::Absent, Standing::Absent]);
+    start(&model, &plan.domains).await.expect("starts");
+    let matching = [
+        Standing::Matches {
+            domid: 1,
+            paused: false,
+        },
+        Standing::Matches {
+            domid: 2,
+            paused: false,
+        },
+    ];
+    assert_eq!(standing(&plan), matching);
+
+    let changed = standing(&plan_with("cmdline = \"other\""));
+    assert_eq!(changed[0], matching[0]);
+    assert!(matches!(&changed[1], Standing::Differs { domid: 2, what } if what.len() == 1));
+
+    let mut other_image = plan.clone();
+    let platform::plan::DevicePlan::Block(block) = &mut other_image.domains[1].virtio[0].device;
+    block.image = "/new.img".into();
+    let Standing::Differs { what, .. } = &standing(&other_image)[1] else {
+        panic!("differs");
+    };
+    assert_eq!(what, &["block 0 image: /b.img runs, /new.img planned"]);
+
+    model.end("b", ShutdownReason::Poweroff);
+    assert_eq!(standing(&plan)[1], Standing::Ended { domid: 2 });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_is_somebody_elses_is_not_touched() {
+    let model = Model::new();
+    let plan = plan();
+    start(&model, &plan.domains).await.expect("starts");
+    model.change("a", |info| {
+        info.uuid = "11111111-1111-1111-1111-111111111111".into()
+    });
+    let error = compare(&model.machine(), &plan).expect_err("taken");
+    assert!(
+        matches!(&error, Error::NameTaken { name, domid: 1 } if name == "a"),
+        "{error}"
+    );
+    model.change("a", |info| info.state = DomainState::Paused);
+}

@@ -1,0 +1,3 @@
+//! A plan in the languages of other programs. Emitters see only the plan.
+
+pub mod xl;

@@ -1,0 +1,105 @@
+//! The platform document: parse → resolve → check → emit.
+//!
+//! One TOML file (`*.avps.toml`) says what a vehicle computer runs. This crate turns it into a
+//! [`Plan`]: the same content with every number decided, deterministic, and readable by other
+//! programs as JSON. Checkers and emitters see only the plan; [`Finding`]s still point at the
+//! line of the document, because the reader remembers where each value was written.
+//!
+//! What it must never do: talk to a hypervisor, start anything, or panic on what it reads. The
+//! functions here are pure, with one exception told by its name: [`host::check_host`] looks at
+//! the files a plan names.
+//!
+//! ```
+//! let text = r#"
+//! schema = "avps/1"
+//! [platform]
+//! name = "demo"
+//! [[domain]]
+//! name = "cockpit"
+//! kernel = "Image"
+//! memory = "128MiB"
+//! "#;
+//! let analysis = platform::analyse(text, "/etc/avps");
+//! let plan = analysis.plan.expect("no errors");
+//! assert_eq!(plan.domains[0].kernel, "/etc/avps/Image");
+//! ```
+
+pub mod check;
+pub mod document;
+pub mod emit;
+mod finding;
+pub mod host;
+pub mod plan;
+mod reader;
+mod render;
+mod resolve;
+pub mod rules;
+pub mod units;
+
+use std::collections::HashSet;
+
+pub use document::Document;
+pub use finding::{
+    Finding, JsonFinding, Lines, Position, Related, Report, Severity, Span, SpanMap,
+};
+pub use plan::Plan;
+pub use render::{Style, render};
+pub use resolve::resolve;
+
+/// Longest document that is read, in bytes. A document is written by people; one that is larger
+/// than this is a mistake (a disk image given instead, say).
+pub const MAX_DOCUMENT_BYTES: usize = 1024 * 1024;
+
+/// What [`analyse`] found out about one document.
+#[derive(Debug, Clone)]
+pub struct Analysis {
+    /// The plan, if the document has no error. Warnings do not withhold it.
+    pub plan: Option<Plan>,
+    /// Every finding, in the order of the document.
+    pub findings: Vec<Finding>,
+    /// Where each value of the document was written, for findings made later (on the host).
+    pub spans: SpanMap,
+}
+
+impl Analysis {
+    /// Whether at least one finding is an error.
+    pub fn has_errors(&self) -> bool {
+        self.findings
+            .iter()
+            .any(|finding| finding.severity() == Severity::Error)
+    }
+}
+
+/// Reads, resolves and checks a document without looking at this machine.
+///
+/// `base` is the folder of the document: relative paths in it are relative to that folder.
+/// All findings of all steps come back at once, so that one run shows everything there is to
+/// correct; what is only a consequence of an earlier finding is left out.
+pub fn analyse(text: &str, base: &str) -> Analysis {
+    let (document, mut findings) = document::read(text);
+    let mut plan = None;
+    let mut spans = SpanMap::default();
+    if let Some(document) = document {
+        let resolved = resolve(&document, base);
+        let complained: HashSet<String> = findings.iter().map(|f| f.at.clone()).collect();
+        spans = document.spans;
+        for mut finding in check::check(&resolved) {
+            if complained.contains(&finding.at) {
+                continue;
+            }
+            finding.locate(&spans);
+            findings.push(finding);
+        }
+        plan = Some(resolved);
+    }
+    finding::sort(&mut findings);
+    let mut analysis = Analysis {
+        plan,
+        findings,
+        spans,
+    };
+    if analysis.has_errors() {
+        analysis.plan = None;
+    }
+    analysis
+}

@@ -1,0 +1,110 @@
+//! Each fixture in configs/fixtures breaks one rule and is refused for exactly that one; each
+//! document that ships is accepted. What people see is kept as snapshots.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use platform::{Report, Style, rules};
+
+fn configs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs")
+}
+
+fn documents(folder: &Path, ending: &str) -> Vec<(String, String)> {
+    let mut found: Vec<_> = fs::read_dir(folder)
+        .expect("the folder is part of the repository")
+        .map(|entry| entry.expect("readable").path())
+        .filter_map(|path| {
+            let name = path.file_name()?.to_str()?.to_owned();
+            name.ends_with(ending)
+                .then(|| (name, fs::read_to_string(&path).expect("readable")))
+        })
+        .collect();
+    found.sort();
+    assert!(!found.is_empty(), "nothing in {}", folder.display());
+    found
+}
+
+#[test]
+fn every_fixture_breaks_exactly_the_rule_it_is_named_after() {
+    for (name, text) in documents(&configs().join("fixtures"), ".toml") {
+        let analysis = platform::analyse(&text, "/base");
+        let ids: Vec<_> = analysis.findings.iter().map(|f| f.rule.id).collect();
+        assert_eq!(ids, [&name[..8]], "{name}: {:#?}", analysis.findings);
+        let finding = &analysis.findings[0];
+        assert!(finding.span.is_some(), "{name} is not located");
+        assert_eq!(&name[9..name.len() - 5], finding.rule.name);
+        assert_eq!(
+            analysis.plan.is_none(),
+            finding.severity() == platform::Severity::Error,
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn every_rule_that_needs_no_machine_has_a_fixture() {
+    let names: Vec<_> = documents(&configs().join("fixtures"), ".toml");
+    for rule in rules::ALL {
+        // The document that is too long is made by a test, host rules have tests of their own.
+        if rule.id.starts_with("AVPS03") || rule.id == rules::TOO_LONG.id {
+            continue;
+        }
+        assert!(
+            names.iter().any(|(name, _)| name.starts_with(rule.id)),
+            "no fixture for {} ({})",
+            rule.id,
+            rule.name
+        );
+    }
+}
+
+#[test]
+fn what_people_see_is_the_underlined_line_and_what_to_do() {
+    for (name, text) in documents(&configs().join("fixtures"), ".toml") {
+        let findings = platform::analyse(&text, "/base").findings;
+        let style = Style {
+            unicode: true,
+            ..Style::PLAIN
+        };
+        let shown = platform::render(&name, &text, &findings, style);
+        insta::assert_snapshot!(name.trim_end_matches(".toml"), shown);
+    }
+}
+
+#[test]
+fn documents_that_ship_have_no_finding() {
+    for (name, text) in documents(&configs(), ".avps.toml") {
+        let analysis = platform::analyse(&text, "/base");
+        assert!(
+            analysis.findings.is_empty(),
+            "{name}: {:#?}",
+            analysis.findings
+        );
+        assert!(analysis.plan.is_some());
+    }
+}
+
+#[test]
+fn the_plan_of_the_demo_is_what_other_programs_were_promised() {
+    let text = fs::read_to_string(configs().join("demo.avps.toml")).expect("readable");
+    let plan = platform::analyse(&text, "/base").plan.expect("no errors");
+    insta::assert_snapshot!("demo-plan", plan.to_json());
+    let back: platform::Plan = serde_json::from_str(&plan.to_json()).expect("reads back");
+    assert_eq!(back, plan);
+    let xl = platform::emit::xl::emit(&plan).expect("emits");
+    assert_eq!(xl[0].file_name, "cockpit.cfg");
+    insta::assert_snapshot!("demo-xl", xl[0].text);
+}
+
+#[test]
+fn findings_for_programs_have_line_and_column() {
+    let name = "AVPS0102-duplicate-domain.toml";
+    let text = fs::read_to_string(configs().join("fixtures").join(name)).expect("readable");
+    let findings = platform::analyse(&text, "/base").findings;
+    let report = Report::new(name, &text, &findings);
+    insta::assert_snapshot!(
+        "duplicate-domain-json",
+        serde_json::to_string_pretty(&report).expect("serialises")
+    );
+}

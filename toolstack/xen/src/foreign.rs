@@ -1,0 +1,311 @@
+//! Another domain's memory, and the pages Xen keeps for it, mapped into this process.
+//!
+//! Foreign mappings reach the whole guest and are therefore for dom0 alone. They cannot be pinned:
+//! direct I/O, io_uring's registered buffers and grant copies from or to them fail with `EFAULT`.
+//!
+//! A page that could not be mapped leaves a hole; touching a hole is a SIGBUS. Look at
+//! [`ForeignMapping::errors`] first, or ask for [`ForeignMapping::complete`].
+//!
+//! Both mapping ioctls are issued once on each fresh mapping and never again on the same: the kernel
+//! keeps its page list in the mapping and stops with a `BUG` (resource) or maps the wrong page
+//! (batch, on all but PV domains) when it is asked twice. What must be tried again is mapped anew.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::thread::sleep;
+use std::time::Duration;
+
+use xen_sys::memory;
+use xen_sys::privcmd as abi;
+
+use crate::PAGE_SIZE;
+use crate::counters::count;
+use crate::error::{Error, Result};
+use crate::grants::Access;
+use crate::ids::{DomId, IoservId, Pfn};
+use crate::privcmd::PrivCmd;
+use crate::sys::{self, Mapping};
+
+/// How often a batch with paged-out pages (x86 only) is tried, a millisecond apart.
+const PAGED_OUT_TRIES: u32 = 100;
+
+/// A domain's resource that Xen lets its device model map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Resource {
+    /// The pages of an ioreq server: frame 0 is the buffered ring (x86), frame 1 the vCPUs' slots.
+    IoreqServer(IoservId),
+}
+
+impl Resource {
+    fn kind(self) -> u32 {
+        match self {
+            Self::IoreqServer(_) => memory::RESOURCE_IOREQ_SERVER,
+        }
+    }
+
+    fn id(self) -> IoservId {
+        match self {
+            Self::IoreqServer(id) => id,
+        }
+    }
+}
+
+impl PrivCmd {
+    /// Maps pages of `domid` by guest frame number, one behind the other in the order given.
+    ///
+    /// The mapping is contiguous also on kernels with larger pages.
+    ///
+    /// # Errors
+    /// [`Error::ForeignMap`] if no page could be mapped; [`Error::Argument`] for an empty list. If
+    /// only some failed, the mapping tells which.
+    pub fn map_foreign(
+        &self,
+        domid: DomId,
+        frames: &[Pfn],
+        access: Access,
+    ) -> Result<ForeignMapping> {
+        let pages = frames.len();
+        let failed = |source| Error::ForeignMap {
+            domid,
+            pages,
+            source,
+        };
+        let (Ok(number), Some(size)) = (
+            u32::try_from(pages),
+            pages
+                .checked_mul(PAGE_SIZE)
+                .and_then(sys::round_to_kernel_pages)
+                .filter(|&size| size > 0),
+        ) else {
+            return Err(Error::Argument(
+                "a foreign mapping must have at least one page, and fewer than 2^32",
+            ));
+        };
+        let frames: Vec<u64> = frames.iter().map(|frame| frame.0).collect();
+
+        let mut tries = 1;
+        loop {
+            let mapping = Mapping::new(self.as_fd(), size, 0, access.writable()).map_err(failed)?;
+            let mut errors = vec![0_i32; pages];
+            let mut argument = abi::MmapBatchV2 {
+                num: number,
+                dom: domid.get(),
+                addr: address(&mapping),
+                arr: frames.as_ptr(),
+                err: errors.as_mut_ptr(),
+            };
+            // SAFETY: both arrays have `num` elements; the mapping is fresh and of this size.
+            let result =
+                unsafe { sys::ioctl_once(self.as_fd(), abi::MMAPBATCH_V2, &raw mut argument) };
+            let paged_out = match result {
+                Ok(_) => false,
+                Err(error) => match error.raw_os_error() {
+                    // The kernel's way to say that at least one page is paged out; the array holds.
+                    Some(libc::ENOENT) => true,
+                    Some(libc::EINTR) => continue,
+                    _ => return Err(failed(error)),
+                },
+            };
+            if paged_out && tries < PAGED_OUT_TRIES {
+                tries += 1;
+                sleep(Duration::from_millis(1));
+                continue;
+            }
+            count(&self.counters().foreign_maps, 1);
+            count(&self.counters().foreign_pages, pages);
+            return ForeignMapping::new(mapping, domid, pages, errors);
+        }
+    }
+
+    /// Maps `pages` pages of a resource, from `frame` on, for reading and writing.
+    ///
+    /// # Errors
+    /// [`Error::ResourceMap`]; `EPERM` without privilege over the domain. [`Error::PageSize`] for
+    /// several pages on a kernel with larger pages, which maps them wrongly.
+    pub fn map_resource(
+        &self,
+        domid: DomId,
+        resource: Resource,
+        frame: u64,
+        pages: usize,
+    ) -> Result<ResourceMapping> {
+        let page = sys::kernel_page_size();
+        if pages > 1 && page != PAGE_SIZE {
+            return Err(Error::PageSize {
+                what: "mapping several pages of a resource",
+                page_size: page,
+            });
+        }
+        let (Ok(number), Some(size), Ok(idx)) = (
+            u64::try_from(pages),
+            pages.checked_mul(page).filter(|&size| size > 0),
+            u32::try_from(frame),
+        ) else {
+            return Err(Error::Argument(
+                "a resource mapping must have at least one page, and a frame below 2^32",
+            ));
+        };
+        let failed = |source| Error::ResourceMap {
+            domid,
+            server: resource.id(),
+            source,
+        };
+        let mapping = Mapping::new(self.as_fd(), size, 0, true).map_err(failed)?;
+        let mut argument = abi::MmapResource {
+            dom: domid.get(),
+            kind: resource.kind(),
+            id: u32::from(resource.id().0),
+            idx,
+            num: number,
+            addr: address(&mapping),
+        };
+        // SAFETY: the mapping is fresh and has room for `num` pages.
+        unsafe { sys::ioctl_once(self.as_fd(), abi::MMAP_RESOURCE, &raw mut argument) }
+            .map_err(failed)?;
+        count(&self.counters().foreign_maps, 1);
+        count(&self.counters().foreign_pages, pages);
+        Ok(ResourceMapping {
+            mapping,
+            length: pages.saturating_mul(PAGE_SIZE),
+        })
+    }
+}
+
+fn address(mapping: &Mapping) -> u64 {
+    u64::try_from(mapping.as_ptr().addr()).unwrap_or(0)
+}
+
+/// Pages of another domain, unmapped when dropped.
+#[derive(Debug)]
+pub struct ForeignMapping {
+    mapping: Mapping,
+    domid: DomId,
+    pages: usize,
+    errors: Vec<i32>,
+}
+
+impl ForeignMapping {
+    fn new(mapping: Mapping, domid: DomId, pages: usize, errors: Vec<i32>) -> Result<Self> {
+        let this = Self {
+            mapping,
+            domid,
+            pages,
+            errors,
+        };
+        if this.failed() == pages {
+            return Err(Error::ForeignMap {
+                domid,
+                pages,
+                source: this.first_error(),
+            });
+        }
+        Ok(this)
+    }
+
+    /// First byte. Pages whose error is not 0 must not be touched.
+    pub fn as_ptr(&self) -> *mut u8 {
+        self.mapping.as_ptr()
+    }
+
+    /// Size in bytes: [`PAGE_SIZE`] for each page asked for, mapped or not.
+    pub fn len(&self) -> usize {
+        self.pages.saturating_mul(PAGE_SIZE)
+    }
+
+    /// Never true: a mapping has at least one page.
+    pub fn is_empty(&self) -> bool {
+        self.pages == 0
+    }
+
+    /// For each page 0 or a negative errno.
+    pub fn errors(&self) -> &[i32] {
+        &self.errors
+    }
+
+    /// The mapping, if it has no hole.
+    ///
+    /// # Errors
+    /// [`Error::ForeignMapIncomplete`].
+    pub fn complete(self) -> Result<Self> {
+        match self.failed() {
+            0 => Ok(self),
+            failed => Err(Error::ForeignMapIncomplete {
+                domid: self.domid,
+                pages: self.pages,
+                failed,
+                source: self.first_error(),
+            }),
+        }
+    }
+
+    fn failed(&self) -> usize {
+        self.errors.iter().filter(|&&error| error != 0).count()
+    }
+
+    fn first_error(&self) -> io::Error {
+        let errno = self.errors.iter().find(|&&error| error != 0);
+        io::Error::from_raw_os_error(errno.map_or(0, |errno| errno.saturating_neg()))
+    }
+}
+
+/// Pages that Xen keeps for a domain, unmapped when dropped.
+///
+/// The page stays referenced while it is mapped, also after the domain has died.
+#[derive(Debug)]
+pub struct ResourceMapping {
+    mapping: Mapping,
+    length: usize,
+}
+
+impl ResourceMapping {
+    /// First byte.
+    pub fn as_ptr(&self) -> *mut u8 {
+        self.mapping.as_ptr()
+    }
+
+    /// Size in bytes: [`PAGE_SIZE`] for each page.
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Never true: a mapping has at least one page.
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mapping(errors: &[i32]) -> Result<ForeignMapping> {
+        let memory = Mapping::anonymous_locked(sys::kernel_page_size()).unwrap();
+        ForeignMapping::new(memory, DomId::DOM0, errors.len(), errors.to_vec())
+    }
+
+    #[test]
+    fn a_mapping_without_any_page_is_an_error_with_the_first_pages_reason() {
+        let error = mapping(&[-libc::ESRCH, -libc::EINVAL]).unwrap_err();
+        assert!(matches!(error, Error::ForeignMap { pages: 2, .. }));
+        assert!(error.is_no_such_domain());
+    }
+
+    #[test]
+    fn holes_are_listed_and_a_complete_mapping_can_be_asked_for() {
+        let partial = mapping(&[0, -libc::EINVAL, 0]).unwrap();
+        assert_eq!(partial.errors(), [0, -libc::EINVAL, 0]);
+        assert_eq!(partial.len(), 3 * PAGE_SIZE);
+        let error = partial.complete().unwrap_err();
+        assert!(matches!(
+            error,
+            Error::ForeignMapIncomplete {
+                failed: 1,
+                pages: 3,
+                ..
+            }
+        ));
+        assert_eq!(error.errno(), Some(libc::EINVAL));
+        assert!(mapping(&[0, 0]).unwrap().complete().is_ok());
+    }
+}
