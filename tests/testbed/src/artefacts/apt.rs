@@ -216,8 +216,17 @@ impl Apt {
     }
 }
 
+fn mirror() -> String {
+    std::env::var("AVPS_DEBIAN_MIRROR").unwrap_or_else(|_| MIRROR.to_owned())
+}
+
+/// Where a file of the archive's pool lies, whether or not an index names it.
+pub(crate) fn in_pool(path: &str) -> String {
+    format!("{}/pool/{}", mirror(), path.replace('+', "%2b"))
+}
+
 fn source_list() -> String {
-    let mirror = std::env::var("AVPS_DEBIAN_MIRROR").unwrap_or_else(|_| MIRROR.to_owned());
+    let mirror = mirror();
     let security =
         std::env::var("AVPS_DEBIAN_SECURITY_MIRROR").unwrap_or_else(|_| SECURITY_MIRROR.to_owned());
     let mut text = String::new();

@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use super::error::{Error, Result};
+use super::index::Remote;
 use super::key::Key;
 use super::pins::{Pin, pick};
 use super::store::{Artefact, Build, create, remove};
@@ -17,6 +18,37 @@ pub(crate) const RELEASE: &str = "4.20";
 const SOURCE: &str = "xen";
 const HYPERVISOR: &str = "xen-hypervisor-4.20-arm64";
 const RECIPE: u32 = 1;
+
+/// The source to use when the archive's files lag behind its indices, so that nothing on offer can be had. Its content
+/// is that of Xen's commit c42374a1052a, `.gitarchive-info` apart.
+const FALLBACK: Fallback = Fallback {
+    version: "4.20.3+127-gc42374a105-0+deb13u1",
+    file: "xen_4.20.3+127-gc42374a105.orig.tar.xz",
+    size: 4_961_352,
+    sha256: "df0831854a55a8f31cb3cb85036f2edc928e2ef098d77f815f5714bfafac68f3",
+};
+
+struct Fallback {
+    version: &'static str,
+    file: &'static str,
+    size: u64,
+    sha256: &'static str,
+}
+
+impl Fallback {
+    fn pin(&self) -> Pin {
+        Pin {
+            package: SOURCE.to_owned(),
+            version: self.version.to_owned(),
+            remote: Remote {
+                uri: apt::in_pool(&format!("main/x/xen/{}", self.file)),
+                file: self.file.to_owned(),
+                size: self.size,
+                sha256: self.sha256.to_owned(),
+            },
+        }
+    }
+}
 
 /// The hypervisor's file in its artefact; what QEMU loads as `-kernel`.
 pub(crate) const FILE: &str = "xen";
@@ -53,45 +85,42 @@ pub(crate) fn pins(workshop: &Workshop) -> Result<Vec<Pin>> {
     })
 }
 
-/// The newest source on offer whose tarball can really be had: the description (`.dsc`) is not needed.
+/// The newest source on offer whose tarball can really be had, else [`FALLBACK`]. The description (`.dsc`) is not needed.
 fn source(workshop: &Workshop, step: &crate::progress::Step) -> Result<Pin> {
-    let mut last = Error::Unavailable {
-        what: "Xen's source".to_owned(),
-        reason: "no suite offers it".to_owned(),
-    };
+    let mut pins = Vec::new();
     let prefix = format!("{RELEASE}.");
     for version in workshop.apt.source_versions(SOURCE)? {
         if !version.starts_with(&prefix) {
             continue;
         }
         let files = workshop.apt.source(SOURCE, &version)?;
-        let Some(remote) = files
+        let tarball = files
             .into_iter()
-            .find(|remote| remote.file.contains(".orig.tar."))
-        else {
-            continue;
-        };
+            .find(|remote| remote.file.contains(".orig.tar."));
+        pins.extend(tarball.map(|remote| Pin {
+            package: SOURCE.to_owned(),
+            version,
+            remote,
+        }));
+    }
+    for pin in pins {
         match workshop
             .downloads
-            .fetch(std::slice::from_ref(&remote), step)
+            .fetch(std::slice::from_ref(&pin.remote), step)
         {
-            Ok(_) => {
-                return Ok(Pin {
-                    package: SOURCE.to_owned(),
-                    version,
-                    remote,
-                });
-            }
-            Err(error @ Error::Unavailable { .. }) => {
-                step.note(&format!(
-                    "the source of {version} cannot be had, trying the next version"
-                ));
-                last = error;
-            }
+            Ok(_) => return Ok(pin),
+            Err(Error::Unavailable { .. }) => step.note(&format!(
+                "the source of {} cannot be had, trying another version",
+                pin.version
+            )),
             Err(error) => return Err(error),
         }
     }
-    Err(last)
+    let pin = FALLBACK.pin();
+    workshop
+        .downloads
+        .fetch(std::slice::from_ref(&pin.remote), step)?;
+    Ok(pin)
 }
 
 fn options_path() -> PathBuf {
