@@ -61,6 +61,7 @@ pub(super) fn attack(context: &Context, operations: u64) -> Result<BTreeMap<Stri
                 format!("mapped and not unmapped: {counted:?}")
             })?;
             // The attacker's kernel has its disk again, and it works.
+            has_its_disk(hostile)?;
             let load = guests::load(hostile, &["exercise", "/dev/vda", "--bytes", BYTES])?;
             guests::image_holds(&context.dom0(), &attacker.image(), &load)
         })
@@ -126,6 +127,15 @@ fn drive(hostile: &Remote, operations: u64) -> Result<BTreeMap<String, f64>, Fai
     Ok(figures
         .map(|(name, value)| (name.clone(), value.as_f64().unwrap_or(0.0)))
         .collect())
+}
+
+/// The guest's kernel has `/dev/vda`, within ten seconds; else the failure says what that kernel has and said.
+fn has_its_disk(guest: &Remote) -> Outcome {
+    let look = "for i in $(seq 100); do [ -b /dev/vda ] && exit 0; sleep 0.1; done; ls /sys/block; dmesg | tail -n 10";
+    let seen = guest.shell(look).text()?;
+    ensure(seen.is_empty(), || {
+        format!("/dev/vda did not come back; the guest has and says:\n{seen}")
+    })
 }
 
 /// The process ids of all workers.

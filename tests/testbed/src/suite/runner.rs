@@ -21,9 +21,13 @@ pub(super) const SUITE: &str = "bed";
 const GRACE: Duration = Duration::from_secs(30);
 
 /// Boots and runs. Returns the log folders of the boots.
+///
+/// So many tests that fail get a second try in a fresh boot, and the report says so with what was seen first. One whose
+/// machine lost a timer interrupt is not counted among them.
 pub(super) fn run(
     media: &Media,
     tests: Vec<Test>,
+    mut second_tries: u32,
     report: &mut Report,
 ) -> Result<Vec<String>, Failure> {
     let mut logs = Vec::new();
@@ -47,9 +51,12 @@ pub(super) fn run(
         if interrupted() {
             return Err(Error::Interrupted.into());
         }
-        if outcome.is_err() && !repeated && lost_a_timer(&current) {
+        if let Err(Failed(seen)) = &outcome
+            && !repeated
+            && let Some(reason) = second_try(&current, &mut second_tries)
+        {
             report.note(format!(
-                "{}: the emulated machine lost a timer interrupt, so it was tried again (logs: {})",
+                "{}: {reason}, so it was tried again (logs: {}); first seen: {seen}",
                 test.name,
                 current.logs().display()
             ));
@@ -84,6 +91,15 @@ pub(super) fn run(
         end(bed);
     }
     Ok(logs)
+}
+
+/// Why a test that failed is tried once more, if it is.
+fn second_try(bed: &Bed, left: &mut u32) -> Option<&'static str> {
+    if lost_a_timer(bed) {
+        return Some("the emulated machine lost a timer interrupt");
+    }
+    *left = left.checked_sub(1)?;
+    Some("it failed")
 }
 
 /// Whether dom0's Linux says that a timer did not fire for seconds. QEMU's emulation loses one now and then; a

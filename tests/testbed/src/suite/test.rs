@@ -26,6 +26,9 @@ pub(crate) struct TestCommand {
     /// Print the names of the bed's tests.
     #[arg(long)]
     list: bool,
+    /// How many of the bed's tests that fail get a second try, in a fresh boot. The report names each and what it saw first.
+    #[arg(long, value_name = "COUNT", default_value_t = 2)]
+    second_tries: u32,
     /// One JSON object on standard output; everything else goes to standard error.
     #[arg(long)]
     json: bool,
@@ -114,7 +117,7 @@ impl TestCommand {
         if without_xen {
             vhost_user::run(report)?;
         }
-        let logs = runner::run(&media, tests, report)?;
+        let logs = runner::run(&media, tests, self.second_tries, report)?;
         report.part(Part::VirtioCore, began.elapsed());
         Ok(logs)
     }
