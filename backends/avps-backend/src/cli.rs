@@ -216,6 +216,24 @@ mod tests {
     }
 
     #[test]
+    fn the_systemd_unit_starts_the_daemon_and_waits_for_its_word() {
+        let unit = include_str!("../../../configs/systemd/avps-backend.service");
+        let value = |key: &str| {
+            let line = unit.lines().find_map(|line| line.strip_prefix(key));
+            line.and_then(|rest| rest.strip_prefix('='))
+        };
+        let words = value("ExecStart").unwrap().split_whitespace();
+        let arguments = Arguments::try_parse_from(words).unwrap();
+        let Command::Serve(serve) = arguments.command else {
+            panic!("the unit starts something else");
+        };
+        let folder = std::path::Path::new("/run").join(value("RuntimeDirectory").unwrap());
+        assert!(serve.socket.starts_with(folder));
+        assert_eq!(value("Type"), Some("notify"));
+        assert_eq!(value("RuntimeDirectoryPreserve"), Some("yes"));
+    }
+
+    #[test]
     fn help_teaches_adoption_and_hides_the_worker() {
         let help = Arguments::command().render_long_help().to_string();
         assert!(help.contains("--adopt 'guest/0=/srv/guest.img'"));

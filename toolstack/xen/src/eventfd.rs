@@ -23,9 +23,16 @@
 //!   requests. And user space, which is awake by then, can answer between the kernel's two steps and
 //!   have its answer overwritten.
 //!
+//! - **It trusts its caller.** The assign takes whatever mapping lies at the page's address for one of privcmd's and uses
+//!   its private data. A process that may be taken over must not have this ioctl.
+//!
 //! Hence (by reading, not tried yet): QueueNotify (`base + 0x50`, four bytes) needs an ioreq server of
 //! its own, so that the kernel never sees a write it does not match, and user space must leave that
-//! server's slots alone, but for requests that stay READY (a queue without an ioeventfd).
+//! server's slots alone, but for requests that stay READY (a queue without an ioeventfd) and for reads and
+//! IOREQ_TYPE_INVALIDATE, which the kernel never answers. Xen asks servers from the highest id down
+//! (`common/ioreq.c`), so one made later gets its four bytes, and disabling it gives them back to the first. Two limits
+//! remain: a write that nothing matches still goes back to READY, so a guest can have itself crashed; and the owner of
+//! the ports is still woken for each kick, so what is saved is the vCPU's wait, not a wake-up.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
