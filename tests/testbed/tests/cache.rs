@@ -169,7 +169,7 @@ fn a_version_that_cannot_be_had_gives_way_to_the_next_and_a_warm_run_needs_no_ne
     assert!(succeeded(&cold));
     assert!(
         String::from_utf8_lossy(&cold.stderr)
-            .contains("4.20.4-1 cannot be had, trying another version")
+            .contains("4.20.4-1 cannot be had, trying the next version")
     );
     let [artefact] = &host.artefacts()[..] else {
         panic!("one artefact")

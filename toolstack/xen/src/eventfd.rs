@@ -22,7 +22,6 @@
 //!   4.20 with Linux 7.2: a guest that writes other registers as well was crashed after about 11 000
 //!   requests. And user space, which is awake by then, can answer between the kernel's two steps and
 //!   have its answer overwritten.
-//!
 //! - **It trusts its caller.** The assign takes whatever mapping lies at the page's address for one of privcmd's and uses
 //!   its private data. A process that may be taken over must not have this ioctl.
 //!

@@ -182,22 +182,35 @@ fn first_available(
     offers: &[&Offer],
     step: &Step,
 ) -> Result<Pin> {
+    let candidates = offers
+        .iter()
+        .map(|offer| Ok(pin(offer, apt.packages(&[offer])?.remove(0))));
+    first(downloads, package, candidates, step)
+}
+
+/// Downloads and gives the first candidate for `package` whose file can really be had.
+pub(crate) fn first(
+    downloads: &Downloads,
+    package: &str,
+    candidates: impl Iterator<Item = Result<Pin>>,
+    step: &Step,
+) -> Result<Pin> {
     let mut last = not_offered(package);
-    for offer in offers {
-        let remote = match apt.packages(&[offer]).map(|mut found| found.remove(0)) {
-            Ok(remote) => remote,
+    for candidate in candidates {
+        let pin = match candidate {
+            Ok(pin) => pin,
             Err(error @ Error::Unavailable { .. }) => {
                 last = error;
                 continue;
             }
             Err(error) => return Err(error),
         };
-        match downloads.fetch(std::slice::from_ref(&remote), step) {
-            Ok(_) => return Ok(pin(offer, remote)),
+        match downloads.fetch(std::slice::from_ref(&pin.remote), step) {
+            Ok(_) => return Ok(pin),
             Err(error @ Error::Unavailable { .. }) => {
                 step.note(&format!(
                     "{package} {} cannot be had, trying the next version",
-                    offer.version
+                    pin.version
                 ));
                 last = error;
             }

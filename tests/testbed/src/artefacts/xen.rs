@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::error::{Error, Result};
 use super::index::Remote;
 use super::key::Key;
-use super::pins::{Pin, pick};
+use super::pins::{Pin, first, pick};
 use super::store::{Artefact, Build, create, remove};
 use super::{Workshop, apt, kconfig, tools};
 use crate::paths;
@@ -18,37 +18,6 @@ pub(crate) const RELEASE: &str = "4.20";
 const SOURCE: &str = "xen";
 const HYPERVISOR: &str = "xen-hypervisor-4.20-arm64";
 const RECIPE: u32 = 1;
-
-/// The source to use when the archive's files lag behind its indices, so that nothing on offer can be had. Its content
-/// is that of Xen's commit c42374a1052a, `.gitarchive-info` apart.
-const FALLBACK: Fallback = Fallback {
-    version: "4.20.3+127-gc42374a105-0+deb13u1",
-    file: "xen_4.20.3+127-gc42374a105.orig.tar.xz",
-    size: 4_961_352,
-    sha256: "df0831854a55a8f31cb3cb85036f2edc928e2ef098d77f815f5714bfafac68f3",
-};
-
-struct Fallback {
-    version: &'static str,
-    file: &'static str,
-    size: u64,
-    sha256: &'static str,
-}
-
-impl Fallback {
-    fn pin(&self) -> Pin {
-        Pin {
-            package: SOURCE.to_owned(),
-            version: self.version.to_owned(),
-            remote: Remote {
-                uri: apt::in_pool(&format!("main/x/xen/{}", self.file)),
-                file: self.file.to_owned(),
-                size: self.size,
-                sha256: self.sha256.to_owned(),
-            },
-        }
-    }
-}
 
 /// The hypervisor's file in its artefact; what QEMU loads as `-kernel`.
 pub(crate) const FILE: &str = "xen";
@@ -85,42 +54,45 @@ pub(crate) fn pins(workshop: &Workshop) -> Result<Vec<Pin>> {
     })
 }
 
-/// The newest source on offer whose tarball can really be had, else [`FALLBACK`]. The description (`.dsc`) is not needed.
+/// The newest source on offer whose tarball can really be had, else the known one.
 fn source(workshop: &Workshop, step: &crate::progress::Step) -> Result<Pin> {
-    let mut pins = Vec::new();
     let prefix = format!("{RELEASE}.");
-    for version in workshop.apt.source_versions(SOURCE)? {
-        if !version.starts_with(&prefix) {
-            continue;
-        }
-        let files = workshop.apt.source(SOURCE, &version)?;
-        let tarball = files
-            .into_iter()
-            .find(|remote| remote.file.contains(".orig.tar."));
-        pins.extend(tarball.map(|remote| Pin {
-            package: SOURCE.to_owned(),
-            version,
-            remote,
-        }));
+    let versions = workshop.apt.source_versions(SOURCE)?;
+    let offered = versions
+        .into_iter()
+        .filter(|version| version.starts_with(&prefix))
+        .filter_map(|version| offered(workshop, version).transpose());
+    let candidates = offered.chain([Ok(known())]);
+    first(&workshop.downloads, SOURCE, candidates, step)
+}
+
+/// The tarball of a version on offer. The description (`.dsc`) is not needed.
+fn offered(workshop: &Workshop, version: String) -> Result<Option<Pin>> {
+    let files = workshop.apt.source(SOURCE, &version)?;
+    let tarball = files
+        .into_iter()
+        .find(|remote| remote.file.contains(".orig.tar."));
+    Ok(tarball.map(|remote| Pin {
+        package: SOURCE.to_owned(),
+        version,
+        remote,
+    }))
+}
+
+/// The source to use when the archive's files lag behind its indices, so that nothing on offer can be had. Its content
+/// is that of Xen's commit c42374a1052a, `.gitarchive-info` apart.
+fn known() -> Pin {
+    let file = "xen_4.20.3+127-gc42374a105.orig.tar.xz";
+    Pin {
+        package: SOURCE.to_owned(),
+        version: "4.20.3+127-gc42374a105-0+deb13u1".to_owned(),
+        remote: Remote {
+            uri: apt::in_pool(&format!("main/x/xen/{file}")),
+            file: file.to_owned(),
+            size: 4_961_352,
+            sha256: "df0831854a55a8f31cb3cb85036f2edc928e2ef098d77f815f5714bfafac68f3".to_owned(),
+        },
     }
-    for pin in pins {
-        match workshop
-            .downloads
-            .fetch(std::slice::from_ref(&pin.remote), step)
-        {
-            Ok(_) => return Ok(pin),
-            Err(Error::Unavailable { .. }) => step.note(&format!(
-                "the source of {} cannot be had, trying another version",
-                pin.version
-            )),
-            Err(error) => return Err(error),
-        }
-    }
-    let pin = FALLBACK.pin();
-    workshop
-        .downloads
-        .fetch(std::slice::from_ref(&pin.remote), step)?;
-    Ok(pin)
 }
 
 fn options_path() -> PathBuf {

@@ -129,9 +129,9 @@ fn drive(hostile: &Remote, operations: u64) -> Result<BTreeMap<String, f64>, Fai
         .collect())
 }
 
-/// The guest's kernel has `/dev/vda`, within ten seconds; else the failure says what that kernel has and said.
+/// The guest's kernel has `/dev/vda`; else the failure says what that kernel has and said.
 fn has_its_disk(guest: &Remote) -> Outcome {
-    let look = "for i in $(seq 100); do [ -b /dev/vda ] && exit 0; sleep 0.1; done; ls /sys/block; dmesg | tail -n 10";
+    let look = "[ -b /dev/vda ] || { ls /sys/block; dmesg | tail -n 10; }";
     let seen = guest.shell(look).text()?;
     ensure(seen.is_empty(), || {
         format!("/dev/vda did not come back; the guest has and says:\n{seen}")

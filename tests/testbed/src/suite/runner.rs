@@ -22,8 +22,8 @@ const GRACE: Duration = Duration::from_secs(30);
 
 /// Boots and runs. Returns the log folders of the boots.
 ///
-/// So many tests that fail get a second try in a fresh boot, and the report says so with what was seen first. One whose
-/// machine lost a timer interrupt is not counted among them.
+/// The first `second_tries` tests that fail are tried once more, in a fresh boot, and the report says so with what was
+/// seen first. One whose machine lost a timer interrupt is not counted among them.
 pub(super) fn run(
     media: &Media,
     tests: Vec<Test>,
