@@ -70,6 +70,15 @@ pub(crate) struct Serve {
     /// (`stats` tells what is missing); `off` is for debugging
     #[arg(long, value_name = "MODE", value_enum, default_value_t = SandboxMode::BestEffort)]
     pub(crate) sandbox: SandboxMode,
+    /// Whether a busy disk's thread looks for more requests for a while before it sleeps: up to 2 ms and
+    /// four times as long as it has just worked, so an idle disk costs nothing. Much faster where CPUs
+    /// are free; switch it off where guests and backend share too few
+    #[arg(long, value_name = "MODE", value_enum, default_value_t = Polling::Auto)]
+    pub(crate) polling: Polling,
+    /// Over grants, map requests of more than BYTES of data instead of copying them; by default all
+    /// are copied, which was faster wherever it was measured (`cargo xtask bench block --copy-limit`)
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) copy_limit: Option<u32>,
     /// Unix socket on which `avps-backend stats` is answered
     #[arg(long, value_name = "PATH", default_value = backend_stats::socket::DEFAULT)]
     pub(crate) socket: PathBuf,
@@ -153,6 +162,15 @@ pub(crate) struct Worker {
     /// Domain to serve; only for people who look at the process list, the socket decides
     #[arg(long)]
     pub(crate) guest: u16,
+}
+
+/// What a thread does that has run out of work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Polling {
+    /// It looks for more where that has paid lately.
+    Auto,
+    /// It sleeps.
+    Off,
 }
 
 /// What a worker does about its sandbox.

@@ -48,7 +48,7 @@ impl Worker {
         let guest = json!({"domid": 3, "ioserv": 1, "ports": [1], "memory_kib": 0});
         let slots = json!([{"slot": 0, "base": 0x200_0000, "irq": 33}]);
         worker.send(
-            &json!({"start": {"guest": guest, "slots": slots}}),
+            &json!({"start": {"guest": guest, "slots": slots, "tuning": {"polling": true, "copy_limit": null}}}),
             &[null.as_fd(), null.as_fd()],
         );
         worker
@@ -135,7 +135,7 @@ fn a_confined_worker_takes_devices_and_tells_what_fails() {
     let image = tempfile::tempfile().unwrap();
     image.set_len(1 << 20).unwrap();
     let record = tempfile::tempfile().unwrap();
-    record.set_len(64 << 10).unwrap();
+    record.set_len(160 << 10).unwrap();
     let null = null();
     let block = json!({
         "read_only": false, "block_size": 512, "serial": "s", "cache": "writeback", "queues": 1, "memory": "grant"

@@ -51,6 +51,8 @@ pub(crate) const ALWAYS: &[(c_long, Only)] = &[
     (libc::SYS_sendmsg, Any),
     // Threads wake and wait for one another.
     (libc::SYS_eventfd2, Any),
+    (libc::SYS_timerfd_create, Any),
+    (libc::SYS_timerfd_settime, Any),
     #[cfg(target_arch = "x86_64")]
     (libc::SYS_poll, Any),
     (libc::SYS_ppoll, Any),

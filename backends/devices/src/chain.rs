@@ -131,6 +131,11 @@ impl Chain {
     pub fn writable_len(&self) -> u32 {
         self.writable_len
     }
+
+    /// Bytes of both.
+    pub fn bytes(&self) -> u64 {
+        u64::from(self.readable_len).saturating_add(self.writable_len.into())
+    }
 }
 
 /// Bytes in `segments`.

@@ -86,6 +86,16 @@ pub trait QueueHandler: Send {
         done: &mut Completions,
     );
 
+    /// Whether [`QueueHandler::submit`] of these chains may make its thread wait for I/O. To be on the safe side: yes.
+    fn may_wait(&self, _batch: &[Chain]) -> bool {
+        true
+    }
+
+    /// Whether requests are in flight in the background, so that [`QueueHandler::completion_fd`] will become readable.
+    fn is_waiting(&self) -> bool {
+        false
+    }
+
     /// Becomes readable when requests have completed in the background; `None` for handlers that complete everything
     /// in [`QueueHandler::submit`].
     fn completion_fd(&self) -> Option<BorrowedFd<'_>> {

@@ -19,6 +19,10 @@ use crate::refusal::refused;
 /// Most chains taken at once.
 pub const MAX_BATCH: usize = 32;
 
+/// A batch is full when it moves this many bytes: the driver is not to wait for all of many large requests. Those with an
+/// indirect table do not count, since their length is not known in time.
+const FULL: u64 = 64 << 10;
+
 /// A queue as the driver configured it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueConfig {
@@ -208,10 +212,19 @@ impl DeviceQueue {
                 ))
             }
         });
-        for head in redone.into_iter().map(Ok).chain(new) {
+        let mut bytes = 0_u64;
+        // Those to be redone are taken off their list, so none of them may be left.
+        let must = redone.len();
+        let mut heads = redone.into_iter().map(Ok).chain(new);
+        while (self.pending.len() < must || bytes < FULL)
+            && let Some(head) = heads.next()
+        {
             let walked = head.and_then(|head| Ok(walk(ring, table, head, &self.limits)?));
             match walked {
-                Ok(Walk::Whole(chain)) => self.pending.push(Taken::Whole(chain)),
+                Ok(Walk::Whole(chain)) => {
+                    bytes = bytes.saturating_add(chain.bytes());
+                    self.pending.push(Taken::Whole(chain));
+                }
                 Ok(Walk::Table(pending)) => {
                     tables_len = tables_len.saturating_add(pending.table().len as usize);
                     self.pending.push(Taken::Table(pending));

@@ -16,11 +16,14 @@ use xen::{DomId, EventChannels, EventPort, GrantDevice, IoservId, PrivCmd};
 
 use crate::record::Record;
 
+mod core;
+mod front;
 mod gather;
 mod orders;
 mod queue_thread;
 mod run;
 mod slot;
+mod spin;
 pub(crate) mod wake;
 
 pub use orders::EngineHandle;
@@ -49,6 +52,29 @@ pub struct EngineSetup {
     pub grants: GrantSource,
     /// The guest's memory size in KiB (its maximum): bounds foreign mappings. Zero when no device uses them.
     pub memory_kib: u64,
+    /// What is spent on speed.
+    pub tuning: Tuning,
+}
+
+/// What is spent on speed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tuning {
+    /// Threads of busy queues may look for more work before they sleep, at the price of CPU time: at most a few times
+    /// what they have just worked.
+    pub polling: bool,
+    /// Over grants, payload of up to this many bytes is copied, in pieces if need be; what is larger is mapped.
+    pub copy_limit: usize,
+}
+
+impl Default for Tuning {
+    /// Everything is copied. Under emulation of Arm that was 2 to 3 times as fast as mapping at each size from
+    /// 16 KiB to 1 MiB: each page that is unmapped flushes the whole translation cache of the backend's domain.
+    fn default() -> Self {
+        Tuning {
+            polling: true,
+            copy_limit: usize::MAX,
+        }
+    }
 }
 
 /// How the vCPUs' event channels reach the engine.
@@ -73,6 +99,14 @@ pub enum MemoryModel {
     Foreign,
 }
 
+impl MemoryModel {
+    /// Whether an indirect table costs no more than the ring. Over grants it does: one more page for the guest to
+    /// grant, and one more copy per request. The ring is mapped, so there a request's descriptors belong into it.
+    pub fn reads_tables_free(self) -> bool {
+        self == MemoryModel::Foreign
+    }
+}
+
 /// Where a device sits in its guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotConfig {
@@ -90,6 +124,8 @@ pub struct Attachment {
     pub device: Box<dyn Device>,
     /// How it reaches guest memory.
     pub memory: MemoryModel,
+    /// Offer indirect descriptors. [`MemoryModel::reads_tables_free`] tells whether that is of use.
+    pub indirect: bool,
     /// Where its state outlives this process. If a predecessor left its state there, the device goes on from it: the
     /// guest sees a delay.
     pub record: Record,

@@ -16,7 +16,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::{Attachment, Engine, EngineError, EngineHandle, EventSink, SlotConfig};
+use crate::engine::{Attachment, Engine, EngineError, EngineHandle, EventSink, SlotConfig, Tuning};
 
 mod driver;
 mod gate;
@@ -38,11 +38,13 @@ pub use crate::mmio::registers;
 pub fn engine(
     gate: FakeGate,
     guest: &Arc<FakeGuest>,
+    tuning: Tuning,
     slots: Vec<(SlotConfig, Option<Attachment>)>,
     sink: EventSink,
 ) -> Result<(Engine, EngineHandle), EngineError> {
     let platform = Arc::new(FakePlatform(Arc::clone(guest)));
-    Engine::assemble(Box::new(gate), platform, FakeGuest::MEMORY_KIB, slots, sink)
+    let gate = Box::new(gate);
+    Engine::assemble(gate, platform, FakeGuest::MEMORY_KIB, tuning, slots, sink)
 }
 
 /// Whether the reason of an [`crate::Event::NeedsReset`] is a panic of the engine's own.

@@ -31,6 +31,6 @@ mod xen_side;
 
 pub use engine::{
     Attachment, DevId, DeviceStats, Engine, EngineError, EngineHandle, EngineSetup, Event,
-    EventSink, GrantSource, MemoryModel, SlotConfig, VcpuPorts,
+    EventSink, GrantSource, MemoryModel, SlotConfig, Tuning, VcpuPorts,
 };
 pub use record::{RECORD_BYTES, Record};

@@ -2,8 +2,8 @@
 //!
 //! | model | rings | payload |
 //! |---|---|---|
-//! | [`MemoryModel::Grant`] | granted pages mapped while the queue runs | small: one batched grant copy; large: one batched map |
-//! | [`MemoryModel::Foreign`] | guest pages mapped while the queue runs | windows of guest memory, mapped on demand, bounded, dropped when Xen says the guest's memory map changed |
+//! | grants | granted pages mapped while the queue runs | one batched grant copy, or above a limit one batched map |
+//! | foreign mapping | guest pages mapped while the queue runs | windows of guest memory, mapped on demand, bounded, dropped when Xen says the guest's memory map changed |
 //!
 //! These are the only modules here that touch guest memory through pointers. Every address comes from the guest.
 
@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use devices::{Counters, MemoryError, PayloadMemory, QueueConfig};
 
-use crate::engine::MemoryModel;
 use crate::xen_side::Platform;
 
 mod foreign;
@@ -31,36 +30,49 @@ pub(crate) struct DeviceMemory {
 
 #[derive(Clone)]
 enum Kind {
-    Grant(Arc<dyn Platform>),
+    Grant {
+        platform: Arc<dyn Platform>,
+        copy_limit: usize,
+    },
     Foreign(Arc<ForeignMemory>),
 }
 
 impl DeviceMemory {
-    pub(crate) fn new(
-        model: MemoryModel,
+    /// By grants; payload of more than `copy_limit` bytes is mapped.
+    pub(crate) fn by_grants(
         platform: &Arc<dyn Platform>,
+        copy_limit: usize,
+        counters: &Arc<Counters>,
+    ) -> Self {
+        DeviceMemory {
+            kind: Kind::Grant {
+                platform: Arc::clone(platform),
+                copy_limit,
+            },
+            counters: Arc::clone(counters),
+        }
+    }
+
+    /// By foreign mappings.
+    pub(crate) fn by_foreign_mapping(
         foreign: &Arc<ForeignMemory>,
         counters: &Arc<Counters>,
     ) -> Self {
-        let kind = match model {
-            MemoryModel::Grant => Kind::Grant(Arc::clone(platform)),
-            MemoryModel::Foreign => Kind::Foreign(Arc::clone(foreign)),
-        };
         DeviceMemory {
-            kind,
+            kind: Kind::Foreign(Arc::clone(foreign)),
             counters: Arc::clone(counters),
         }
     }
 
     /// The driver's addresses are not guest physical ones, so it must negotiate ACCESS_PLATFORM.
     pub(crate) fn needs_access_platform(&self) -> bool {
-        matches!(self.kind, Kind::Grant(_))
+        matches!(self.kind, Kind::Grant { .. })
     }
 
     /// Whether a ring area can lie there, as far as its address tells.
     pub(crate) fn check_area(&self, addr: u64, len: u64) -> Result<(), MemoryError> {
         match &self.kind {
-            Kind::Grant(_) => grant::check_area(addr, len),
+            Kind::Grant { .. } => grant::check_area(addr, len),
             Kind::Foreign(foreign) => foreign.check_area(addr, len),
         }
     }
@@ -89,13 +101,17 @@ impl DeviceMemory {
         ];
         let mut ring = RingMemory::default();
         let payload: Box<dyn PayloadMemory> = match &self.kind {
-            Kind::Grant(platform) => {
+            Kind::Grant {
+                platform,
+                copy_limit,
+            } => {
                 let grants = platform.grants().map_err(xen_error)?;
                 for area in areas {
                     self.counters.ring_maps.inc();
                     grant::map_area(&*grants, area, &mut ring)?;
                 }
-                Box::new(GrantPayload::new(grants, Arc::clone(&self.counters)))
+                let counters = Arc::clone(&self.counters);
+                Box::new(GrantPayload::new(grants, *copy_limit, counters))
             }
             Kind::Foreign(foreign) => {
                 for area in areas {

@@ -65,6 +65,8 @@ pub enum Effect {
 pub(crate) struct Plugged {
     pub(crate) device: Arc<dyn Device>,
     pub(crate) memory: DeviceMemory,
+    /// Indirect descriptors are offered.
+    pub(crate) indirect: bool,
     pub(crate) interrupt: Arc<Interrupt>,
 }
 
@@ -230,7 +232,17 @@ impl Registers {
 
     /// Features of the transport and the rings; those without which nothing works are [`Registers::mandatory`].
     fn transport_features(&self) -> u64 {
-        self.mandatory() | bit(VIRTIO_RING_F_INDIRECT_DESC) | bit(VIRTIO_RING_F_EVENT_IDX)
+        let indirect = self
+            .plugged
+            .as_ref()
+            .is_some_and(|plugged| plugged.indirect);
+        self.mandatory()
+            | bit(VIRTIO_RING_F_EVENT_IDX)
+            | if indirect {
+                bit(VIRTIO_RING_F_INDIRECT_DESC)
+            } else {
+                0
+            }
     }
 
     fn mandatory(&self) -> u64 {

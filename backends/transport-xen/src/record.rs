@@ -15,11 +15,11 @@ use devices::{InFlight, SharedWords};
 use rustix::fs::fstat;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
-/// Size of a record's file, in bytes: registers, and 16 queues of 256 entries with room to spare.
-pub const RECORD_BYTES: u64 = 64 << 10;
+/// Size of a record's file, in bytes: registers, and 16 queues of 1024 entries with room to spare.
+pub const RECORD_BYTES: u64 = 160 << 10;
 
 /// "AVPSREC" and the layout's version. A record of another layout is no record.
-const MAGIC: u64 = 0x4156_5053_5245_4301;
+const MAGIC: u64 = 0x4156_5053_5245_4302;
 /// Word with [`MAGIC`].
 const IDENTITY: usize = 0;
 /// Word that tells which copy is current: 1 or 2; 0: none yet.
@@ -211,14 +211,14 @@ mod tests {
     #[test]
     fn queues_do_not_overlap_and_do_not_leave_the_record() {
         let record = Record::private();
-        let sizes = [256; 16];
+        let sizes = [1024; 16];
         assert!(record.has_room_for(&sizes));
         let mut queues: Vec<_> = (0..16)
-            .map(|index| record.queue(&sizes, index, 256).unwrap())
+            .map(|index| record.queue(&sizes, index, 1024).unwrap())
             .collect();
         for queue in &mut queues {
             queue.clear();
-            assert!((0..256).all(|head| queue.take(head)));
+            assert!((0..1024).all(|head| queue.take(head)));
         }
         assert!(!record.has_room_for(&[32768]));
         assert!(record.queue(&[32768], 0, 32768).is_none());

@@ -101,8 +101,10 @@ pub(crate) trait Gate: Send {
     fn fd(&self) -> BorrowedFd<'_>;
     /// Number of vCPUs.
     fn vcpus(&self) -> u32;
-    /// Appends the vCPUs that may have come.
+    /// Appends the vCPUs that may have come. No more events of theirs come until [`Gate::unmask`].
     fn arrivals(&mut self, vcpus: &mut Vec<u32>) -> xen::Result<()>;
+    /// Lets events come again; those that came meanwhile come now.
+    fn unmask(&mut self) -> xen::Result<()>;
     /// A request that somebody before us took and never answered.
     fn stranded(&self, vcpu: u32) -> Option<Ioreq>;
     /// Takes a vCPU's request.
@@ -198,7 +200,8 @@ pub(crate) struct XenGate {
     channels: EventChannels,
     /// Local port of each vCPU.
     ports: Vec<EventPort>,
-    pending: Vec<EventPort>,
+    /// Ports whose events were taken and that were not unmasked yet: one for each vCPU at most.
+    masked: Vec<EventPort>,
 }
 
 impl XenGate {
@@ -208,7 +211,7 @@ impl XenGate {
             page,
             channels,
             ports,
-            pending: Vec::new(),
+            masked: Vec::new(),
         }
     }
 
@@ -230,22 +233,30 @@ impl Gate for XenGate {
     }
 
     fn arrivals(&mut self, vcpus: &mut Vec<u32>) -> xen::Result<()> {
-        self.pending.clear();
-        match self.channels.pending(&mut self.pending) {
+        let before = self.masked.len();
+        match self.channels.pending(&mut self.masked) {
             Ok(_) => {
-                // Before the slots are looked at: a request that comes after that look has an event of its own.
-                self.channels.unmask(&self.pending)?;
-                vcpus.extend(self.pending.iter().filter_map(|&port| self.vcpu_of(port)));
+                let new = self.masked.get(before..).unwrap_or_default();
+                vcpus.extend(new.iter().filter_map(|&port| self.vcpu_of(port)));
                 Ok(())
             }
             Err(error) if error.errno() == Some(rustix::io::Errno::FBIG.raw_os_error()) => {
                 self.channels.reset()?;
-                self.channels.unmask(&self.ports)?;
+                self.masked.clone_from(&self.ports);
                 vcpus.extend(0..self.page.vcpus());
                 Ok(())
             }
             Err(error) => Err(error),
         }
+    }
+
+    fn unmask(&mut self) -> xen::Result<()> {
+        if self.masked.is_empty() {
+            return Ok(());
+        }
+        self.channels.unmask(&self.masked)?;
+        self.masked.clear();
+        Ok(())
     }
 
     fn stranded(&self, vcpu: u32) -> Option<Ioreq> {

@@ -44,7 +44,7 @@ fn descriptor(addressing: Addressing, choices: &mut Choices<'_>) -> Descriptor {
         addr: address(addressing, choices),
         len: length(choices),
         flags: choices.pick(&[0, 1, 2, 3, 1, 3, 4, 5, 6, 7, 0xffff]),
-        next: choices.pick(&[0, 1, 2, 3, 4, 5, 63, 64, 255, 256, 0xffff]),
+        next: choices.pick(&[0, 1, 2, 3, 4, 5, 63, 64, 255, 256, 1023, 1024, 0xffff]),
     }
 }
 
@@ -71,7 +71,7 @@ fn bring_up(lab: &mut Lab<'_>, choices: &mut Choices<'_>) {
     let layout = layout(choices);
     lab.place(layout);
     if choices.once_in(16) {
-        let size = choices.pick(&[0, 3, 512, 0x1_0000]);
+        let size = choices.pick(&[0, 3, 512, 1024, 2048, 0x1_0000]);
         lab.write(reg::QUEUE_SIZE, size);
     }
     lab.write(reg::QUEUE_READY, 1);

@@ -8,6 +8,7 @@ use devices::block::{Block, BlockConfig};
 use transport_xen::fake::{Addressing, Driver, FakeGuest, Vcpus, engine, tells_of_a_panic};
 use transport_xen::{
     Attachment, EngineError, EngineHandle, Event, EventSink, MemoryModel, Record, SlotConfig,
+    Tuning,
 };
 
 /// Where the device's registers are.
@@ -66,13 +67,19 @@ impl Machine {
             base: BASE + 0x200 * u64::from(devid),
             irq: IRQ + devid,
         };
+        let tuning = Tuning {
+            polling: true,
+            // So that requests of a size that is quick to make are mapped too.
+            copy_limit: 16 << 10,
+        };
         let attachment = Attachment {
             device: Box::new(disk),
             memory: model,
+            indirect: true,
             record: Record::private(),
         };
         let slots = vec![(slot(0), Some(attachment)), (slot(1), None)];
-        let (engine, handle) = engine(gate, &guest, slots, sink).expect("an engine");
+        let (engine, handle) = engine(gate, &guest, tuning, slots, sink).expect("an engine");
         let thread = std::thread::Builder::new()
             .name("engine".into())
             .spawn(move || engine.run())

@@ -35,8 +35,8 @@ use self::guest::{Device, Guest};
 use self::records::Records;
 use self::reports::Pending;
 use crate::adopt::Rule;
-use crate::cli::{LogLevel, SandboxMode, Serve};
-use crate::ipc::FrameError;
+use crate::cli::{LogLevel, Polling, SandboxMode, Serve};
+use crate::ipc::{FrameError, message};
 use crate::lock::{self, HolderLock, LockError};
 use crate::logging::RateLimit;
 use crate::store::folder::DeviceKey;
@@ -105,6 +105,7 @@ struct Holder {
     rules: Vec<Rule>,
     log_level: LogLevel,
     sandbox: SandboxMode,
+    tuning: message::Tuning,
     /// What was last said to be missing of it: the same for each worker, as a rule, and told once.
     sandbox_told: Option<Vec<String>>,
     started: Instant,
@@ -156,6 +157,10 @@ pub(crate) fn run(serve: Serve) -> Result<(), HolderError> {
         rules: serve.adopt,
         log_level: serve.log_level,
         sandbox: serve.sandbox,
+        tuning: message::Tuning {
+            polling: serve.polling == Polling::Auto,
+            copy_limit: serve.copy_limit,
+        },
         sandbox_told: None,
         started: Instant::now(),
         events,

@@ -73,6 +73,7 @@ fn play(guest: DomId, number: u64, attack: &Attack, attempt: &Attempt) -> Result
             memory_kib: 0,
         },
         slots: Vec::new(),
+        tuning: message::Tuning::default(),
     };
     let fds = [handles.privcmd.as_fd(), handles.event_channels.as_fd()];
     let send = |order: &Order, fds: &[_]| {

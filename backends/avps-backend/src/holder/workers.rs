@@ -105,6 +105,7 @@ impl Holder {
                 .iter()
                 .filter_map(|(_, device)| device.place())
                 .collect(),
+            tuning: self.tuning,
         };
         let handles = [
             guest.server.privcmd.as_fd(),

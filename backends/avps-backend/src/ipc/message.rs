@@ -39,6 +39,15 @@ pub(crate) struct Guest {
     pub(crate) memory_kib: u64,
 }
 
+/// What is spent on speed, for all guests alike.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Tuning {
+    /// Busy threads look for more work before they sleep.
+    pub(crate) polling: bool,
+    /// Over grants, larger payload than this is mapped instead of copied, in bytes; `None`: none is.
+    pub(crate) copy_limit: Option<u32>,
+}
+
 /// A block device, without its image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Block {
@@ -66,6 +75,8 @@ pub(crate) enum Order {
         guest: Guest,
         /// Windows that are ours already; empty until attached.
         slots: Vec<Slot>,
+        /// What is spent on speed.
+        tuning: Tuning,
     },
     /// All devices there are by now have been attached: start to answer the guest. A guest that waits since a
     /// predecessor died must not find its devices missing. Answered by `Ready`.
@@ -211,6 +222,10 @@ mod tests {
                 };
                 MAX_SLOTS
             ],
+            tuning: Tuning {
+                polling: false,
+                copy_limit: Some(u32::MAX),
+            },
         };
         for text in [
             serde_json::to_vec(&notice).unwrap(),

@@ -21,7 +21,7 @@ use devices::block::Block;
 use thiserror::Error;
 use transport_xen::{
     Attachment, Engine, EngineError, EngineHandle, EngineSetup, Event, EventSink, MemoryModel,
-    Record, SlotConfig, VcpuPorts,
+    Record, SlotConfig, Tuning, VcpuPorts,
 };
 use xen::{DomId, EventChannels, EventPort, GrantDevice, IoservId, PrivCmd};
 
@@ -127,12 +127,14 @@ impl Hands {
         let grants = GrantDevice::from_fd_counted(grants, self.calls.clone())
             .map_err(|error| error.to_string())?;
         self.pool().devices.push((slot, grants));
+        let memory = match block.memory {
+            Memory::Grant => MemoryModel::Grant,
+            Memory::Foreign => MemoryModel::Foreign,
+        };
         Ok(Attachment {
             device: Box::new(device),
-            memory: match block.memory {
-                Memory::Grant => MemoryModel::Grant,
-                Memory::Foreign => MemoryModel::Foreign,
-            },
+            memory,
+            indirect: memory.reads_tables_free(),
             record,
         })
     }
@@ -145,8 +147,15 @@ impl Hands {
 pub(crate) fn run(sandbox: SandboxMode) -> Result<(), WorkerError> {
     let channel = Channel::from_fd(io::stdin().as_fd().try_clone_to_owned()?);
     let sending = channel.try_clone().map_err(WorkerError::NoHolder)?;
-    let (guest, slots, fds) = match channel.receive().map_err(WorkerError::NoHolder)? {
-        Some((Order::Start { guest, slots }, fds)) => (guest, slots, fds),
+    let (guest, slots, tuning, fds) = match channel.receive().map_err(WorkerError::NoHolder)? {
+        Some((
+            Order::Start {
+                guest,
+                slots,
+                tuning,
+            },
+            fds,
+        )) => (guest, slots, tuning, fds),
         Some(_) => return Err(WorkerError::Start("another order came first")),
         None => return Err(WorkerError::Abandoned),
     };
@@ -162,7 +171,7 @@ pub(crate) fn run(sandbox: SandboxMode) -> Result<(), WorkerError> {
     });
     let result = match confined.refusal {
         Some(refusal) => Err(refusal),
-        None => serve(channel, &guest, &slots, fds, &outbox),
+        None => serve(channel, &guest, &slots, tuning, fds, &outbox),
     };
     if let Err(error) = &result {
         outbox.tell(Notice::Fatal {
@@ -177,11 +186,12 @@ fn serve(
     channel: Channel,
     guest: &message::Guest,
     slots: &[message::Slot],
+    tuning: message::Tuning,
     fds: Vec<OwnedFd>,
     outbox: &Outbox,
 ) -> Result<(), WorkerError> {
     let hands = Hands::default();
-    let setup = setup(guest, fds, &hands)?;
+    let setup = setup(guest, tuning, fds, &hands)?;
     let mut places: Vec<(SlotConfig, Option<Attachment>)> =
         slots.iter().map(|slot| (place(slot), None)).collect();
     let mut attached = Vec::new();
@@ -229,6 +239,7 @@ fn serve(
 
 fn setup(
     guest: &message::Guest,
+    tuning: message::Tuning,
     fds: Vec<OwnedFd>,
     hands: &Hands,
 ) -> Result<EngineSetup, WorkerError> {
@@ -259,6 +270,10 @@ fn setup(
         vcpus,
         grants: Arc::new(move || grants.grant_device()),
         memory_kib: guest.memory_kib,
+        tuning: Tuning {
+            polling: tuning.polling,
+            copy_limit: tuning.copy_limit.map_or(usize::MAX, |limit| limit as usize),
+        },
     })
 }
 

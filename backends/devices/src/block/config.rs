@@ -8,12 +8,17 @@ use zerocopy::{Immutable, IntoBytes, KnownLayout};
 /// Bytes of a sector, the unit of every address in virtio-blk.
 pub const SECTOR: u64 = 512;
 
-/// Size of each queue, in descriptors.
-pub const QUEUE_SIZE: u16 = 256;
+/// Size of each queue, in descriptors. A driver without indirect descriptors has them all in the ring: this is room for
+/// 32 requests of 64 KiB in scattered pages and more.
+pub const QUEUE_SIZE: u16 = 1024;
 /// Most queues of a disk.
 pub const MAX_QUEUES: usize = 16;
-/// Most data segments of a request: what fits a queue besides header and status.
-pub const SEG_MAX: u32 = QUEUE_SIZE as u32 - 2;
+/// Most data segments of a request: 1 MiB in scattered pages, all but.
+pub const SEG_MAX: u32 = 254;
+const _: () = assert!(
+    SEG_MAX + 2 <= QUEUE_SIZE as u32,
+    "header and status need a descriptor each"
+);
 /// Most sectors of one discard range (1 GiB).
 pub const MAX_DISCARD_SECTORS: u32 = 1 << 21;
 /// Most sectors of one write-zeroes range (16 MiB): an image that cannot zero ranges gets them written.

@@ -179,6 +179,16 @@ impl<T: Send + 'static> Engine<T> {
             && matches!(job.operation, Operation::Write(_))
     }
 
+    /// Whether jobs (`reads`: nothing but reads) may be done by the thread that submits them, waiting for the disk.
+    pub(super) fn may_wait(&self, reads: bool) -> bool {
+        match &self.way {
+            // What the page cache does not have is read in the background.
+            Some(Way::Ring(_)) => !reads,
+            Some(Way::Threads(_)) => !reads && !self.shared.is_direct(),
+            Some(Way::Inline) | None => true,
+        }
+    }
+
     /// Begins all jobs submitted, by one system call where that is possible.
     pub(super) fn start(&mut self) {
         if let Some(Way::Ring(ring)) = &mut self.way {

@@ -112,6 +112,12 @@ impl BlockQueue {
         }
     }
 
+    /// Whether data of this many bytes is mapped: neither too little to pay nor too much at once. Never for direct I/O,
+    /// during which the kernel could keep the pages pinned.
+    fn maps(&self, memory: &dyn PayloadMemory, len: usize) -> bool {
+        !self.shared.is_direct() && len > memory.copy_limit() && len <= self.mapped_limit
+    }
+
     /// Does all that can be done now, and answers it.
     fn run(&mut self, memory: &mut dyn PayloadMemory, done: &mut Completions) {
         loop {
@@ -134,7 +140,8 @@ impl BlockQueue {
         {
             let shape = Shape::of(chain);
             let need = shape.map_or(0, |shape| copied_len(shape, limit));
-            let large = shape.map_or(0, |shape| large_len(shape, limit, self.mapped_limit));
+            let len = shape.map_or(0, |shape| shape.data_out.max(shape.data_in) as usize);
+            let large = if self.maps(memory, len) { len } else { 0 };
             let together = self.mapped.saturating_add(large);
             if together > self.mapped_limit {
                 break;
@@ -194,6 +201,18 @@ impl QueueHandler for BlockQueue {
         self.engine.settle();
     }
 
+    fn may_wait(&self, batch: &[Chain]) -> bool {
+        // Anything else than a read has data after its header, or nothing but a status to receive.
+        let reads = batch
+            .iter()
+            .all(|chain| chain.readable_len() == HEADER_LEN && chain.writable_len() > 1);
+        self.engine.may_wait(reads)
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.engine.in_flight() > 0
+    }
+
     fn completion_fd(&self) -> Option<BorrowedFd<'_>> {
         self.engine.completion_fd()
     }
@@ -219,18 +238,6 @@ fn copied_len(shape: Shape, limit: usize) -> usize {
         if len <= limit { len } else { 0 }
     };
     small(shape.data_out, limit.max(RANGES_LEN)).max(small(shape.data_in, limit))
-}
-
-/// Bytes of a request's payload that are too many to copy, and not too many to map.
-fn large_len(shape: Shape, limit: usize, mapped_limit: usize) -> usize {
-    let large = |len: u32| {
-        let len = len as usize;
-        match len > limit && len <= mapped_limit {
-            true => len,
-            false => 0,
-        }
-    };
-    large(shape.data_out).max(large(shape.data_in))
 }
 
 /// Copies all headers, and the data behind them where that is small, in one operation.

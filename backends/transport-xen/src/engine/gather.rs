@@ -1,13 +1,17 @@
-//! How many requests to wait for before taking those that are there.
+//! How many requests to serve before the driver is told, and how long to wait for those to come.
 //!
-//! A driver with many requests in flight submits new ones as it hears of old ones. Taking each at once costs every
-//! request its own copies, notification and interrupt; taking many together costs them once. How many a driver keeps in
+//! A driver with many requests in flight submits new ones as it hears of old ones. Telling it of each costs an interrupt
+//! and two register accesses each time; telling it of many together costs them once. How many a driver keeps in
 //! flight cannot be seen, so it is found out: while waits are fulfilled the next is for more requests, and a wait in
-//! vain says how many there are. The driver is asked (by EVENT_IDX) to notify when that many are there, so waiting
-//! costs no CPU.
+//! vain says how many there are.
 //!
-//! What it costs: a wait in vain, once in [`PATIENCE`] batches at most, of four times the time in which that many requests
-//! have come lately ([`LONGEST`] at most). A driver with one request in flight is never waited for.
+//! There are two ways to wait. A thread that is awake serves each request as it comes and keeps back the answers
+//! ([`Gather::pause`]). One that may not stay awake takes none before enough are there; the driver is asked (by
+//! EVENT_IDX) to notify when that is so ([`Gather::plan`]).
+//!
+//! What it costs: a wait in vain, once in [`PATIENCE`] batches at most, of some times the time in which that many requests
+//! have come lately ([`LONGEST`] at most). A driver with one request in flight is waited for once in [`PATIENCE`] batches,
+//! for the time of one request.
 
 use std::time::{Duration, Instant};
 
@@ -20,6 +24,10 @@ const MOST: u16 = 24;
 const PATIENCE: u32 = 32;
 /// No wait is longer.
 const LONGEST: Duration = Duration::from_millis(10);
+/// A pause this many times longer than the usual one between two requests says that no more come.
+const PAUSES: u32 = 8;
+/// No pause is longer.
+const LONGEST_PAUSE: Duration = Duration::from_millis(2);
 
 /// What the last batches teach about the next.
 #[derive(Debug)]
@@ -77,14 +85,49 @@ impl Gather {
         Some((self.target, limit.min(LONGEST)))
     }
 
+    /// Whether `served` requests are enough to tell the driver of them.
+    pub(super) fn suffices(&self, served: u16) -> bool {
+        self.target >= LEAST && served >= self.target
+    }
+
+    /// How long to wait for one more request, awake, when `served` are served and no more are there.
+    pub(super) fn pause(&self, served: u16) -> Option<Duration> {
+        let pauses = match self.target >= LEAST {
+            true if served < self.target => PAUSES,
+            // Are there more than it seems?
+            false if self.patience == 0 => 1,
+            _ => return None,
+        };
+        Some(self.pace.saturating_mul(pauses).min(LONGEST_PAUSE))
+    }
+
+    /// A [`Gather::pause`] has ended, with one more request or, when `served` are served, without.
+    pub(super) fn paused(&mut self, came: bool, served: u16) {
+        match came {
+            true => self.target = self.target.max(LEAST),
+            false => self.all_there(served),
+        }
+    }
+
+    /// Enough are served.
+    pub(super) fn sufficed(&mut self) {
+        if self.patience == 0 {
+            self.target = self.target.saturating_mul(2).min(MOST);
+        }
+    }
+
+    /// The driver has no more, or nearly: most of them another time.
+    fn all_there(&mut self, count: u16) {
+        self.target = count.saturating_mul(7).checked_div(8).unwrap_or(0);
+        self.patience = PATIENCE;
+    }
+
     /// The wait has ended, with this many there.
     pub(super) fn waited(&mut self, waiting: u16) {
         if waiting < self.target {
-            // All that the driver has, or nearly: most of them another time.
-            self.target = waiting.saturating_mul(7).checked_div(8).unwrap_or(0);
-            self.patience = PATIENCE;
-        } else if self.patience == 0 {
-            self.target = self.target.saturating_mul(2).min(MOST);
+            self.all_there(waiting);
+        } else {
+            self.sufficed();
         }
     }
 }

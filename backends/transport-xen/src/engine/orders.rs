@@ -40,8 +40,13 @@ impl OrderSender {
     /// Fails if the engine is gone.
     pub(super) fn send(&self, order: Order) -> Result<(), EngineError> {
         self.orders.send(order).map_err(|_| EngineError::Stopped)?;
-        self.wake.signal();
+        self.wake();
         Ok(())
+    }
+
+    /// Has the engine's thread look around.
+    pub(super) fn wake(&self) {
+        self.wake.signal();
     }
 }
 

@@ -7,14 +7,16 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use devices::{Chain, Completions, DeviceQueue, PayloadMemory, QueueError, QueueHandler};
 
 use super::DevId;
+use super::front::Front;
 use super::gather::Gather;
 use super::orders::{Order, OrderSender};
-use super::wake::{Wake, wait, wait_for};
+use super::spin::Spin;
+use super::wake::{Wake, wait};
 use crate::memory::RingMemory;
 use crate::mmio::Interrupt;
 
@@ -35,7 +37,15 @@ pub(super) struct QueueSetup {
     pub(super) handler: Box<dyn QueueHandler>,
     pub(super) interrupt: Arc<Interrupt>,
     pub(super) orders: OrderSender,
+    pub(super) front: Arc<Front>,
 }
+
+/// Bytes after which the driver is told without waiting for more: what that costs is little to what moving them did.
+const MUCH: u64 = 256 << 10;
+/// Most bytes of a batch that are moved without a look after the vCPUs.
+const BRIEF: u64 = 256 << 10;
+/// Looks at the ring between two looks at the clock and after the vCPUs.
+const LOOKS: u32 = 16;
 
 /// Why a queue cannot go on.
 enum Trouble {
@@ -71,7 +81,10 @@ impl QueueThread {
         let worker = Worker {
             batch: Vec::new(),
             done: Completions::new(),
+            served: 0,
+            moved: 0,
             gather: Gather::new(Instant::now()),
+            spin: Spin::default(),
             kick: Arc::clone(&kick),
             stop: Arc::clone(&stop),
             setup,
@@ -100,6 +113,52 @@ impl QueueThread {
     }
 }
 
+/// This thread's duty to look after the vCPUs ([`Front`]) while it is awake.
+struct Lookout {
+    front: Arc<Front>,
+    kept: bool,
+    absent: bool,
+}
+
+impl Lookout {
+    /// From now on; false if that is not wanted.
+    fn enter(&mut self) -> bool {
+        self.kept = self.kept || self.front.enter();
+        self.kept
+    }
+
+    fn look(&self) {
+        self.front.look();
+    }
+
+    /// If it `really` is: it may be a while until the next look.
+    fn absent(&mut self, really: bool) {
+        if self.kept && really && !self.absent {
+            self.absent = true;
+            self.front.absent();
+        }
+    }
+
+    fn back(&mut self) {
+        if std::mem::take(&mut self.absent) {
+            self.front.back();
+        }
+    }
+
+    fn leave(&mut self) {
+        self.back();
+        if std::mem::take(&mut self.kept) {
+            self.front.leave();
+        }
+    }
+}
+
+impl Drop for Lookout {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
 /// Says that the thread has ended, also when it panics.
 struct Farewell {
     devid: DevId,
@@ -117,7 +176,12 @@ struct Worker {
     setup: QueueSetup,
     batch: Vec<Chain>,
     done: Completions,
+    /// Requests taken that the driver was not told of yet.
+    served: u16,
+    /// Their bytes.
+    moved: u64,
     gather: Gather,
+    spin: Spin,
     kick: Arc<Wake>,
     stop: Arc<AtomicBool>,
 }
@@ -136,7 +200,15 @@ impl Worker {
             index,
             orders: orders.clone(),
         };
-        if let Err(trouble) = self.serve() {
+        // Left before the farewell, upon which the engine waits for this thread's end.
+        let mut lookout = Lookout {
+            front: Arc::clone(&self.setup.front),
+            kept: false,
+            absent: false,
+        };
+        let served = self.serve(&mut lookout);
+        drop(lookout);
+        if let Err(trouble) = served {
             let tell = Order::QueueBroken(devid, format!("queue {index}: {trouble}"));
             // The engine is gone only if everything ends anyway.
             let _ = farewell.orders.send(tell);
@@ -152,7 +224,7 @@ impl Worker {
 
     fn wait_for_stop(&self) {
         while !self.stopping() {
-            if wait(self.kick.as_fd(), None).is_err() {
+            if wait(self.kick.as_fd(), None, None).is_err() {
                 return;
             }
             self.kick.take();
@@ -160,63 +232,110 @@ impl Worker {
     }
 
     /// Serves until told to stop or until the driver breaks the protocol.
-    fn serve(&mut self) -> Result<(), Trouble> {
+    fn serve(&mut self, lookout: &mut Lookout) -> Result<(), Trouble> {
         while !self.stopping() {
-            self.work()?;
+            self.work(lookout)?;
             if self.stopping() {
                 break;
             }
-            let (kicked, completed) = wait(self.kick.as_fd(), self.setup.handler.completion_fd())
-                .map_err(waiting_failed)?;
+            lookout.leave();
+            let (kicked, completed) =
+                wait(self.kick.as_fd(), self.setup.handler.completion_fd(), None)
+                    .map_err(waiting_failed)?;
             if kicked {
                 self.kick.take();
             }
             if completed {
-                let QueueSetup {
-                    handler, memory, ..
-                } = &mut self.setup;
-                handler.reap(&mut **memory, &mut self.done);
-                self.publish()?;
+                self.reap()?;
             }
         }
         Ok(())
     }
 
-    /// Handles everything in the ring.
-    fn work(&mut self) -> Result<(), Trouble> {
+    /// Handles everything in the ring, and what comes while this thread is awake.
+    fn work(&mut self, lookout: &mut Lookout) -> Result<(), Trouble> {
         self.setup.queue.suppress_kicks(&self.setup.ring)?;
+        let mut awake = Instant::now();
         loop {
-            let QueueSetup {
-                queue,
-                ring,
-                memory,
-                handler,
-                ..
-            } = &mut self.setup;
-            let taken = queue.take(ring, &mut **memory, &mut self.batch);
-            let count = self.batch.len();
-            self.gather.taken(count, Instant::now());
-            handler.submit(&mut self.batch, &mut **memory, &mut self.done);
-            self.publish()?;
-            taken?;
+            let count = self.take(lookout)?;
             if self.stopping() {
+                return self.publish();
+            }
+            if self.setup.handler.is_waiting() || !lookout.enter() {
+                self.publish()?;
+                if self.gather_asleep(lookout)? || count > 0 {
+                    continue;
+                }
+            } else if count > 0 {
+                if self.gather.suffices(self.served) {
+                    self.gather.sufficed();
+                    self.publish()?;
+                } else if self.moved >= MUCH {
+                    self.publish()?;
+                }
+                lookout.look();
+                continue;
+            } else {
+                if self.gather_awake(lookout)? {
+                    continue;
+                }
+                self.publish()?;
+                self.spin.worked(awake.elapsed());
+                let limit = self.spin.limit();
+                if limit > Duration::ZERO {
+                    let found = self.look(lookout, limit)?;
+                    self.spin.looked(found);
+                    if found {
+                        awake = Instant::now();
+                        continue;
+                    }
+                }
+            }
+            if !self.setup.queue.allow_kicks(&self.setup.ring)? {
                 return Ok(());
             }
-            if !self.await_more()?
-                && count == 0
-                && !self.setup.queue.allow_kicks(&self.setup.ring)?
-            {
-                return Ok(());
-            }
+            self.setup.queue.suppress_kicks(&self.setup.ring)?;
         }
     }
 
-    /// Waits for more requests where that pays; false if it does not.
-    fn await_more(&mut self) -> Result<bool, Trouble> {
+    /// Takes what is in the ring, a batch at most, and has it handled; tells how many.
+    fn take(&mut self, lookout: &mut Lookout) -> Result<u16, Trouble> {
         let QueueSetup {
             queue,
             ring,
             memory,
+            handler,
+            ..
+        } = &mut self.setup;
+        let taken = queue.take(ring, &mut **memory, &mut self.batch);
+        // At most MAX_BATCH.
+        let count = u16::try_from(self.batch.len()).unwrap_or(u16::MAX);
+        let bytes = self
+            .batch
+            .iter()
+            .fold(0, |sum: u64, chain| sum.saturating_add(chain.bytes()));
+        let absent = count > 0 && (bytes > BRIEF || handler.may_wait(&self.batch));
+        lookout.absent(absent);
+        handler.submit(&mut self.batch, &mut **memory, &mut self.done);
+        lookout.back();
+        self.served = self.served.saturating_add(count);
+        self.moved = self.moved.saturating_add(bytes);
+        if let Err(error) = taken {
+            // What came before it is answered still.
+            self.publish()?;
+            return Err(error.into());
+        }
+        if count == 0 && self.served == 0 {
+            self.gather.taken(0, Instant::now());
+        }
+        Ok(count)
+    }
+
+    /// Waits, asleep, until many requests are there, where that pays; false if it does not.
+    fn gather_asleep(&mut self, lookout: &mut Lookout) -> Result<bool, Trouble> {
+        let QueueSetup {
+            queue,
+            ring,
             handler,
             ..
         } = &mut self.setup;
@@ -226,7 +345,8 @@ impl Worker {
         if !queue.allow_kick_after(ring, count)? {
             return Ok(false);
         }
-        let (kicked, completed) = wait_for(self.kick.as_fd(), handler.completion_fd(), Some(limit))
+        lookout.leave();
+        let (kicked, completed) = wait(self.kick.as_fd(), handler.completion_fd(), Some(limit))
             .map_err(waiting_failed)?;
         if kicked {
             self.kick.take();
@@ -236,10 +356,47 @@ impl Worker {
         }
         queue.suppress_kicks(ring)?;
         if completed {
-            handler.reap(&mut **memory, &mut self.done);
-            self.publish()?;
+            self.reap()?;
         }
         Ok(true)
+    }
+
+    /// Waits, awake, for one more request to be answered together with those that are served already, where that
+    /// pays; false if none came.
+    fn gather_awake(&mut self, lookout: &Lookout) -> Result<bool, Trouble> {
+        let Some(limit) = self.gather.pause(self.served).filter(|_| self.served > 0) else {
+            return Ok(false);
+        };
+        let found = self.look(lookout, limit)?;
+        self.gather.paused(found, self.served);
+        Ok(found)
+    }
+
+    /// Looks for a request, awake, and after the vCPUs meanwhile; false if none came in time.
+    fn look(&self, lookout: &Lookout, limit: Duration) -> Result<bool, Trouble> {
+        let QueueSetup { queue, ring, .. } = &self.setup;
+        let begin = Instant::now();
+        loop {
+            for _ in 0..LOOKS {
+                if queue.waiting(ring)? > 0 {
+                    return Ok(true);
+                }
+                std::hint::spin_loop();
+            }
+            if self.stopping() || begin.elapsed() >= limit {
+                return Ok(false);
+            }
+            lookout.look();
+        }
+    }
+
+    /// Collects what has completed in the background, and tells the driver.
+    fn reap(&mut self) -> Result<(), Trouble> {
+        let QueueSetup {
+            handler, memory, ..
+        } = &mut self.setup;
+        handler.reap(&mut **memory, &mut self.done);
+        self.publish()
     }
 
     /// Puts what is done into the used ring, and tells the driver if it wants to know.
@@ -250,6 +407,11 @@ impl Worker {
             interrupt,
             ..
         } = &mut self.setup;
+        if self.served > 0 {
+            self.gather.taken(self.served.into(), Instant::now());
+            self.served = 0;
+            self.moved = 0;
+        }
         if !self.done.is_empty() {
             queue.publish(ring, self.done.drain_used())?;
             if queue.wants_interrupt(ring)? {

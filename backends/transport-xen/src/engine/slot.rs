@@ -1,10 +1,11 @@
 //! One slot of the guest: its registers, its running queues, and the vCPUs that wait for it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use devices::{DeviceQueue, InFlight, QueueConfig};
 
+use super::front::Front;
 use super::orders::OrderSender;
 use super::queue_thread::{QueueSetup, QueueThread};
 use super::{DevId, Event, SlotConfig};
@@ -45,6 +46,12 @@ pub(super) enum Ending {
     Detach,
     /// Nothing.
     Remove,
+}
+
+/// What queues' threads need of the rest of the engine.
+pub(super) struct Links {
+    pub(super) orders: OrderSender,
+    pub(super) front: Weak<Front>,
 }
 
 /// A slot.
@@ -101,13 +108,13 @@ impl Slot {
     }
 
     /// Puts a device in. Where a predecessor of this process left its state, it goes on from there.
-    pub(super) fn plug(&mut self, plugged: Plugged, record: Record, orders: &OrderSender) {
+    pub(super) fn plug(&mut self, plugged: Plugged, record: Record, links: &Links) {
         let saved = record.saved().and_then(|words| Saved::decode(&words));
         self.registers = Registers::with_device(plugged);
         self.record = Some((record, None));
         if let Some(saved) = saved {
             match self.registers.restore(&saved) {
-                Ok(()) if self.registers.is_running() => self.start(orders),
+                Ok(()) if self.registers.is_running() => self.start(links),
                 Ok(()) => {}
                 Err(reason) => self.broken(reason),
             }
@@ -171,7 +178,7 @@ impl Slot {
         offset: u64,
         size: u32,
         value: u64,
-        orders: &OrderSender,
+        links: &Links,
     ) -> Reply {
         if let Some(plugged) = self.registers.plugged() {
             plugged.device.counters().ioreqs.inc();
@@ -187,7 +194,7 @@ impl Slot {
         match effect {
             Effect::None => {}
             Effect::Notify(queue) => self.notify(queue),
-            Effect::Start => self.start(orders),
+            Effect::Start => self.start(links),
             Effect::Broken(reason) => self.broken(reason),
             Effect::Reset => {
                 self.waiting.push((vcpu, WaitsFor::Reset));
@@ -229,11 +236,11 @@ impl Slot {
     }
 
     /// DRIVER_OK: starts a thread for each ready queue.
-    fn start(&mut self, orders: &OrderSender) {
+    fn start(&mut self, links: &Links) {
         if self.halted {
             return;
         }
-        match self.start_queues(orders) {
+        match self.start_queues(links) {
             Ok(()) => self.events.push(Event::DriverOk(self.config.devid)),
             Err(reason) => {
                 for thread in self.queues.values() {
@@ -244,8 +251,8 @@ impl Slot {
         }
     }
 
-    fn start_queues(&mut self, orders: &OrderSender) -> Result<(), String> {
-        let Some(plugged) = self.registers.plugged() else {
+    fn start_queues(&mut self, links: &Links) -> Result<(), String> {
+        let (Some(plugged), Some(front)) = (self.registers.plugged(), links.front.upgrade()) else {
             return Ok(());
         };
         let features = self.registers.negotiated();
@@ -278,7 +285,8 @@ impl Slot {
                 memory,
                 handler,
                 interrupt: Arc::clone(&plugged.interrupt),
-                orders: orders.clone(),
+                orders: links.orders.clone(),
+                front: Arc::clone(&front),
             })
             .map_err(|error| because(&error))?;
             self.queues.insert(index, thread);

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
-use smallvec::SmallVec;
 
 /// An eventfd. Signals add up to one wake-up.
 #[derive(Debug)]
@@ -38,32 +37,34 @@ impl AsFd for Wake {
     }
 }
 
-/// Waits until one of both can be read, and tells which. The second is optional.
-pub(crate) fn wait(
-    first: BorrowedFd<'_>,
-    second: Option<BorrowedFd<'_>>,
-) -> io::Result<(bool, bool)> {
-    wait_for(first, second, None)
-}
-
-/// As [`wait`], but not longer than `limit`: then neither can be read.
-pub(crate) fn wait_for(
-    first: BorrowedFd<'_>,
-    second: Option<BorrowedFd<'_>>,
+/// Waits until one of `fds` can be read, and tells which; no longer than `limit`: then none can.
+pub(crate) fn wait_for<const N: usize>(
+    fds: [BorrowedFd<'_>; N],
     limit: Option<Duration>,
-) -> io::Result<(bool, bool)> {
+) -> io::Result<[bool; N]> {
     let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
-    let mut fds: SmallVec<[PollFd<'_>; 2]> = SmallVec::new();
-    fds.push(PollFd::from_borrowed_fd(first, PollFlags::IN));
-    fds.extend(second.map(|second| PollFd::from_borrowed_fd(second, PollFlags::IN)));
+    let mut fds = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
     loop {
         match poll(&mut fds, limit.as_ref()) {
             Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
-            Ok(_) => break,
+            // An error shows when the descriptor is read.
+            Ok(_) => return Ok(fds.map(|fd| !fd.revents().is_empty())),
         }
     }
-    // An error shows when the descriptor is read.
-    let mut ready = fds.iter().map(|fd| !fd.revents().is_empty());
-    Ok((ready.next().unwrap_or(false), ready.next().unwrap_or(false)))
+}
+
+/// As [`wait_for`], where there is only perhaps a second.
+pub(crate) fn wait(
+    first: BorrowedFd<'_>,
+    second: Option<BorrowedFd<'_>>,
+    limit: Option<Duration>,
+) -> io::Result<(bool, bool)> {
+    Ok(match second {
+        Some(second) => wait_for([first, second], limit)?.into(),
+        None => {
+            let [first] = wait_for([first], limit)?;
+            (first, false)
+        }
+    })
 }

@@ -22,6 +22,24 @@ struct Shared {
     slots: Mutex<Vec<Slot>>,
     answered: Condvar,
     arrived: Wake,
+    events: Mutex<Events>,
+}
+
+/// As an event channel: after an event no other comes until it is unmasked.
+#[derive(Default)]
+struct Events {
+    masked: bool,
+    pending: bool,
+}
+
+impl Shared {
+    fn send_event(&self) {
+        let mut events = self.events.lock().unwrap();
+        match events.masked {
+            true => events.pending = true,
+            false => self.arrived.signal(),
+        }
+    }
 }
 
 /// The guest's side.
@@ -51,12 +69,17 @@ impl Vcpus {
             slots: Mutex::new(vec![Slot::Free; vcpus]),
             answered: Condvar::new(),
             arrived: Wake::new().unwrap(),
+            events: Mutex::default(),
         });
         (Vcpus(Arc::clone(&shared)), FakeGate(shared))
     }
 
     /// Another gate of the same vCPUs: a restarted backend's.
     pub fn reopen(&self) -> FakeGate {
+        // Its predecessor may have died with events masked.
+        let mut events = self.0.events.lock().unwrap();
+        *events = Events::default();
+        self.0.arrived.signal();
         FakeGate(Arc::clone(&self.0))
     }
 
@@ -65,7 +88,7 @@ impl Vcpus {
         let slot = &mut self.0.slots.lock().unwrap()[vcpu];
         assert!(matches!(slot, Slot::Free), "vCPU {vcpu} is waiting");
         *slot = Slot::Ready(request);
-        self.0.arrived.signal();
+        self.0.send_event();
     }
 
     /// Starts accesses of vCPUs 0, 1, … at once, so that the backend finds all of them together.
@@ -76,7 +99,7 @@ impl Vcpus {
             *slot = Slot::Ready(request);
         }
         drop(slots);
-        self.0.arrived.signal();
+        self.0.send_event();
     }
 
     /// The answers to accesses of vCPUs 0, 1, …; `None` when one is not answered in `limit`.
@@ -142,6 +165,7 @@ impl Gate for FakeGate {
     }
 
     fn arrivals(&mut self, vcpus: &mut Vec<u32>) -> xen::Result<()> {
+        self.0.events.lock().unwrap().masked = true;
         self.0.arrived.take();
         // Only who waits now: who comes during the sweep signals again, so accesses are served in their order.
         let slots = self.0.slots.lock().unwrap();
@@ -151,6 +175,15 @@ impl Gate for FakeGate {
                 .zip(waits)
                 .filter_map(|(vcpu, waits)| waits.then_some(vcpu)),
         );
+        Ok(())
+    }
+
+    fn unmask(&mut self) -> xen::Result<()> {
+        let mut events = self.0.events.lock().unwrap();
+        events.masked = false;
+        if std::mem::take(&mut events.pending) {
+            self.0.arrived.signal();
+        }
         Ok(())
     }
 

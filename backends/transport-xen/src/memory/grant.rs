@@ -26,9 +26,6 @@ use crate::xen_side::{Grants, HostPages, Local, Piece};
 /// The bit that makes a DMA address a grant (`XEN_GRANT_DMA_ADDR_OFF` in Linux).
 pub(crate) const GRANT_ADDRESS: u64 = 1 << 63;
 
-/// Payload up to this many bytes is copied: on Arm each unmapped page flushes the backend's whole TLB, a copy none.
-const COPY_LIMIT: usize = 16 << 10;
-
 /// Most pages mapped for one request (8 MiB): Linux asks for 4 MiB at most, of which each segment may touch a page more.
 const MAX_PAGES: usize = 2048;
 
@@ -102,12 +99,17 @@ fn refused_by_xen(name: &'static str, addr: u64, error: &xen::Error) -> MemoryEr
 /// Payload of one queue.
 pub(crate) struct GrantPayload {
     grants: Arc<dyn Grants>,
+    copy_limit: usize,
     counters: Arc<Counters>,
 }
 
 impl GrantPayload {
-    pub(crate) fn new(grants: Arc<dyn Grants>, counters: Arc<Counters>) -> Self {
-        GrantPayload { grants, counters }
+    pub(crate) fn new(grants: Arc<dyn Grants>, copy_limit: usize, counters: Arc<Counters>) -> Self {
+        GrantPayload {
+            grants,
+            copy_limit,
+            counters,
+        }
     }
 
     /// Copies by one ioctl; gives each job's verdict. `owners` names the job (and address) of each piece.
@@ -272,7 +274,7 @@ impl PayloadMemory for GrantPayload {
     }
 
     fn copy_limit(&self) -> usize {
-        COPY_LIMIT
+        self.copy_limit
     }
 
     fn map(

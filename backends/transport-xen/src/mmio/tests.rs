@@ -78,11 +78,15 @@ impl Bench {
         ));
         let device = Arc::new(Plain::default());
         let counters = Arc::clone(&device.counters);
-        let memory = DeviceMemory::new(model, &platform, &foreign, &counters);
+        let memory = match model {
+            MemoryModel::Grant => DeviceMemory::by_grants(&platform, usize::MAX, &counters),
+            MemoryModel::Foreign => DeviceMemory::by_foreign_mapping(&foreign, &counters),
+        };
         let interrupt = Arc::new(Interrupt::new(platform, IRQ, counters));
         let plugged = Plugged {
             device: Arc::clone(&device) as Arc<dyn Device>,
             memory,
+            indirect: true,
             interrupt,
         };
         Bench {

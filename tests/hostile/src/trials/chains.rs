@@ -212,7 +212,18 @@ fn table_length(lab: &mut Lab<'_>, choices: &mut Choices<'_>) -> Found {
     let buffers = good(lab, choices);
     let layout = size(choices);
     lab.bring_up(0, layout)?;
-    let len = choices.pick(&[0, 1, 15, 17, 47, 49, 16 * 257, 16 * 300, 0x1_0000, u32::MAX]);
+    let len = choices.pick(&[
+        0,
+        1,
+        15,
+        17,
+        47,
+        49,
+        16 * 1025,
+        16 * 1300,
+        0x1_0000,
+        u32::MAX,
+    ]);
     table(lab, &buffers, len);
     expect(lab.submit(), Verdict::NeedsReset)
 }
@@ -321,7 +332,8 @@ fn too_many(lab: &mut Lab<'_>, choices: &mut Choices<'_>) -> Found {
     lab.bring_up(0, layout)?;
     let header = lab.buffers(0, OUT, 0, &[]);
     let direct = 2 + choices.below(200) as u16;
-    let entries = 256 - direct + 1 + choices.below(u64::from(direct)) as u16;
+    // More than the largest queue has, in all.
+    let entries = 1024 - direct + 1 + choices.below(u64::from(direct)) as u16;
     let mut buffers = vec![(lab.addr(DATA), 1, 0); usize::from(direct) + 1];
     buffers[0] = header[0];
     lab.chain(layout.desc, 0, &buffers);

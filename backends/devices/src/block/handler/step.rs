@@ -112,7 +112,7 @@ impl BlockQueue {
                 None => self.failed(work, Failure::Status(Status::IoError)),
             };
         }
-        if !self.shared.is_direct() && len as usize <= self.mapped_limit {
+        if self.maps(memory, len as usize) {
             let mapping = match large {
                 Large::In { .. } => memory.map(&work.place_in(0, u64::from(len)), Access::Write),
                 Large::Out { .. } => memory.map(&work.place_out(0, u64::from(len)), Access::Read),

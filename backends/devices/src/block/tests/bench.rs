@@ -310,7 +310,7 @@ impl Bench {
                 .unwrap();
         }
         let limits = ChainLimits {
-            queue_size: 1024,
+            queue_size: 4096,
             max_segments: 256,
             max_bytes: u32::MAX,
             indirect: false,

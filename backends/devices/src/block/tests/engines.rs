@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::bench::*;
+use crate::block::config::QUEUE_SIZE;
 use crate::block::{BlockConfig, Cache, IoEngine, QueueCount};
 use crate::device::{Completions, Device};
 
@@ -163,7 +164,7 @@ fn a_huge_request_is_not_mapped_and_done_in_pieces() {
 fn more_requests_than_the_queue_holds_ask_for_a_reset() {
     on_every_engine(|| {
         let mut bench = Bench::new();
-        for _ in 0..257 {
+        for _ in 0..=QUEUE_SIZE {
             bench.add_chain(&[(HEADERS, 16, 0), (STATUSES, 1, 2)]);
         }
         let mut done = Completions::new();
@@ -172,7 +173,7 @@ fn more_requests_than_the_queue_holds_ask_for_a_reset() {
             .submit(&mut bench.requests, &mut bench.memory, &mut done);
         bench.queue.drain(&mut bench.memory, &mut done);
         assert!(done.take_broken().is_some());
-        assert_eq!(done.drain_used().count(), 256);
+        assert_eq!(done.drain_used().count(), usize::from(QUEUE_SIZE));
     });
 }
 
@@ -274,7 +275,7 @@ fn each_queue_has_a_handler_of_its_own() {
             ..BlockConfig::default()
         };
         let mut bench = Bench::with(config, 8 << 20, |all| all);
-        assert_eq!(bench.block.queue_sizes(), [256; 3]);
+        assert_eq!(bench.block.queue_sizes(), [QUEUE_SIZE; 3]);
         assert_eq!(bench.block.features() & (1 << 12), 1 << 12);
         let mut count = [0; 2];
         bench.block.read_config(34, &mut count);

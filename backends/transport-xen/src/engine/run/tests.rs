@@ -11,7 +11,7 @@ use devices::Device;
 use devices::block::{Block, BlockConfig};
 
 use super::*;
-use crate::engine::{EngineHandle, MemoryModel};
+use crate::engine::{DevId, EngineHandle, MemoryModel};
 use crate::fake::{Addressing, Buffer, Driver, FakeGate, FakeGuest, Queue, Vcpus};
 use crate::record::Record;
 
@@ -89,6 +89,17 @@ impl Machine {
         model: MemoryModel,
         devices: Vec<Option<(Box<dyn Device>, Record)>>,
     ) -> Self {
+        Self::tuned(guest, vcpus, gate, model, Tuning::default(), devices)
+    }
+
+    fn tuned(
+        guest: Arc<FakeGuest>,
+        vcpus: Vcpus,
+        gate: FakeGate,
+        model: MemoryModel,
+        tuning: Tuning,
+        devices: Vec<Option<(Box<dyn Device>, Record)>>,
+    ) -> Self {
         let (sender, events) = channel();
         let sender = Mutex::new(sender);
         let sink: EventSink = Arc::new(move |event| {
@@ -102,12 +113,13 @@ impl Machine {
                     device.map(|(device, record)| Attachment {
                         device,
                         memory: model,
+                        indirect: true,
                         record,
                     }),
                 )
             })
             .collect();
-        let (engine, handle) = crate::fake::engine(gate, &guest, slots, sink).unwrap();
+        let (engine, handle) = crate::fake::engine(gate, &guest, tuning, slots, sink).unwrap();
         let thread = Some(std::thread::spawn(move || engine.run()));
         Machine {
             guest,
@@ -120,8 +132,17 @@ impl Machine {
     }
 
     fn with_disk(model: MemoryModel) -> (Self, File) {
+        Self::with_tuned_disk(model, Tuning::default())
+    }
+
+    fn with_tuned_disk(model: MemoryModel, tuning: Tuning) -> (Self, File) {
         let (block, image) = disk();
-        (Machine::new(model, vec![Some(Box::new(block))]), image)
+        let guest = FakeGuest::new();
+        let (vcpus, gate) = Vcpus::new(VCPUS);
+        let block: Box<dyn Device> = Box::new(block);
+        let devices = vec![Some((block, Record::private()))];
+        let machine = Self::tuned(guest, vcpus, gate, model, tuning, devices);
+        (machine, image)
     }
 
     fn driver(&self, devid: DevId) -> Driver {

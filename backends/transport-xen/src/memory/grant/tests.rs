@@ -7,7 +7,7 @@ use crate::xen_side::Platform;
 
 fn payload(guest: &Arc<FakeGuest>) -> GrantPayload {
     let grants = FakePlatform(Arc::clone(guest)).grants().unwrap();
-    GrantPayload::new(grants, Arc::default())
+    GrantPayload::new(grants, usize::MAX, Arc::default())
 }
 
 fn segment(at: u64, len: u32) -> Segment {

@@ -125,6 +125,7 @@ fn an_empty_slot_shows_no_device_until_one_is_attached() {
             Attachment {
                 device: Box::new(block),
                 memory: MemoryModel::Grant,
+                indirect: true,
                 record: Record::private(),
             },
         )

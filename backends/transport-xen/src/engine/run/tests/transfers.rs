@@ -52,13 +52,32 @@ fn a_4_kib_request_costs_two_copies_or_three_with_a_table_and_no_map() {
     }
 }
 
+/// Maps what is larger than 16 KiB.
+const MAPPING: Tuning = Tuning {
+    polling: true,
+    copy_limit: 16 << 10,
+};
+
 #[test]
-fn a_64_kib_request_costs_one_map_and_one_unmap() {
+fn a_64_kib_request_costs_two_copies_or_three_with_a_table() {
+    for (without, copies) in [(features::INDIRECT, 2), (0, 3)] {
+        let (machine, _image) = Machine::with_disk(MemoryModel::Grant);
+        let mut queue = machine.driver(0).bring_up(without, RINGS);
+        let data = Buffer::writable(DATA, 65536);
+        assert_eq!(queue.disk(HEADER, IN, 0, &[data]).0, OK);
+        let counters = machine.counters(0);
+        assert_eq!((counters.copies, counters.maps), (copies, 0));
+        machine.stop();
+    }
+}
+
+#[test]
+fn a_request_above_the_copy_limit_costs_one_map_and_one_unmap() {
     for (kind, data) in [
         (IN, Buffer::writable(DATA, 65536)),
         (OUT, Buffer::readable(DATA, 65536)),
     ] {
-        let (machine, _image) = Machine::with_disk(MemoryModel::Grant);
+        let (machine, _image) = Machine::with_tuned_disk(MemoryModel::Grant, MAPPING);
         let mut queue = machine.driver(0).bring_up(0, RINGS);
         let rings = machine.guest.map_calls.load(Ordering::SeqCst);
         assert_eq!(queue.disk(HEADER, kind, 0, &[data]).0, OK);
@@ -74,7 +93,12 @@ fn a_64_kib_request_costs_one_map_and_one_unmap() {
 
 #[test]
 fn thirty_two_requests_at_once_cost_few_copies_kicks_and_interrupts() {
-    let (machine, _image) = Machine::with_disk(MemoryModel::Grant);
+    // Asleep until the kick, as the driver is slower here than any real one.
+    let tuning = Tuning {
+        polling: false,
+        ..Tuning::default()
+    };
+    let (machine, _image) = Machine::with_tuned_disk(MemoryModel::Grant, tuning);
     let driver = machine.driver(0);
     let mut queue = driver.bring_up(0, RINGS);
     for n in 0..32 {
@@ -95,8 +119,12 @@ fn thirty_two_requests_at_once_cost_few_copies_kicks_and_interrupts() {
 
 #[test]
 fn what_is_granted_read_only_can_be_written_to_disk_but_not_read_into() {
-    for len in [4096, 65536] {
-        let (machine, _image) = Machine::with_disk(MemoryModel::Grant);
+    for (len, tuning) in [
+        (4096, Tuning::default()),
+        (65536, Tuning::default()),
+        (65536, MAPPING),
+    ] {
+        let (machine, _image) = Machine::with_tuned_disk(MemoryModel::Grant, tuning);
         let mut queue = machine.driver(0).bring_up(0, RINGS);
         for page in 0..16 {
             machine.guest.make_read_only(DATA + page * 4096);
@@ -119,13 +147,10 @@ fn a_kernel_with_large_pages_serves_large_requests_by_copies() {
     guest.use_large_kernel_pages();
     let (vcpus, gate) = Vcpus::new(VCPUS);
     let (block, image) = disk();
-    let machine = Machine::start(
-        guest,
-        vcpus,
-        gate,
-        MemoryModel::Grant,
-        vec![Some(Box::new(block))],
-    );
+    let block: Box<dyn Device> = Box::new(block);
+    let devices = vec![Some((block, Record::private()))];
+    let model = MemoryModel::Grant;
+    let machine = Machine::tuned(guest, vcpus, gate, model, MAPPING, devices);
     let mut queue = machine.driver(0).bring_up(0, RINGS);
     round_trip(&machine, &mut queue, &image, 1 << 20, 3);
     assert_eq!(machine.counters(0).maps, 0);
