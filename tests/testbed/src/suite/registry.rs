@@ -1,6 +1,8 @@
 //! The list of the bed's tests: one line per subject.
 
-use super::{Test, block, control, faults, hostile, in_dom0, kills, lifecycle, refusals, sandbox};
+use super::{
+    Test, block, control, faults, hostile, in_dom0, kills, lifecycle, refusals, sandbox, soak_block,
+};
 use crate::failure::Failure;
 
 /// All tests that run in the bed, in their order.
@@ -8,6 +10,7 @@ pub(super) fn tests() -> Result<Vec<Test>, Failure> {
     let mut tests = control::tests();
     tests.extend(in_dom0::tests()?);
     tests.extend(block::tests());
+    tests.extend(soak_block::tests());
     tests.extend(lifecycle::tests());
     tests.extend(refusals::tests());
     tests.extend(kills::tests());
