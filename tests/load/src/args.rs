@@ -48,6 +48,9 @@ pub(crate) struct Exercise {
     /// Start another pass, with new contents, until this many seconds have passed.
     #[arg(long, default_value_t = 0)]
     pub(crate) seconds: u64,
+    /// Start another pass, with new contents, until this file exists.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) until: Option<PathBuf>,
 }
 
 #[derive(Args)]

@@ -32,6 +32,7 @@ mod soak_block;
 mod style;
 pub(crate) mod test;
 mod unit;
+mod upgrade;
 mod vhost_user;
 
 pub(crate) use context::{Context, Failed, Outcome, ensure};

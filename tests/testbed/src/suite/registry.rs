@@ -1,7 +1,8 @@
 //! The list of the bed's tests: one line per subject.
 
 use super::{
-    Test, block, control, faults, hostile, in_dom0, kills, lifecycle, refusals, sandbox, soak_block,
+    Test, block, control, faults, hostile, in_dom0, kills, lifecycle, refusals, sandbox,
+    soak_block, upgrade,
 };
 use crate::failure::Failure;
 
@@ -14,6 +15,7 @@ pub(super) fn tests() -> Result<Vec<Test>, Failure> {
     tests.extend(lifecycle::tests());
     tests.extend(refusals::tests());
     tests.extend(kills::tests());
+    tests.extend(upgrade::tests());
     tests.extend(hostile::tests());
     tests.extend(sandbox::tests());
     // The last of them ruins its boot.
