@@ -5,6 +5,7 @@
 
 pub(crate) mod bench;
 mod bench_block;
+mod bench_start;
 mod bench_vhost;
 mod bindings;
 mod block;
