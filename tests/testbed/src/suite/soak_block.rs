@@ -6,17 +6,20 @@ use super::bench::Figures;
 use super::guests::{self, Spec};
 use super::{Context, Failed, Outcome, Test, ensure, null_disk};
 use crate::progress::Step;
-use agent::client::Remote;
+use agent::client::{Error, Remote};
 use serde::Deserialize;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Requests on each disk in `cargo xtask test`, besides some 200 for first contents and the last look; `cargo xtask soak
 /// block` makes more.
 const REQUESTS: u64 = 800;
-/// Requests between two looks at the guest's kernel.
+/// Requests of one run of `bed-load`.
 const ROUND: u64 = 1_000;
-/// A disabled disk lets its requests wait for ever.
 const ROUND_LIMIT: Duration = Duration::from_secs(180);
+/// Time between two looks at the guest's kernel during a round.
+const LOOK: Duration = Duration::from_secs(5);
+/// What `bed-load` says, in the guest.
+const LOG: &str = "/tmp/mixed.log";
 /// The disks' serials, and how figures are named.
 const CACHED: &str = "cached";
 const DIRECT: &str = "direct";
@@ -63,10 +66,16 @@ pub(super) fn run(context: &Context, requests: u64, figures: &mut Figures) -> Ou
     );
     let spec = Spec::new("soaked", &block);
     let outcome = guests::with_guest(context, &spec, |guest| {
-        for disk in [CACHED, DIRECT] {
-            soak(context, guest, &spec, disk, requests, figures)?;
+        // Before there is trouble: a disabled disk does not even tell its serial.
+        let nodes = [
+            (CACHED, node(guest, CACHED)?),
+            (DIRECT, node(guest, DIRECT)?),
+        ];
+        for (disk, node) in &nodes {
+            if !figures.failed {
+                soak(context, guest, &spec, (disk, node), requests, figures)?;
+            }
         }
-        // A disabled disk would make the rest wait.
         if !figures.failed
             && let Err(Failed(seen)) = again(context, guest, &spec, &device)
         {
@@ -107,19 +116,18 @@ fn soak(
     context: &Context,
     guest: &Remote,
     spec: &Spec<'_>,
-    disk: &str,
+    (disk, node): (&str, &str),
     requests: u64,
     figures: &mut Figures,
 ) -> Outcome {
     let dom0 = context.dom0();
-    let node = node(guest, disk)?;
     let before = guests::counted(&dom0, spec.name)?;
     let step = Step::begin(disk, "begun");
     let mut sum = Mixed::default();
     let mut seed = 1;
     while sum.requests < requests && sum.trouble.is_none() {
         step.state(format!("{} of {requests} requests", sum.requests));
-        let round = mixed(guest, &node, ROUND.min(requests - sum.requests), seed);
+        let round = mixed(guest, node, ROUND.min(requests - sum.requests), seed)?;
         seed += 1;
         sum.requests += round.requests;
         sum.bytes += round.bytes;
@@ -167,7 +175,7 @@ fn soak(
 }
 
 /// One run of `bed-load`. One that does not end, or not with a report, is an error of the disk.
-fn mixed(guest: &Remote, node: &str, requests: u64, seed: u64) -> Mixed {
+fn mixed(guest: &Remote, node: &str, requests: u64, seed: u64) -> Result<Mixed, Failed> {
     let (requests, seed) = (requests.to_string(), seed.to_string());
     let argv = [
         "bed-load",
@@ -180,23 +188,36 @@ fn mixed(guest: &Remote, node: &str, requests: u64, seed: u64) -> Mixed {
         "--depth",
         "8",
     ];
-    let seen = match guest.command(argv).time(ROUND_LIMIT).output() {
-        Ok(output) => match serde_json::from_str(&output.text()) {
-            Ok(report) => return report,
-            Err(_) => format!(
-                "bed-load {}: {} {}",
-                output.exit,
-                output.text(),
-                output.error_text()
-            ),
-        },
-        Err(error) => error.to_string(),
+    guest.shell(&format!("rm -f {LOG}")).text()?;
+    let load = guest.spawn(argv, LOG)?;
+    let end = Instant::now() + ROUND_LIMIT;
+    let seen = loop {
+        match guest.wait(load, LOOK) {
+            Ok(exit) => {
+                let said = String::from_utf8_lossy(&guest.get(LOG)?).into_owned();
+                let report = said.lines().next().map(serde_json::from_str);
+                if let Some(Ok(report)) = report {
+                    return Ok(report);
+                }
+                break format!("bed-load {exit}: {said}");
+            }
+            // It still runs.
+            Err(Error::Refused { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        // Requests on a disabled disk wait for ever.
+        if !complaints(guest)?.is_empty() {
+            break "bed-load was not waited for, because the kernel complains".into();
+        }
+        if Instant::now() > end {
+            break format!("bed-load did not end in {ROUND_LIMIT:?}");
+        }
     };
-    Mixed {
+    Ok(Mixed {
         errors: 1,
         trouble: Some(seen),
         ..Mixed::default()
-    }
+    })
 }
 
 fn complaints(guest: &Remote) -> Result<String, Failed> {
