@@ -27,7 +27,7 @@ const DIRECT: &str = "direct";
 pub(super) fn tests() -> Vec<Test> {
     vec![Test::new(
         "block: mixed requests of all sizes leave no grant in use, cached and direct",
-        300,
+        480,
         short,
     )]
 }
