@@ -17,6 +17,8 @@ pub(crate) enum Command {
     Exercise(Exercise),
     /// Read a region back that an earlier `exercise` with the same seed wrote.
     Verify(Exercise),
+    /// Read and write at random places at the same time, and check all that is read.
+    Mixed(Mixed),
     /// Time requests of one kind.
     Bench(Bench),
 }
@@ -46,6 +48,36 @@ pub(crate) struct Exercise {
     /// Start another pass, with new contents, until this many seconds have passed.
     #[arg(long, default_value_t = 0)]
     pub(crate) seconds: u64,
+    /// Start another pass, with new contents, until this file exists.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) until: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct Mixed {
+    /// The block device (or file).
+    pub(crate) device: PathBuf,
+    /// Reads and writes at random places; writing the first contents and reading the last come on top.
+    #[arg(long, default_value_t = 1000)]
+    pub(crate) requests: u64,
+    /// Bytes of the device to use, from its start.
+    #[arg(long, default_value_t = 16 << 20)]
+    pub(crate) bytes: u64,
+    /// Smallest request in bytes; sizes double from here to `--max-request`, and places are multiples of it.
+    #[arg(long, default_value_t = 512)]
+    pub(crate) min_request: u64,
+    /// Largest request in bytes.
+    #[arg(long, default_value_t = 1 << 20)]
+    pub(crate) max_request: u64,
+    /// Requests in flight.
+    #[arg(long, default_value_t = 16)]
+    pub(crate) depth: usize,
+    /// Decides sizes, places and contents.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Flush after this many requests of one thread (0: only before the end).
+    #[arg(long, default_value_t = 16)]
+    pub(crate) flush_every: u64,
 }
 
 #[derive(Args)]

@@ -5,7 +5,8 @@ use std::fs::File;
 use std::path::Path;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
-const PAGE: usize = 4096;
+/// Bytes of a page, to which buffers are aligned.
+pub(crate) const PAGE: usize = 4096;
 
 #[derive(Clone, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C, align(4096))]

@@ -38,7 +38,11 @@ pub(crate) fn run(options: &Exercise) -> Result<Report, String> {
     let pace = Pace::new();
     let mut options = options.clone();
     let mut report = pass(&options, &pace)?;
-    while begin.elapsed() < Duration::from_secs(options.seconds) {
+    let wanted = |options: &Exercise| {
+        let sought = options.until.as_ref().is_some_and(|file| !file.exists());
+        sought || begin.elapsed() < Duration::from_secs(options.seconds)
+    };
+    while wanted(&options) {
         options.seed = options.seed.wrapping_add(1);
         let next = pass(&options, &pace)?;
         report = Report {

@@ -10,6 +10,7 @@ mod args;
 mod bench;
 mod buffer;
 mod exercise;
+mod mixed;
 mod pattern;
 mod plan;
 
@@ -25,6 +26,10 @@ fn main() -> ExitCode {
         args::Command::Verify(options) => {
             exercise::verify_only(&options).and_then(|report| print(&report))
         }
+        args::Command::Mixed(options) => mixed::run(&options).and_then(|report| {
+            print(&report)?;
+            report.outcome()
+        }),
         args::Command::Bench(options) => bench::run(&options).and_then(|report| print(&report)),
     };
     match outcome {

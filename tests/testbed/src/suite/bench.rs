@@ -1,6 +1,6 @@
 //! `cargo xtask bench …`: measurements, each a subcommand, printed as a table for people or as one JSON object.
 
-use super::{Context, Failed, bench_block, bench_vhost};
+use super::{Context, Failed, bench_block, bench_start, bench_vhost};
 use crate::failure::{FAILED, Failure};
 use crate::run::bed::Bed;
 use crate::run::media::Media;
@@ -42,6 +42,12 @@ enum What {
         /// Runs of each kind and disk, taking turns.
         #[arg(long, default_value_t = 7)]
         rounds: u32,
+    },
+    /// Time from the backend's start until it serves, on this host, and what it then has resident.
+    Start {
+        /// Starts of each kind.
+        #[arg(long, default_value_t = 200)]
+        cases: u32,
     },
     /// Time from QEMU's start to dom0, over several boots.
     Boot {
@@ -122,6 +128,7 @@ impl BenchCommand {
                 ("bench block", in_bed(&media, "bench", measure)?)
             }
             What::Vhost { cases, rounds } => ("bench vhost", bench_vhost::run(cases, rounds)?),
+            What::Start { cases } => ("bench start", bench_start::run(cases)?),
             What::Boot { cases } => ("bench boot", boot(&Media::get()?, cases)?),
         };
         Ok(show(&figures, name, self.json))

@@ -1,7 +1,7 @@
 //! What is below the backend fails: the guest gets the right answer, the backend stays.
 
 use super::guests::{self, IMAGES, Spec};
-use super::{Context, Failed, Outcome, Test, ensure};
+use super::{Context, Failed, Outcome, Test, ensure, null_disk};
 use agent::client::{Output, Remote};
 use std::time::{Duration, Instant};
 
@@ -139,28 +139,22 @@ fn truncated(context: &Context) -> Outcome {
     })
 }
 
-/// A disk in memory with sectors that cannot be read or written (Linux's null_blk).
+/// A disk with sectors that cannot be read or written.
 fn bad_sectors(context: &Context) -> Outcome {
-    let device = "/sys/kernel/config/nullb/faulty";
-    context.sh(&format!(
-        "mkdir -p /sys/kernel/config && (mountpoint -q /sys/kernel/config || mount -t configfs none /sys/kernel/config) && \
-         mkdir {device} && echo 16 > {device}/size && echo 1 > {device}/memory_backed && \
-         echo +8192-8199 > {device}/badblocks && echo 1 > {device}/power"
-    ))?;
+    let block = null_disk::make(
+        context,
+        "faulty",
+        16,
+        "echo +8192-8199 > $disk/badblocks || exit 1",
+    )?;
     let spec = Spec {
         mib: 16,
         ..Spec::new("scratched", "")
     };
-    // Named as its folder; by older kernels with its number.
-    let block = context.sh(&format!(
-        "if [ -b /dev/faulty ]; then echo faulty; else echo nullb$(cat {device}/index); fi"
-    ))?;
     let image = spec.image();
     let play = || {
         guests::backend(&context.dom0())?;
-        let text = spec
-            .text()
-            .replace(&image, &format!("/dev/{}", block.trim()));
+        let text = spec.text().replace(&image, &block);
         context
             .dom0()
             .put_bytes(text.as_bytes(), &spec.document(), 0o644)?;
@@ -180,11 +174,9 @@ fn bad_sectors(context: &Context) -> Outcome {
         same_worker(context, spec.name, &before)
     };
     let outcome = play();
-    outcome.and(guests::down(context, &spec)).and(
-        context
-            .sh(&format!("echo 0 > {device}/power && rmdir {device}"))
-            .map(drop),
-    )
+    outcome
+        .and(guests::down(context, &spec))
+        .and(null_disk::remove(context, "faulty"))
 }
 
 /// A file in dom0's tmpfs takes nearly all of its memory.

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 const KILLS: u32 = 20;
 /// Time between two kills.
 const PAUSE: Duration = Duration::from_millis(500);
+/// Time for the load's last pass.
+const LAST_PASS: Duration = Duration::from_secs(120);
 
 pub(super) fn tests() -> Vec<Test> {
     vec![
@@ -63,122 +65,132 @@ fn judge(context: &Context, victim: Victim) -> Outcome {
 
 /// Kills `kills` times while a guest writes, flushes, reads back and checks a file on ext4.
 pub(super) fn run(context: &Context, victim: Victim, kills: u32, figures: &mut Figures) -> Outcome {
-    let spec = Spec {
-        mib: 48,
-        fill: "/sbin/mke2fs -q -t ext4 $image",
-        ..Spec::new("survivor", "")
+    let strike = |spec: &Spec<'_>| kill(context, spec, victim);
+    let trial = Trial {
+        name: victim.name(),
+        what: "kills",
+        count: kills,
+        strike: &strike,
     };
-    guests::up(context, &spec)?;
-    let outcome = during_load(context, &spec, victim, kills, figures);
-    let mut ended = guests::down_keeping_image(context, &spec);
-    if outcome.is_ok() && ended.is_ok() {
-        let checked = context
-            .dom0()
-            .shell(&format!("/sbin/e2fsck -fn {}", spec.image()))
-            .output()?;
-        if !checked.exit.success() {
-            figures.failed = true;
-            figures.notes.push(format!("e2fsck: {}", checked.text()));
-            add(figures, victim, "corruptions", 1.0);
+    trial.run(context, figures)
+}
+
+/// What is done to the backend again and again under a guest's load.
+pub(super) struct Trial<'a> {
+    /// Begins the names of its figures.
+    pub(super) name: &'a str,
+    /// The figure that counts it.
+    pub(super) what: &'a str,
+    pub(super) count: u32,
+    /// Does it once; false if nobody was there to do it to.
+    pub(super) strike: &'a dyn Fn(&Spec<'_>) -> Result<bool, Failed>,
+}
+
+impl Trial<'_> {
+    /// Does it while a guest writes, flushes, reads back and checks a file on ext4.
+    pub(super) fn run(&self, context: &Context, figures: &mut Figures) -> Outcome {
+        let spec = Spec {
+            mib: 48,
+            fill: "/sbin/mke2fs -q -t ext4 $image",
+            ..Spec::new("survivor", "")
+        };
+        guests::up(context, &spec)?;
+        let outcome = self.during_load(context, &spec, figures);
+        let mut ended = guests::down_keeping_image(context, &spec);
+        if outcome.is_ok() && ended.is_ok() {
+            let checked = context
+                .dom0()
+                .shell(&format!("/sbin/e2fsck -fn {}", spec.image()))
+                .output()?;
+            if !checked.exit.success() {
+                figures.failed = true;
+                figures.notes.push(format!("e2fsck: {}", checked.text()));
+                self.add(figures, "corruptions", 1.0);
+            }
         }
+        ended = ended.and(context.sh(&format!("rm -f {}", spec.image())).map(drop));
+        outcome.and(ended)
     }
-    ended = ended.and(context.sh(&format!("rm -f {}", spec.image())).map(drop));
-    outcome.and(ended)
-}
 
-fn add(figures: &mut Figures, victim: Victim, name: &str, value: f64) {
-    figures.add(format!("{}.{name}", victim.name()), value);
-}
+    fn add(&self, figures: &mut Figures, name: &str, value: f64) {
+        figures.add(format!("{}.{name}", self.name), value);
+    }
 
-fn during_load(
-    context: &Context,
-    spec: &Spec<'_>,
-    victim: Victim,
-    kills: u32,
-    figures: &mut Figures,
-) -> Outcome {
-    let guest = context.guest(spec.name)?;
-    guest
-        .shell("mkdir -p /mnt && mount -t ext4 /dev/vda /mnt && truncate -s 16M /mnt/data && sync")
-        .text()?;
-    let seconds = (PAUSE * kills).as_secs() + 5;
-    let log = "/tmp/load.log";
-    let load = guest.spawn(
-        [
-            "bed-load",
-            "exercise",
-            "/mnt/data",
-            "--bytes",
-            "16777216",
-            "--max-request",
-            "131072",
-            "--depth",
-            "4",
-            "--flush-every",
-            "16",
-            "--seconds",
-            &seconds.to_string(),
-        ],
-        log,
-    )?;
-    let mut killed = 0;
-    let step = Step::begin(format!("{} kills", victim.name()), "begun");
-    for number in 0..kills {
-        step.state(format!("{number} of {kills}"));
-        std::thread::sleep(PAUSE);
-        killed += u32::from(kill(context, spec, victim)?);
-    }
-    step.state("waiting for the guest's load to end");
-    let limit = Duration::from_secs(seconds) * 4 + Duration::from_secs(60);
-    let exit = guest.wait(load, limit)?;
-    drop(step);
-    let said = String::from_utf8_lossy(&guest.get(log)?).into_owned();
-    let errors = guest
-        .shell(&format!("{} || true", guests::COMPLAINTS))
-        .text()?;
-    guest.shell("umount /mnt").text()?;
+    fn during_load(&self, context: &Context, spec: &Spec<'_>, figures: &mut Figures) -> Outcome {
+        let guest = context.guest(spec.name)?;
+        guest
+            .shell(
+                "mkdir -p /mnt && mount -t ext4 /dev/vda /mnt && truncate -s 16M /mnt/data && sync",
+            )
+            .text()?;
+        let (log, enough) = ("/tmp/load.log", "/tmp/enough");
+        let load = guest.spawn(
+            [
+                "bed-load",
+                "exercise",
+                "/mnt/data",
+                "--bytes",
+                "16777216",
+                "--max-request",
+                "131072",
+                "--depth",
+                "4",
+                "--flush-every",
+                "16",
+                "--until",
+                enough,
+            ],
+            log,
+        )?;
+        let mut done = 0;
+        let step = Step::begin(format!("{} {}", self.name, self.what), "begun");
+        for number in 0..self.count {
+            step.state(format!("{number} of {}", self.count));
+            std::thread::sleep(PAUSE);
+            done += u32::from((self.strike)(spec)?);
+        }
+        step.state("waiting for the guest's load to end");
+        guest.shell(&format!("touch {enough}")).text()?;
+        let exit = guest.wait(load, LAST_PASS)?;
+        drop(step);
+        let said = String::from_utf8_lossy(&guest.get(log)?).into_owned();
+        let errors = guest
+            .shell(&format!("{} || true", guests::COMPLAINTS))
+            .text()?;
+        guest.shell("umount /mnt").text()?;
 
-    let report: Option<Load> = serde_json::from_str(said.trim()).ok();
-    let corrupt = !exit.success() || report.is_none();
-    if corrupt {
-        figures.notes.push(format!("bed-load {exit}: {said}"));
+        let report: Option<Load> = serde_json::from_str(said.trim()).ok();
+        let corrupt = !exit.success() || report.is_none();
+        if corrupt {
+            figures.notes.push(format!("bed-load {exit}: {said}"));
+        }
+        if corrupt || !errors.is_empty() {
+            let said = guest.shell("dmesg | tail -n 25").text()?;
+            figures
+                .notes
+                .push(format!("the guest's kernel says:\n{said}"));
+        }
+        if done < self.count {
+            figures.notes.push(format!(
+                "only {done} of {} {} met a living {}",
+                self.count, self.what, self.name
+            ));
+        }
+        figures.failed |= corrupt || !errors.is_empty() || done < self.count;
+        self.add(figures, self.what, f64::from(done));
+        self.add(figures, "guest_errors", errors.lines().count() as f64);
+        self.add(figures, "corruptions", f64::from(u8::from(corrupt)));
+        if let Some(report) = report {
+            // Each makes one pause: the longest ones are theirs.
+            let pauses = report.pauses_ms.iter().take(done as usize);
+            figures.series(
+                &format!("{}.recovery_ms", self.name),
+                pauses.map(|&pause| pause as f64).collect(),
+            );
+            self.add(figures, "requests", (report.writes + report.reads) as f64);
+        }
+        Ok(())
     }
-    if corrupt || !errors.is_empty() {
-        let said = guest.shell("dmesg | tail -n 25").text()?;
-        figures
-            .notes
-            .push(format!("the guest's kernel says:\n{said}"));
-    }
-    if killed < kills {
-        figures.notes.push(format!(
-            "only {killed} of {kills} kills met a living {}",
-            victim.name()
-        ));
-    }
-    figures.failed |= corrupt || !errors.is_empty() || killed < kills;
-    add(figures, victim, "kills", f64::from(killed));
-    add(
-        figures,
-        victim,
-        "guest_errors",
-        errors.lines().count() as f64,
-    );
-    add(figures, victim, "corruptions", f64::from(u8::from(corrupt)));
-    if let Some(report) = report {
-        // Each kill makes one pause: the longest ones are theirs.
-        let pauses = report.pauses_ms.iter().take(killed as usize);
-        figures.series(
-            &format!("{}.recovery_ms", victim.name()),
-            pauses.map(|&pause| pause as f64).collect(),
-        );
-        add(
-            figures,
-            victim,
-            "requests",
-            (report.writes + report.reads) as f64,
-        );
-    }
-    Ok(())
 }
 
 /// Kills the victim; false if it was not alive at that moment.

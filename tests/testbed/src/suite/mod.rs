@@ -5,6 +5,7 @@
 
 pub(crate) mod bench;
 mod bench_block;
+mod bench_start;
 mod bench_vhost;
 mod bindings;
 mod block;
@@ -20,6 +21,7 @@ mod in_dom0;
 mod junit;
 mod kills;
 mod lifecycle;
+mod null_disk;
 mod parts;
 mod refusals;
 mod registry;
@@ -27,9 +29,11 @@ mod report;
 mod runner;
 mod sandbox;
 pub(crate) mod soak;
+mod soak_block;
 mod style;
 pub(crate) mod test;
 mod unit;
+mod upgrade;
 mod vhost_user;
 
 pub(crate) use context::{Context, Failed, Outcome, ensure};

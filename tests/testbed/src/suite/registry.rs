@@ -1,6 +1,9 @@
 //! The list of the bed's tests: one line per subject.
 
-use super::{Test, block, control, faults, hostile, in_dom0, kills, lifecycle, refusals, sandbox};
+use super::{
+    Test, block, control, faults, hostile, in_dom0, kills, lifecycle, refusals, sandbox,
+    soak_block, upgrade,
+};
 use crate::failure::Failure;
 
 /// All tests that run in the bed, in their order.
@@ -8,9 +11,11 @@ pub(super) fn tests() -> Result<Vec<Test>, Failure> {
     let mut tests = control::tests();
     tests.extend(in_dom0::tests()?);
     tests.extend(block::tests());
+    tests.extend(soak_block::tests());
     tests.extend(lifecycle::tests());
     tests.extend(refusals::tests());
     tests.extend(kills::tests());
+    tests.extend(upgrade::tests());
     tests.extend(hostile::tests());
     tests.extend(sandbox::tests());
     // The last of them ruins its boot.

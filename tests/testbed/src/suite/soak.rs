@@ -2,7 +2,7 @@
 
 use super::bench::{Figures, in_bed, show};
 use super::kills::{self, Victim};
-use super::{hostile, test};
+use super::{hostile, soak_block, test};
 use crate::failure::Failure;
 use crate::paths;
 use crate::process::{Error, Run};
@@ -29,6 +29,12 @@ enum What {
         #[arg(long, default_value_t = 200)]
         cases: u32,
     },
+    /// Mixed requests on a cached image and past the page cache: no grant is still mapped when its request comes back.
+    Block {
+        /// Requests on each of the two disks.
+        #[arg(long, default_value_t = 100_000)]
+        cases: u64,
+    },
     /// A hostile driver against the engine: no panic, no access beyond what was granted, no trouble for a neighbour.
     Hostile(Hostile),
 }
@@ -54,6 +60,7 @@ impl SoakCommand {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         let (name, figures) = match self.what {
             What::Kills { cases } => ("soak kills", kills(cases)?),
+            What::Block { cases } => ("soak block", block(cases)?),
             What::Hostile(options) => ("soak hostile", options.attack()?),
         };
         Ok(show(&figures, name, self.json))
@@ -65,6 +72,14 @@ fn kills(cases: u32) -> Result<Figures, Failure> {
         let mut figures = Figures::default();
         kills::run(context, Victim::Worker, cases, &mut figures)?;
         kills::run(context, Victim::Holder, cases.div_ceil(10), &mut figures)?;
+        Ok(figures)
+    })
+}
+
+fn block(cases: u64) -> Result<Figures, Failure> {
+    in_bed(&Media::get()?, "soak", |context| {
+        let mut figures = Figures::default();
+        soak_block::run(context, cases, &mut figures)?;
         Ok(figures)
     })
 }
