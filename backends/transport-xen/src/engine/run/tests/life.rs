@@ -229,6 +229,28 @@ fn a_reset_in_flight_keeps_only_its_own_vcpu_waiting() {
 }
 
 #[test]
+fn a_thread_that_looks_after_the_vcpus_keeps_none_waiting_while_it_works() {
+    let (device, brake) = slow();
+    let machine = Machine::new(MemoryModel::Grant, vec![Some(device)]);
+    let driver = machine.driver(0);
+    let mut queue = driver.bring_up(0, RINGS);
+    for _ in 0..50 {
+        // Right after the last request the queue's thread is awake.
+        let held = brake.hold(&mut queue);
+        for vcpu in [1, 2, 1] {
+            assert_eq!(driver.on_vcpu(vcpu).read(reg::DEVICE_ID), 42);
+        }
+        drop(held);
+        queue.wait_used(1, &[]);
+        // Served by whoever looks, and by the engine's thread once nobody does.
+        assert_eq!(driver.on_vcpu(1).read(reg::DEVICE_ID), 42);
+    }
+    std::thread::sleep(A_WHILE);
+    assert_eq!(driver.on_vcpu(2).read(reg::DEVICE_ID), 42);
+    machine.stop();
+}
+
+#[test]
 fn disabling_a_queue_waits_for_its_requests_and_unmaps_its_rings() {
     let (device, brake) = slow();
     let machine = Machine::new(MemoryModel::Grant, vec![Some(device)]);
