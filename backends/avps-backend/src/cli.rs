@@ -76,7 +76,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "MODE", value_enum, default_value_t = Polling::Auto)]
     pub(crate) polling: Polling,
     /// Over grants, map requests of more than BYTES of data instead of copying them; by default all
-    /// are copied, which was faster wherever it was measured (`cargo xtask bench block --copy-limit`)
+    /// are copied, which was faster wherever it was measured
     #[arg(long, value_name = "BYTES")]
     pub(crate) copy_limit: Option<u32>,
     /// Unix socket on which `avps-backend stats` is answered

@@ -23,6 +23,27 @@ const HOTPLUG: &str = "#!/bin/sh\n\
     xenstore-write \"$XENBUS_PATH/physical-device\" \"$(stat -c %t:%T \"$node\")\" \\\n\
     \x20 \"$XENBUS_PATH/physical-device-path\" \"$node\" \"$XENBUS_PATH/hotplug-status\" connected\n";
 
+/// Another way to do it, that the backend's options choose.
+struct Alternative {
+    name: &'static str,
+    options: &'static [&'static str],
+    /// Classes it makes a difference for.
+    concerns: fn(&Class) -> bool,
+}
+
+const ALTERNATIVES: [Alternative; 2] = [
+    Alternative {
+        name: "mapped",
+        options: &["--copy-limit", "16384"],
+        concerns: |class| class.bytes > 16 << 10,
+    },
+    Alternative {
+        name: "asleep",
+        options: &["--polling", "off"],
+        concerns: |_| true,
+    },
+];
+
 /// A kind of request that is measured.
 pub(super) struct Class {
     pub(super) name: &'static str,
@@ -146,6 +167,20 @@ pub(super) fn run(
             syscalls(context, &guest, class, requests, &mut figures)?;
         }
     }
+    for alternative in &ALTERNATIVES {
+        let classes: Vec<&Class> = CLASSES
+            .iter()
+            .filter(|class| wanted(class) && (alternative.concerns)(class))
+            .collect();
+        compare(
+            context,
+            &guest,
+            alternative,
+            &classes,
+            (requests, rounds),
+            &mut figures,
+        )?;
+    }
     context.sh(&format!(
         "xl destroy {ADOPTED}; losetup -d /dev/loop0; rm -f {PEER_IMAGE}"
     ))?;
@@ -153,7 +188,40 @@ pub(super) fn run(
     figures
         .notes
         .push("ratio.*.min and .max are the extremes of the rounds.".into());
+    figures.notes.push("ratio.mapped: ours divided by ours with requests above 16 KiB mapped; ratio.asleep: by ours without polling.".into());
     Ok(figures)
+}
+
+/// The rate of ours divided by that of an alternative, which take turns.
+fn compare(
+    context: &Context,
+    guest: &Remote,
+    alternative: &Alternative,
+    classes: &[&Class],
+    (requests, rounds): (u32, u32),
+    figures: &mut Figures,
+) -> Result<(), Failed> {
+    let step = Step::begin(alternative.name, "measuring");
+    let mut ratios = vec![Vec::new(); classes.len()];
+    for _ in 0..rounds {
+        guests::restart_backend(context, alternative.options)?;
+        let mut other = Vec::new();
+        for class in classes {
+            other.push(measure(guest, OURS, class, class.requests(requests))?);
+        }
+        guests::restart_backend(context, &[])?;
+        for ((class, other), ratios) in classes.iter().zip(other).zip(&mut ratios) {
+            ratios.push(measure(guest, OURS, class, class.requests(requests))? / other);
+        }
+    }
+    for (class, ratios) in classes.iter().zip(ratios) {
+        figures.spread(
+            &format!("ratio.{}.{}", alternative.name, class.name),
+            ratios,
+        );
+    }
+    step.done("measured");
+    Ok(())
 }
 
 /// One guest with all disks.

@@ -82,23 +82,41 @@ pub(super) fn backend(dom0: &Remote) -> Outcome {
     if backend_is_ready(dom0)? {
         return Ok(());
     }
+    start_backend(dom0, &[])
+}
+
+/// Has the backend run with other options; guests go on.
+pub(super) fn restart_backend(context: &Context, options: &[&str]) -> Outcome {
+    let dom0 = context.dom0();
+    let holder = holder(context)?;
+    context.sh(&format!("kill {holder}"))?;
+    let until = Instant::now() + Duration::from_secs(20);
+    while context.sh(&format!("kill -0 {holder} 2>&- && echo alive || true"))? == "alive" {
+        ensure(
+            Instant::now() < until,
+            || "avps-backend did not end in 20 s",
+        )?;
+    }
+    start_backend(&dom0, options)
+}
+
+fn start_backend(dom0: &Remote, options: &[&str]) -> Outcome {
     dom0.shell(&format!(
         "mkdir -p {IMAGES} {DOCUMENTS} && truncate -s {IMAGE_MIB}M {IMAGES}/{ADOPTED}.img {IMAGES}/{ADOPTED}-2.img"
     ))
     .text()?;
     let first = format!("{ADOPTED}/0={IMAGES}/{ADOPTED}.img");
     let second = format!("{ADOPTED}/1={IMAGES}/{ADOPTED}-2.img");
-    let pid = dom0.spawn(
-        [
-            "avps-backend",
-            "serve",
-            "--adopt",
-            &first,
-            "--adopt",
-            &second,
-        ],
-        BACKEND_LOG,
-    )?;
+    let mut argv = vec![
+        "avps-backend",
+        "serve",
+        "--adopt",
+        &first,
+        "--adopt",
+        &second,
+    ];
+    argv.extend(options);
+    let pid = dom0.spawn(argv, BACKEND_LOG)?;
     let until = Instant::now() + Duration::from_secs(20);
     while !backend_is_ready(dom0)? {
         if let Ok(exit) = dom0.wait(pid, Duration::ZERO) {
