@@ -17,9 +17,8 @@ use std::time::{Duration, Instant};
 
 /// Fewer are not worth waiting for.
 const LEAST: u16 = 4;
-/// Most to wait for: three quarters of what is taken at once, so that a driver with that many in flight goes on
-/// submitting while these are served.
-const MOST: u16 = 24;
+/// Most to wait for.
+const MOST: u16 = 32;
 /// Batches after a wait in vain before more is hoped for again.
 const PATIENCE: u32 = 32;
 /// No wait is longer.
