@@ -10,8 +10,7 @@
 //! EVENT_IDX) to notify when that is so ([`Gather::plan`]).
 //!
 //! What it costs: a wait in vain, once in [`PATIENCE`] batches at most, of some times the time in which that many requests
-//! have come lately ([`LONGEST`] at most). A driver with one request in flight is waited for once in [`PATIENCE`] batches,
-//! for the time of one request.
+//! have come lately ([`LONGEST`] at most). For a driver with one request in flight that is a thirtieth of its time.
 
 use std::time::{Duration, Instant};
 
@@ -25,6 +24,8 @@ const PATIENCE: u32 = 32;
 const LONGEST: Duration = Duration::from_millis(10);
 /// A pause this many times longer than the usual one between two requests says that no more come.
 const PAUSES: u32 = 8;
+/// As much for a driver that seems to have no more.
+const TRIAL: u32 = 2;
 /// No pause is longer.
 const LONGEST_PAUSE: Duration = Duration::from_millis(2);
 
@@ -61,11 +62,10 @@ impl Gather {
         self.last = now;
         let pace = time.checked_div(requests).unwrap_or_default().min(LONGEST);
         // Half of what it was, half of what it is.
-        self.pace = self
-            .pace
-            .saturating_add(pace)
-            .checked_div(2)
-            .unwrap_or(pace);
+        self.pace = match self.pace {
+            Duration::ZERO => pace,
+            before => before.saturating_add(pace).checked_div(2).unwrap_or(pace),
+        };
         self.patience = self.patience.saturating_sub(1);
         if self.target < LEAST && requests > 1 && self.patience == 0 {
             self.target = LEAST;
@@ -94,7 +94,7 @@ impl Gather {
         let pauses = match self.target >= LEAST {
             true if served < self.target => PAUSES,
             // Are there more than it seems?
-            false if self.patience == 0 => 1,
+            false if self.patience == 0 && !self.pace.is_zero() => TRIAL,
             _ => return None,
         };
         Some(self.pace.saturating_mul(pauses).min(LONGEST_PAUSE))
@@ -104,7 +104,13 @@ impl Gather {
     pub(super) fn paused(&mut self, came: bool, served: u16) {
         match came {
             true => self.target = self.target.max(LEAST),
-            false => self.all_there(served),
+            false => {
+                let trial = self.target < LEAST;
+                self.all_there(served);
+                if trial {
+                    self.patience = PATIENCE.saturating_mul(TRIAL);
+                }
+            }
         }
     }
 
@@ -180,6 +186,54 @@ mod tests {
         assert!(mean(&sizes[20..]) >= 6.0, "{sizes:?}");
         let in_vain = sizes.iter().filter(|&&size| size == 8).count();
         assert!(in_vain <= 1000 / PATIENCE as usize * 3, "{in_vain}");
+    }
+
+    /// A driver that keeps `depth` requests in flight, served as they come by a thread that is awake; gives how many it
+    /// was told of each time, and the waits in vain.
+    fn run_awake(depth: u16, batches: usize) -> (Vec<u16>, usize) {
+        let mut now = Instant::now();
+        let mut gather = Gather::new(now);
+        let (mut sizes, mut in_vain) = (Vec::new(), 0);
+        while sizes.len() < batches {
+            let mut served = 1;
+            now += PACE;
+            while !gather.suffices(served) {
+                let Some(pause) = gather.pause(served) else {
+                    break;
+                };
+                let came = served < depth && pause >= PACE;
+                gather.paused(came, served);
+                if !came {
+                    now += pause;
+                    in_vain += 1;
+                    break;
+                }
+                now += PACE;
+                served += 1;
+            }
+            if gather.suffices(served) {
+                gather.sufficed();
+            }
+            gather.taken(served.into(), now);
+            sizes.push(served);
+        }
+        (sizes, in_vain)
+    }
+
+    #[test]
+    fn a_driver_of_many_requests_is_told_of_many_at_once() {
+        let (sizes, in_vain) = run_awake(32, 100);
+        assert!(mean(&sizes[40..]) > 28.0, "{sizes:?}");
+        assert!(in_vain <= 8, "{in_vain}");
+        let (sizes, _) = run_awake(8, 1000);
+        assert!(mean(&sizes[40..]) >= 6.0, "{sizes:?}");
+    }
+
+    #[test]
+    fn a_driver_of_one_request_is_rarely_told_late() {
+        let (sizes, in_vain) = run_awake(1, 1000);
+        assert!(sizes.iter().all(|&size| size == 1));
+        assert!(in_vain <= 1000 / 64 + 1, "{in_vain}");
     }
 
     #[test]
