@@ -2,12 +2,12 @@
 //!
 //! A worker process builds one [`Engine`] from what the holder handed it ([`EngineSetup`]), then calls
 //! [`Engine::run`], which serves the guest's register accesses on the calling thread until it is told to stop. Each
-//! queue of a running device has a thread of its own. Orders come in through an [`EngineHandle`] from any thread,
-//! what happens goes out through an [`EventSink`].
+//! queue of a running device has a thread of its own, which answers register accesses too while it is awake (`front`).
+//! Orders come in through an [`EngineHandle`] from any thread, what happens goes out through an [`EventSink`].
 //!
 //! The engine never touches XenStore, never opens a path, never creates or destroys an ioreq server and never maps
-//! an MMIO range: the holder does. It never blocks a vCPU on I/O: the one access that waits (a reset while requests
-//! are in flight) keeps only the vCPU that wrote it.
+//! an MMIO range: the holder does. It blocks no vCPU on I/O for longer than a millisecond: the one access that waits (a
+//! reset while requests are in flight) keeps only the vCPU that wrote it.
 
 use std::sync::Arc;
 

@@ -3,7 +3,7 @@
 //! This crate is the *transport* and the *memory models* for the device models of crate `devices`:
 //! - [`mmio`]: the register file, one for all devices;
 //! - [`memory`]: rings and payload by grants or by foreign mapping;
-//! - [`engine`]: the threads of one guest: registers on one, each queue on one of its own.
+//! - [`engine`]: the threads of one guest: one for registers, one for each queue.
 //!
 //! Principles:
 //! - The guest is hostile: no register write, descriptor or grant ends anything but the guest's own request or device.
