@@ -6,7 +6,7 @@
 //! Orders come in through an [`EngineHandle`] from any thread, what happens goes out through an [`EventSink`].
 //!
 //! The engine never touches XenStore, never opens a path, never creates or destroys an ioreq server and never maps
-//! an MMIO range: the holder does. It blocks no vCPU on I/O for longer than a millisecond: the one access that waits (a
+//! an MMIO range: the holder does. It blocks no vCPU on I/O for longer than two milliseconds: the one access that waits (a
 //! reset while requests are in flight) keeps only the vCPU that wrote it.
 
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use crate::record::Record;
 mod core;
 mod front;
 mod gather;
+mod lookout;
 mod orders;
 mod queue_thread;
 mod run;

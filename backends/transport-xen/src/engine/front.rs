@@ -23,7 +23,7 @@ use super::EngineError;
 use super::core::Core;
 
 /// How long a lookout may be absent before the engine's thread takes over.
-const ABSENCE: Duration = Duration::from_millis(1);
+const ABSENCE: Duration = Duration::from_millis(2);
 
 /// The guest's devices and the gate their vCPUs come to, shared by the engine's thread and the queues'.
 pub(super) struct Front {
@@ -141,6 +141,12 @@ impl Front {
         {
             state.fail(error);
         }
+    }
+
+    /// The caller has just looked, and is absent still.
+    pub(super) fn still_absent(&self) {
+        // Where it cannot be set again it wakes the engine's thread early.
+        let _ = self.set_timer(ABSENCE);
     }
 
     /// The caller's lookout is kept again.

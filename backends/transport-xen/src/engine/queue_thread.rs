@@ -14,6 +14,7 @@ use devices::{Chain, Completions, DeviceQueue, PayloadMemory, QueueError, QueueH
 use super::DevId;
 use super::front::Front;
 use super::gather::Gather;
+use super::lookout::{Attentive, Lookout};
 use super::orders::{Order, OrderSender};
 use super::spin::Spin;
 use super::wake::{Wake, wait};
@@ -41,9 +42,9 @@ pub(super) struct QueueSetup {
 }
 
 /// Bytes after which the driver is told without waiting for more: what that costs is little to what moving them did.
-const MUCH: u64 = 256 << 10;
-/// Most bytes of a batch that are moved without a look after the vCPUs.
-const BRIEF: u64 = 256 << 10;
+const MUCH: u64 = 512 << 10;
+/// Moving more bytes than this may take a while, with the looks that are taken meanwhile.
+const BRIEF: u64 = 2 << 20;
 /// Looks at the ring between two looks at the clock and after the vCPUs.
 const LOOKS: u32 = 16;
 
@@ -113,52 +114,6 @@ impl QueueThread {
     }
 }
 
-/// This thread's duty to look after the vCPUs ([`Front`]) while it is awake.
-struct Lookout {
-    front: Arc<Front>,
-    kept: bool,
-    absent: bool,
-}
-
-impl Lookout {
-    /// From now on; false if that is not wanted.
-    fn enter(&mut self) -> bool {
-        self.kept = self.kept || self.front.enter();
-        self.kept
-    }
-
-    fn look(&self) {
-        self.front.look();
-    }
-
-    /// If it `really` is: it may be a while until the next look.
-    fn absent(&mut self, really: bool) {
-        if self.kept && really && !self.absent {
-            self.absent = true;
-            self.front.absent();
-        }
-    }
-
-    fn back(&mut self) {
-        if std::mem::take(&mut self.absent) {
-            self.front.back();
-        }
-    }
-
-    fn leave(&mut self) {
-        self.back();
-        if std::mem::take(&mut self.kept) {
-            self.front.leave();
-        }
-    }
-}
-
-impl Drop for Lookout {
-    fn drop(&mut self) {
-        self.leave();
-    }
-}
-
 /// Says that the thread has ended, also when it panics.
 struct Farewell {
     devid: DevId,
@@ -201,11 +156,7 @@ impl Worker {
             orders: orders.clone(),
         };
         // Left before the farewell, upon which the engine waits for this thread's end.
-        let mut lookout = Lookout {
-            front: Arc::clone(&self.setup.front),
-            kept: false,
-            absent: false,
-        };
+        let mut lookout = Lookout::new(&self.setup.front);
         let served = self.serve(&mut lookout);
         drop(lookout);
         if let Err(trouble) = served {
@@ -314,9 +265,14 @@ impl Worker {
             .batch
             .iter()
             .fold(0, |sum: u64, chain| sum.saturating_add(chain.bytes()));
-        let absent = count > 0 && (bytes > BRIEF || handler.may_wait(&self.batch));
-        lookout.absent(absent);
-        handler.submit(&mut self.batch, &mut **memory, &mut self.done);
+        if count > 0 && (bytes > BRIEF || handler.may_wait(&self.batch)) {
+            lookout.absent();
+        }
+        let mut attentive = Attentive {
+            memory: &mut **memory,
+            lookout,
+        };
+        handler.submit(&mut self.batch, &mut attentive, &mut self.done);
         lookout.back();
         self.served = self.served.saturating_add(count);
         self.moved = self.moved.saturating_add(bytes);
