@@ -21,7 +21,7 @@ pub const MAX_BATCH: usize = 32;
 
 /// A batch is full when it moves this many bytes: the driver is not to wait for all of many large requests. Those with an
 /// indirect table do not count, since their length is not known in time.
-const FULL: u64 = 64 << 10;
+const FULL: u64 = 256 << 10;
 
 /// A queue as the driver configured it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
