@@ -18,7 +18,7 @@ use crate::xen_side::{Gate, Platform};
 /// What a read of nothing gives: all ones, as a bus without a device does.
 const NOTHING: u64 = u64::MAX;
 
-/// All of a guest's devices. One thread at a time works on it ([`Front`]).
+/// All of a guest's devices. One thread at a time works on it ([`super::front`]).
 pub(super) struct Core {
     gate: Box<dyn Gate>,
     platform: Arc<dyn Platform>,

@@ -5,10 +5,10 @@
 //! answers at once what it finds there. While such a *lookout* is kept, events stay masked after the first:
 //! Xen sends no more of them, and the engine's thread sleeps on.
 //!
-//! What must hold: whoever keeps a lookout looks again soon, or leaves first, as before it sleeps; the last to leave
-//! unmasks, and events that came meanwhile are delivered then. Before it does anything that may wait for I/O it says
-//! that it is absent, which costs less than to leave: if it is not back after [`ABSENCE`], the engine's thread looks
-//! after the gate. So no vCPU waits longer than that for I/O that is not its own.
+//! What must hold: whoever keeps a lookout looks again soon, or leaves first, as before it sleeps. The last one that
+//! looks unmasks when it leaves; events that came meanwhile are delivered then. Before it does anything that may wait for
+//! I/O it says that it is absent, which costs less than to leave: if it is not back after [`ABSENCE`], the engine's thread
+//! looks after the gate. So no vCPU waits longer than that for I/O that is not its own.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
@@ -161,7 +161,7 @@ impl Front {
     pub(super) fn leave(&self) {
         let mut state = self.state();
         state.lookouts = state.lookouts.saturating_sub(1);
-        if state.lookouts == 0
+        if !state.is_looked_after()
             && let Err(error) = state.core.unmask()
         {
             state.fail(error);

@@ -251,6 +251,31 @@ fn a_thread_that_looks_after_the_vcpus_keeps_none_waiting_while_it_works() {
 }
 
 #[test]
+fn the_last_thread_to_look_after_the_vcpus_leaves_them_to_nobody_who_is_busy() {
+    let (device, brake) = slow();
+    let (block, image) = disk();
+    let machine = Machine::new(
+        MemoryModel::Grant,
+        vec![Some(device), Some(Box::new(block))],
+    );
+    let driver = machine.driver(0);
+    let mut queue = driver.bring_up(0, RINGS);
+    let mut other = machine.driver(1).bring_up(0, RINGS + 0x8_0000);
+    for seed in 0..10 {
+        // One thread is busy for long while another looks after the vCPUs, and goes to sleep.
+        let held = brake.hold(&mut queue);
+        round_trip(&machine, &mut other, &image, 4096, seed);
+        std::thread::sleep(Duration::from_millis(20));
+        for vcpu in [1, 2, 1] {
+            assert_eq!(driver.on_vcpu(vcpu).read(reg::DEVICE_ID), 42);
+        }
+        drop(held);
+        queue.wait_used(1, &[]);
+    }
+    machine.stop();
+}
+
+#[test]
 fn disabling_a_queue_waits_for_its_requests_and_unmaps_its_rings() {
     let (device, brake) = slow();
     let machine = Machine::new(MemoryModel::Grant, vec![Some(device)]);
