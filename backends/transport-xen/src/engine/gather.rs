@@ -28,6 +28,11 @@ const PAUSES: u32 = 8;
 const TRIAL: u32 = 2;
 /// No pause is longer.
 const LONGEST_PAUSE: Duration = Duration::from_millis(2);
+/// No answer is kept back longer than serving this many requests takes: a driver that sends on without waiting for
+/// answers is not to get them much later than it could.
+const KEPT_BACK: u32 = 48;
+/// Nor longer than this.
+const LONGEST_KEPT_BACK: Duration = Duration::from_millis(4);
 
 /// What the last batches teach about the next.
 #[derive(Debug)]
@@ -38,6 +43,8 @@ pub(super) struct Gather {
     patience: u32,
     /// Time per request, lately.
     pace: Duration,
+    /// Of that, the time spent on serving it.
+    effort: Duration,
     last: Instant,
 }
 
@@ -47,6 +54,7 @@ impl Gather {
             target: 0,
             patience: 0,
             pace: Duration::ZERO,
+            effort: Duration::ZERO,
             last: now,
         }
     }
@@ -61,11 +69,7 @@ impl Gather {
         let time = now.saturating_duration_since(self.last);
         self.last = now;
         let pace = time.checked_div(requests).unwrap_or_default().min(LONGEST);
-        // Half of what it was, half of what it is.
-        self.pace = match self.pace {
-            Duration::ZERO => pace,
-            before => before.saturating_add(pace).checked_div(2).unwrap_or(pace),
-        };
+        self.pace = average(self.pace, pace);
         self.patience = self.patience.saturating_sub(1);
         if self.target < LEAST && requests > 1 && self.patience == 0 {
             self.target = LEAST;
@@ -84,20 +88,36 @@ impl Gather {
         Some((self.target, limit.min(LONGEST)))
     }
 
-    /// Whether `served` requests are enough to tell the driver of them.
-    pub(super) fn suffices(&self, served: u16) -> bool {
-        self.target >= LEAST && served >= self.target
+    /// Some requests were served, which took this long.
+    pub(super) fn served(&mut self, requests: u16, time: Duration) {
+        let Some(each) = time.checked_div(requests.into()) else {
+            return;
+        };
+        self.effort = average(self.effort, each);
     }
 
-    /// How long to wait for one more request, awake, when `served` are served and no more are there.
-    pub(super) fn pause(&self, served: u16) -> Option<Duration> {
+    /// Whether `served` requests are enough to tell the driver of them, the first of them served `age` ago.
+    pub(super) fn suffices(&self, served: u16, age: Duration) -> bool {
+        self.target >= LEAST && served >= self.target || age >= self.longest()
+    }
+
+    fn longest(&self) -> Duration {
+        let longest = self.effort.saturating_mul(KEPT_BACK);
+        longest.min(LONGEST_KEPT_BACK)
+    }
+
+    /// How long to wait for one more request, awake, when `served` are served, the first of them `age` ago, and no more
+    /// are there.
+    pub(super) fn pause(&self, served: u16, age: Duration) -> Option<Duration> {
         let pauses = match self.target >= LEAST {
             true if served < self.target => PAUSES,
             // Are there more than it seems?
             false if self.patience == 0 && !self.pace.is_zero() => TRIAL,
             _ => return None,
         };
-        Some(self.pace.saturating_mul(pauses).min(LONGEST_PAUSE))
+        let left = self.longest().checked_sub(age)?;
+        let pause = self.pace.saturating_mul(pauses);
+        Some(pause.min(LONGEST_PAUSE).min(left))
     }
 
     /// A [`Gather::pause`] has ended, with one more request or, when `served` are served, without.
@@ -114,9 +134,9 @@ impl Gather {
         }
     }
 
-    /// Enough are served.
-    pub(super) fn sufficed(&mut self) {
-        if self.patience == 0 {
+    /// The driver is told of `served` requests, because they suffice.
+    pub(super) fn sufficed(&mut self, served: u16) {
+        if self.patience == 0 && served >= self.target {
             self.target = self.target.saturating_mul(2).min(MOST);
         }
     }
@@ -132,8 +152,16 @@ impl Gather {
         if waiting < self.target {
             self.all_there(waiting);
         } else {
-            self.sufficed();
+            self.sufficed(waiting);
         }
+    }
+}
+
+/// Half of what it was, half of what it is; only what it is where nothing was known.
+fn average(before: Duration, now: Duration) -> Duration {
+    match before {
+        Duration::ZERO => now,
+        _ => before.saturating_add(now).checked_div(2).unwrap_or(now),
     }
 }
 
@@ -197,8 +225,10 @@ mod tests {
         while sizes.len() < batches {
             let mut served = 1;
             now += PACE;
-            while !gather.suffices(served) {
-                let Some(pause) = gather.pause(served) else {
+            let begin = now;
+            gather.served(1, PACE);
+            while !gather.suffices(served, now - begin) {
+                let Some(pause) = gather.pause(served, now - begin) else {
                     break;
                 };
                 let came = served < depth && pause >= PACE;
@@ -211,8 +241,8 @@ mod tests {
                 now += PACE;
                 served += 1;
             }
-            if gather.suffices(served) {
-                gather.sufficed();
+            if gather.suffices(served, Duration::ZERO) {
+                gather.sufficed(served);
             }
             gather.taken(served.into(), now);
             sizes.push(served);
@@ -227,6 +257,24 @@ mod tests {
         assert!(in_vain <= 8, "{in_vain}");
         let (sizes, _) = run_awake(8, 1000);
         assert!(mean(&sizes[40..]) >= 6.0, "{sizes:?}");
+    }
+
+    #[test]
+    fn no_answer_is_kept_back_for_long_where_requests_come_slowly() {
+        let mut now = Instant::now();
+        let mut gather = Gather::new(now);
+        gather.target = MOST;
+        for _ in 0..100 {
+            // Ten times the time that serving one takes.
+            now += PACE * 10;
+            gather.served(1, PACE);
+            gather.taken(1, now);
+        }
+        let longest = PACE * KEPT_BACK;
+        assert!(gather.pause(1, PACE).unwrap() <= longest);
+        assert_eq!(gather.pause(5, longest + PACE), None);
+        assert!(gather.suffices(5, longest));
+        assert!(!gather.suffices(5, PACE));
     }
 
     #[test]

@@ -83,6 +83,7 @@ impl QueueThread {
             batch: Vec::new(),
             done: Completions::new(),
             served: 0,
+            since: Instant::now(),
             moved: 0,
             gather: Gather::new(Instant::now()),
             spin: Spin::default(),
@@ -133,6 +134,8 @@ struct Worker {
     done: Completions,
     /// Requests taken that the driver was not told of yet.
     served: u16,
+    /// When the first of them was taken.
+    since: Instant,
     /// Their bytes.
     moved: u64,
     gather: Gather,
@@ -218,8 +221,8 @@ impl Worker {
                     continue;
                 }
             } else if count > 0 {
-                if self.gather.suffices(self.served) {
-                    self.gather.sufficed();
+                if self.gather.suffices(self.served, self.since.elapsed()) {
+                    self.gather.sufficed(self.served);
                     self.publish()?;
                 } else if self.moved >= MUCH {
                     self.publish()?;
@@ -258,6 +261,7 @@ impl Worker {
             handler,
             ..
         } = &mut self.setup;
+        let begin = Instant::now();
         let taken = queue.take(ring, &mut **memory, &mut self.batch);
         // At most MAX_BATCH.
         let count = u16::try_from(self.batch.len()).unwrap_or(u16::MAX);
@@ -274,6 +278,10 @@ impl Worker {
         };
         handler.submit(&mut self.batch, &mut attentive, &mut self.done);
         lookout.back();
+        if self.served == 0 {
+            self.since = begin;
+        }
+        self.gather.served(count, begin.elapsed());
         self.served = self.served.saturating_add(count);
         self.moved = self.moved.saturating_add(bytes);
         if let Err(error) = taken {
@@ -320,7 +328,8 @@ impl Worker {
     /// Waits, awake, for one more request to be answered together with those that are served already, where that
     /// pays; false if none came.
     fn gather_awake(&mut self, lookout: &Lookout) -> Result<bool, Trouble> {
-        let Some(limit) = self.gather.pause(self.served).filter(|_| self.served > 0) else {
+        let pause = self.gather.pause(self.served, self.since.elapsed());
+        let Some(limit) = pause.filter(|_| self.served > 0) else {
             return Ok(false);
         };
         let found = self.look(lookout, limit)?;
