@@ -17,6 +17,11 @@ pub(super) fn tests() -> Vec<Test> {
             over_foreign,
         ),
         Test::new(
+            "block: threads that sleep and requests that are mapped serve a guest as well",
+            180,
+            asleep,
+        ),
+        Test::new(
             "block: data are still there after the guest's reboot",
             180,
             after_reboot,
@@ -110,6 +115,13 @@ fn over_foreign(context: &Context) -> Outcome {
         &Spec::new("foreign", "memory = \"foreign\""),
         false,
     )
+}
+
+fn asleep(context: &Context) -> Outcome {
+    guests::backend(&context.dom0())?;
+    guests::restart_backend(context, &["--polling", "off", "--copy-limit", "16384"])?;
+    let outcome = round_trip(context, &Spec::new("asleep", "memory = \"grant\""), true);
+    outcome.and(guests::restart_backend(context, &[]))
 }
 
 fn after_reboot(context: &Context) -> Outcome {
