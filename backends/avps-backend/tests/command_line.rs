@@ -152,7 +152,7 @@ fn a_worker_does_not_take_nonsense_for_orders() {
         packet("\"stop\""),
         packet("{\"start\":{}}"),
         packet(
-            "{\"start\":{\"guest\":{\"domid\":3,\"ioserv\":0,\"ports\":[],\"memory_kib\":0},\"slots\":[]}}",
+            "{\"start\":{\"guest\":{\"domid\":3,\"ioserv\":0,\"ports\":[],\"memory_kib\":0},\"slots\":[],\"tuning\":{\"polling\":true,\"copy_limit\":null}}}",
         ),
     ] {
         let (status, _) = worker(|socket| {

@@ -213,6 +213,7 @@ fn start_worker(program: &Path) -> Result<(Start, Vec<String>), Failed> {
     let order = json!({"start": {
         "guest": {"domid": 3, "ioserv": 1, "ports": [1], "memory_kib": 0},
         "slots": [{"slot": 0, "base": 0x200_0000, "irq": 33}],
+        "tuning": {"polling": true, "copy_limit": null},
     }})
     .to_string();
     // Version, number of descriptors, length of the text.
