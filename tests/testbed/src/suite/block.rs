@@ -1,7 +1,7 @@
 //! The block device, as a stock Linux guest sees it: what it writes is what dom0's image holds.
 
 use super::guests::{self, Spec};
-use super::{Context, Outcome, Test, ensure};
+use super::{Context, Failed, Outcome, Test, bench_block, ensure};
 use std::time::{Duration, Instant};
 
 pub(super) fn tests() -> Vec<Test> {
@@ -20,6 +20,11 @@ pub(super) fn tests() -> Vec<Test> {
             "block: threads that sleep and requests that are mapped serve a guest as well",
             180,
             asleep,
+        ),
+        Test::new(
+            "block: a request costs as few copies, notifications and interrupts as promised",
+            180,
+            counts,
         ),
         Test::new(
             "block: data are still there after the guest's reboot",
@@ -115,6 +120,74 @@ fn over_foreign(context: &Context) -> Outcome {
         &Spec::new("foreign", "memory = \"foreign\""),
         false,
     )
+}
+
+/// What requests of a class may cost.
+struct Promise {
+    class: &'static str,
+    requests: u32,
+    /// Most of each per request.
+    counters: [(&'static str, f64); 4],
+}
+
+/// Of many in flight, fewer share one notification where the host is busy: hence twice what is promised for those.
+const MANY: [(&str, f64); 4] = [
+    ("copies", 0.5),
+    ("maps", 0.0),
+    ("kicks", 0.1),
+    ("interrupts", 0.1),
+];
+const PROMISES: [Promise; 3] = [
+    Promise {
+        class: "d1.4k.read",
+        requests: 300,
+        counters: [
+            ("copies", 2.0),
+            ("maps", 0.0),
+            ("kicks", 1.0),
+            ("interrupts", 1.0),
+        ],
+    },
+    Promise {
+        class: "d32.4k.read",
+        requests: 4000,
+        counters: MANY,
+    },
+    Promise {
+        class: "d32.4k.write",
+        requests: 4000,
+        counters: MANY,
+    },
+];
+
+fn counts(context: &Context) -> Outcome {
+    let spec = Spec::new("counted", "memory = \"grant\"");
+    guests::with_guest(context, &spec, |guest| {
+        guests::load(guest, &EXERCISE)?;
+        for Promise {
+            class: name,
+            requests,
+            counters,
+        } in PROMISES
+        {
+            let class = bench_block::CLASSES.iter().find(|class| class.name == name);
+            let class = class.ok_or_else(|| Failed(format!("no class {name}")))?;
+            let before = guests::counted(&context.dom0(), spec.name)?;
+            bench_block::measure(guest, "/dev/vda", class, requests)?;
+            let after = guests::counted(&context.dom0(), spec.name)?;
+            let mut seen = Vec::new();
+            for (counter, most) in counters {
+                let count = after.device(counter) - before.device(counter);
+                let each = f64::from(u32::try_from(count)?) / f64::from(requests);
+                seen.push(format!("{each:.3} {counter}"));
+                ensure(each <= most, || {
+                    format!("{name}: {each} {counter} per request, more than {most}")
+                })?;
+            }
+            context.note(format!("{name}: {} per request", seen.join(", ")));
+        }
+        Ok(())
+    })
 }
 
 fn asleep(context: &Context) -> Outcome {
