@@ -103,6 +103,8 @@ pub(crate) trait Gate: Send {
     fn vcpus(&self) -> u32;
     /// Appends the vCPUs that may have come. No more events of theirs come until [`Gate::unmask`].
     fn arrivals(&mut self, vcpus: &mut Vec<u32>) -> xen::Result<()>;
+    /// Appends the vCPUs that wait now, whether an event told of them or not.
+    fn waiting(&self, vcpus: &mut Vec<u32>);
     /// Lets events come again; those that came meanwhile come now.
     fn unmask(&mut self) -> xen::Result<()>;
     /// A request that somebody before us took and never answered.
@@ -248,6 +250,10 @@ impl Gate for XenGate {
             }
             Err(error) => Err(error),
         }
+    }
+
+    fn waiting(&self, vcpus: &mut Vec<u32>) {
+        vcpus.extend((0..self.page.vcpus()).filter(|&vcpu| self.page.peek(vcpu).is_some()));
     }
 
     fn unmask(&mut self) -> xen::Result<()> {

@@ -72,22 +72,25 @@ impl Core {
             // Before the slots are looked at: a request that comes after that look has an event of its own.
             self.unmask()?;
         }
+        self.serve(arrived)
+    }
+
+    /// Serves every vCPU that waits, whether an event told of it or not.
+    pub(super) fn serve_all(&mut self) -> Result<(), EngineError> {
+        let mut arrived = std::mem::take(&mut self.arrived);
+        arrived.clear();
+        // Who comes meanwhile is served next time: nobody overtakes those who came earlier.
+        self.gate.waiting(&mut arrived);
+        self.serve(arrived)
+    }
+
+    fn serve(&mut self, arrived: Vec<u32>) -> Result<(), EngineError> {
         for &vcpu in &arrived {
             if let Some(request) = self.gate.take(vcpu) {
                 self.handle(vcpu, &request)?;
             }
         }
         self.arrived = arrived;
-        Ok(())
-    }
-
-    /// Serves every vCPU that waits, whether an event told of it or not.
-    pub(super) fn serve_all(&mut self) -> Result<(), EngineError> {
-        for vcpu in 0..self.gate.vcpus() {
-            if let Some(request) = self.gate.take(vcpu) {
-                self.handle(vcpu, &request)?;
-            }
-        }
         Ok(())
     }
 

@@ -168,6 +168,11 @@ impl Gate for FakeGate {
         self.0.events.lock().unwrap().masked = true;
         self.0.arrived.take();
         // Only who waits now: who comes during the sweep signals again, so accesses are served in their order.
+        self.waiting(vcpus);
+        Ok(())
+    }
+
+    fn waiting(&self, vcpus: &mut Vec<u32>) {
         let slots = self.0.slots.lock().unwrap();
         let waits = slots.iter().map(|slot| matches!(slot, Slot::Ready(_)));
         vcpus.extend(
@@ -175,7 +180,6 @@ impl Gate for FakeGate {
                 .zip(waits)
                 .filter_map(|(vcpu, waits)| waits.then_some(vcpu)),
         );
-        Ok(())
     }
 
     fn unmask(&mut self) -> xen::Result<()> {
