@@ -6,7 +6,7 @@ use super::{
     Found, HEADER_PAGE, IN, IO_ERROR, OK, OUT, Trial, Where, expect, place, trial, up, works,
 };
 use crate::choices::Choices;
-use crate::lab::{DATA, HEADERS, Lab, Verdict};
+use crate::lab::{DATA, HEADERS, Lab, Layout, RINGS, Verdict};
 
 pub(super) const TRIALS: &[Trial] = &[
     trial("data that are no grant", Where::Grants, no_grant),
@@ -24,6 +24,11 @@ pub(super) const TRIALS: &[Trial] = &[
         "writing from a page granted for reading",
         Where::Grants,
         written_from_read_only,
+    ),
+    trial(
+        "data in more pages than are mapped at once",
+        Where::Grants,
+        many_pages,
     ),
     trial("a header that is not granted", Where::Everywhere, header),
     trial("a status that cannot be written", Where::Everywhere, status),
@@ -128,6 +133,32 @@ fn written_from_read_only(lab: &mut Lab<'_>, choices: &mut Choices<'_>) -> Found
         lab.request(OUT, 0, &[(lab.addr(at), len)]),
         Verdict::Status(OK),
     )
+}
+
+fn many_pages(lab: &mut Lab<'_>, choices: &mut Choices<'_>) -> Found {
+    // As many buffers as the largest queue has room for, each across the border of two pages, and one large one.
+    const BUFFERS: u64 = 1020;
+    let layout = Layout {
+        size: 1024,
+        desc: RINGS,
+        avail: RINGS + 0x4000,
+        used: RINGS + 0x5000,
+    };
+    lab.bring_up(0, layout)?;
+    let mut places: Vec<_> = (0..BUFFERS)
+        .map(|n| (DATA + 0x2000 * n + 0xf00, 512))
+        .collect();
+    places.push((DATA + 0x2000 * BUFFERS, 0x1_0000));
+    let data: Vec<_> = places
+        .iter()
+        .map(|&(at, len)| (lab.addr(at), len))
+        .collect();
+    let kind = choices.pick(&[IN, OUT]);
+    expect(lab.request(kind, 0, &data), Verdict::Status(OK))?;
+    if places.iter().any(|&(at, _)| lab.guest().is_mapped(at)) {
+        return Err("a page is mapped after its request was completed".into());
+    }
+    works(lab, choices)
 }
 
 fn header(lab: &mut Lab<'_>, choices: &mut Choices<'_>) -> Found {
