@@ -1,12 +1,14 @@
 //! Xen on QEMU: builds the bed, boots it, runs the tests in it.
 //!
 //! `artefacts` gets and builds everything that a boot needs and caches it by content; `run` starts
-//! QEMU and talks to what runs inside; `suite` is the list of tests. Standard output carries results
+//! QEMU and talks to what runs inside; `suite` is the list of tests; `oracle` has real Xen judge
+//! layouts. Standard output carries results
 //! only (tables, or JSON with `--json`); progress and diagnostics go to standard error.
 
 mod artefacts;
 mod failure;
 mod interrupt;
+mod oracle;
 mod paths;
 mod process;
 mod progress;
@@ -46,6 +48,8 @@ enum Command {
     Bench(suite::bench::BenchCommand),
     /// Prove at length what must never happen, and print figures.
     Soak(suite::soak::SoakCommand),
+    /// Let real Xen judge layouts, and compare with what is expected of each.
+    Oracle(oracle::command::OracleCommand),
     /// Get and build what the bed boots: Xen, Linux, dom0's userland, the workspace's arm64 binaries.
     Build(artefacts::commands::Build),
     /// Remove cached artefacts that this source tree does not use.
@@ -64,6 +68,7 @@ fn main() -> ExitCode {
         Command::Test(command) => command.run(),
         Command::Bench(command) => command.run(),
         Command::Soak(command) => command.run(),
+        Command::Oracle(command) => command.run(),
         Command::Build(command) => command.run(),
         Command::Clean(command) => command.run(),
         Command::Shell(command) => command.run(),

@@ -10,6 +10,7 @@ pub(crate) mod headers;
 pub(crate) mod host;
 pub(crate) mod initramfs;
 pub(crate) mod linux;
+pub(crate) mod oracle;
 pub(crate) mod rust;
 pub(crate) mod store;
 pub(crate) mod userland;

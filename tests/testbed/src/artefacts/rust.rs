@@ -28,6 +28,8 @@ pub(crate) enum Linking {
     Static,
     /// Against glibc: programs that load libxl at run time.
     Dynamic,
+    /// Without any library or kernel below it; the package's own build script says how.
+    Bare,
 }
 
 /// A program of this workspace.
@@ -90,6 +92,14 @@ pub(crate) const BINARIES: [Binary; 7] = [
     },
 ];
 
+/// The bare-metal guest of the oracle, which is not part of a bed.
+pub(crate) const ORACLE_GUEST: Binary = Binary {
+    package: "oracle-guest",
+    name: "oracle-guest",
+    linking: Linking::Bare,
+    features: &["oracle-guest/bare"],
+};
+
 /// Which compiler builds for arm64.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Toolchain {
@@ -107,7 +117,7 @@ pub(crate) fn lacks_compiler(workshop: &Workshop) -> Result<bool> {
 /// Builds binaries by name and returns where they are, in the order asked for.
 ///
 /// # Errors
-/// A name that is not in [`BINARIES`]; a missing toolchain; a failed build, with the compiler's words.
+/// A name that is not in [`BINARIES`] and not the oracle's guest; a missing toolchain; a failed build, with the compiler's words.
 pub(crate) fn rust_binaries(workshop: &Workshop, names: &[&str]) -> Result<Vec<PathBuf>> {
     let toolchain = toolchain(workshop)?;
     let wanted = names
@@ -115,6 +125,7 @@ pub(crate) fn rust_binaries(workshop: &Workshop, names: &[&str]) -> Result<Vec<P
         .map(|name| {
             BINARIES
                 .into_iter()
+                .chain([ORACLE_GUEST])
                 .find(|binary| binary.name == *name)
                 .ok_or_else(|| {
                     Error::Host(format!(
@@ -147,6 +158,7 @@ fn target_folder(linking: Linking) -> PathBuf {
     paths::tree_target().join(match linking {
         Linking::Static => "static",
         Linking::Dynamic => "dynamic",
+        Linking::Bare => "bare",
     })
 }
 
@@ -165,6 +177,7 @@ fn build(
     let mut flags = match linking {
         Linking::Static => "-C target-feature=+crt-static".to_owned(),
         Linking::Dynamic => String::new(),
+        Linking::Bare => "-C target-feature=+crt-static -C panic=abort".to_owned(),
     };
     let mut cargo = Run::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .current_dir(paths::workspace())

@@ -21,6 +21,8 @@ const RECIPE: u32 = 1;
 
 /// The hypervisor's file in its artefact; what QEMU loads as `-kernel`.
 pub(crate) const FILE: &str = "xen";
+/// The same hypervisor as ELF, with symbols.
+pub(crate) const SYMBOLS: &str = "xen-syms";
 
 fn request() -> Key {
     let mut key = Key::new(1);
@@ -162,7 +164,7 @@ fn recipe(workshop: &Workshop, pins: &[Pin], build: &Build) -> Result<()> {
 
     for (from, to) in [
         ("xen", FILE),
-        ("xen-syms", "xen-syms"),
+        ("xen-syms", SYMBOLS),
         (".config", "xen.config"),
     ] {
         tools::copy(&xen.join(from), &build.out.join(to))?;

@@ -128,7 +128,7 @@ impl Machine {
 }
 
 /// QEMU's option parser ends a value at a comma; a doubled one stands for itself.
-pub(super) fn comma(path: &Path) -> String {
+pub(crate) fn comma(path: &Path) -> String {
     path.display().to_string().replace(',', ",,")
 }
 

@@ -136,7 +136,7 @@ impl BenchCommand {
 }
 
 /// Prints figures; the command's exit code.
-pub(super) fn show(figures: &Figures, name: &str, json: bool) -> ExitCode {
+pub(crate) fn show(figures: &Figures, name: &str, json: bool) -> ExitCode {
     figures.print(name, json);
     if figures.failed {
         ExitCode::from(FAILED)

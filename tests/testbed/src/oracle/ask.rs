@@ -1,0 +1,178 @@
+//! Boots a layout and watches until the verdict is certain.
+
+use super::console::Came;
+use super::judge::{self, Judge};
+use super::machine::{Running, XEN_AT};
+use super::{Error, Layout, Machine, Readback, Result, Verdict, readback, symbols, tree};
+use crate::artefacts::Workshop;
+use crate::artefacts::oracle::{self, Oracle as Media, machine_tree};
+use crate::interrupt;
+use crate::run::folder::Folder;
+use std::time::{Duration, Instant};
+
+/// How long one look at the console waits.
+const TICK: Duration = Duration::from_millis(50);
+/// Bytes of Xen's first console ring.
+const RING: usize = 16384;
+/// A debug key's output is complete after this long without a byte.
+const KEY_QUIET: Duration = Duration::from_millis(80);
+/// A debug key must answer within this time.
+const KEY_LIMIT: Duration = Duration::from_secs(3);
+
+/// Judges layouts, one after the other.
+pub(crate) struct Oracle {
+    workshop: Workshop,
+    media: Media,
+    /// Physical address of Xen's first console ring, where it is known.
+    ring: Option<u64>,
+    folder: Folder,
+}
+
+/// What came of one layout.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    /// What Xen makes of it.
+    pub(crate) verdict: Verdict,
+    /// Everything on the console.
+    pub(crate) log: String,
+    /// What Xen said before its console worked, from its memory: RAM, modules, reserved ranges, command lines.
+    pub(crate) early: String,
+    /// What Xen really did, as it tells.
+    pub(crate) readback: Readback,
+    /// Wall-clock time from QEMU's start to the verdict.
+    pub(crate) time: Duration,
+}
+
+impl Oracle {
+    /// Gets ready: gets and builds what is missing.
+    pub(crate) fn get(workshop: Workshop) -> Result<Self> {
+        let media = oracle::oracle(&workshop)?;
+        let offset = media.symbols.as_deref().map(symbols::console_ring);
+        Ok(Self {
+            ring: offset.transpose()?.map(|offset| XEN_AT + offset),
+            media,
+            workshop,
+            folder: Folder::new("oracle")?,
+        })
+    }
+
+    /// Where logs are.
+    pub(crate) fn logs(&self) -> &std::path::Path {
+        self.folder.logs()
+    }
+
+    /// Bytes of the guest's image, as modules must tell them.
+    pub(crate) fn guest_size(&self) -> Result<u64> {
+        let path = &self.media.guest;
+        let metadata = std::fs::metadata(path).map_err(Error::io("read", path))?;
+        Ok(metadata.len())
+    }
+
+    /// The machine's own device tree with these nodes (as source) put in.
+    pub(crate) fn tree(&self, name: &str, machine: &Machine, fragment: &str) -> Result<Vec<u8>> {
+        let arguments = machine.arguments();
+        let base = machine_tree(
+            &self.workshop,
+            &self.media.qemu,
+            &machine.kind(),
+            &arguments,
+        )?;
+        tree::compile(name, &base, fragment, self.folder.logs())
+    }
+
+    /// Boots the layout. `name` must be unique within a run: its logs are called so.
+    pub(crate) fn ask(&self, name: &str, layout: &Layout) -> Result<Answer> {
+        let began = Instant::now();
+        let mut running = Running::start(layout, &self.media, &self.folder, name)?;
+        let mut judge = Judge::new(tree::domains(&layout.dtb).len());
+        let mut answer = Answer {
+            verdict: Verdict::Hangs {
+                last: String::new(),
+            },
+            log: String::new(),
+            early: String::new(),
+            readback: Readback::default(),
+            time: Duration::ZERO,
+        };
+        let mut heard = began;
+        answer.verdict = loop {
+            if interrupt::interrupted() {
+                return Err(Error::Interrupted);
+            }
+            match running.console.wait(TICK) {
+                Came::Nothing => {}
+                Came::End => return Err(running.ended(name)),
+                Came::Lines(lines) => {
+                    heard = Instant::now();
+                    for line in lines {
+                        judge.line(&line);
+                        answer.log.push_str(&line);
+                        answer.log.push('\n');
+                    }
+                }
+            }
+            if answer.early.is_empty() || !judge.spoke() {
+                answer.early = self.early(&mut running)?;
+                if !judge.spoke()
+                    && let Some(silent) = judge::of_ring(&answer.early)
+                {
+                    break silent;
+                }
+            }
+            if let Some(verdict) = judge.verdict(heard.elapsed(), began.elapsed()) {
+                break verdict;
+            }
+        };
+        answer.time = began.elapsed();
+        if layout.readback && matches!(answer.verdict, Verdict::Boots { .. }) {
+            // Two keys pressed at once are one.
+            for key in ['q', 'r'] {
+                answer.log.push_str(&press(&mut running, key, name)?);
+            }
+        }
+        answer.readback = readback::read(&answer.early, &answer.log);
+        Ok(answer)
+    }
+
+    /// What Xen's first console ring holds.
+    fn early(&self, running: &mut Running) -> Result<String> {
+        let Some(address) = self.ring else {
+            return Ok(String::new());
+        };
+        let bytes = running.qmp.memory(address, RING, &running.dump)?;
+        let end = bytes
+            .iter()
+            .position(|byte| *byte == 0)
+            .unwrap_or(bytes.len());
+        let text = String::from_utf8_lossy(&bytes[..end]);
+        // Before Xen runs there is whatever was there.
+        Ok(if text.starts_with("(XEN)") {
+            text.into_owned()
+        } else {
+            String::new()
+        })
+    }
+}
+
+/// Presses one of Xen's debug keys and gives what it prints.
+fn press(running: &mut Running, key: char, name: &str) -> Result<String> {
+    let failed = |source| Error::Io {
+        wanted: "write to the console of",
+        path: name.into(),
+        source,
+    };
+    running.console.press(key).map_err(failed)?;
+    let (mut text, began) = (String::new(), Instant::now());
+    while began.elapsed() < KEY_LIMIT {
+        match running.console.wait(KEY_QUIET) {
+            Came::Nothing if text.is_empty() => {}
+            Came::Nothing => break,
+            Came::End => return Err(running.ended(name)),
+            Came::Lines(lines) => lines.iter().for_each(|line| {
+                text.push_str(line);
+                text.push('\n');
+            }),
+        }
+    }
+    Ok(text)
+}

@@ -1,0 +1,224 @@
+//! `cargo xtask oracle`: real Xen judges layouts whose verdict is known.
+
+use super::cases::{self, Case, Expected};
+use super::{Answer, Oracle, Verdict};
+use crate::artefacts::Workshop;
+use crate::failure::Failure;
+use crate::progress::Step;
+use crate::suite::bench::{Figures, show};
+use clap::Args;
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+/// Let real Xen judge layouts, and compare with what is expected of each.
+#[derive(Args)]
+pub(crate) struct OracleCommand {
+    /// How many cases; all, unless told otherwise.
+    #[arg(long)]
+    cases: Option<usize>,
+    /// Decides which, when not all.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Only cases whose class or name holds this text.
+    filter: Option<String>,
+    /// Print each case's verdict with Xen's own words.
+    #[arg(long)]
+    verdicts: bool,
+    /// One JSON object on standard output instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// How a verdict stands to what was expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Agrees,
+    /// Expected to work, and it does not.
+    FalseAccept,
+    /// Expected to be refused, and it works.
+    FalseReject,
+}
+
+impl OracleCommand {
+    /// Asks, and prints.
+    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+        let oracle = Oracle::get(Workshop::open())?;
+        let filter = self.filter.as_deref().unwrap_or_default();
+        let mut chosen: Vec<Case> = cases::all();
+        chosen.retain(|case| case.class.contains(filter) || case.name.contains(filter));
+        choose(&mut chosen, self.cases, self.seed);
+        let step = Step::begin("oracle", "starting");
+        let mut tally = Tally::default();
+        for (index, case) in chosen.iter().enumerate() {
+            step.state(format!(
+                "case {} of {}: {}: {}",
+                index + 1,
+                chosen.len(),
+                case.class,
+                case.name
+            ));
+            let layout = case.sketch.layout(&oracle, case.name)?;
+            let answer = oracle.ask(case.name, &layout)?;
+            if self.verdicts {
+                step.note(&told(case, &answer));
+            }
+            tally.add(case, &answer);
+        }
+        step.done(&format!("{} cases", chosen.len()));
+        let mut figures = tally.figures();
+        if figures.failed {
+            let logs = oracle.logs().display();
+            figures.notes.push(format!("Logs: {logs}"));
+        }
+        Ok(show(&figures, "oracle", self.json))
+    }
+}
+
+/// Keeps so many, spread over all classes by the seed.
+fn choose(cases: &mut Vec<Case>, count: Option<usize>, seed: u64) {
+    let Some(count) = count.filter(|count| *count < cases.len()) else {
+        return;
+    };
+    let mut state = seed;
+    let mut next = || {
+        // SplitMix64.
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed ^ mixed >> 27
+    };
+    cases.sort_by_cached_key(|_| next());
+    cases.truncate(count);
+}
+
+#[derive(Default)]
+struct Tally {
+    seconds: Vec<f64>,
+    false_accepts: u32,
+    false_rejects: u32,
+    notes: Vec<String>,
+}
+
+impl Tally {
+    fn add(&mut self, case: &Case, answer: &Answer) {
+        self.seconds.push(answer.time.as_secs_f64());
+        match outcome(case.expected, &answer.verdict) {
+            Outcome::Agrees => return,
+            Outcome::FalseAccept => self.false_accepts += 1,
+            Outcome::FalseReject => self.false_rejects += 1,
+        }
+        self.notes.push(format!(
+            "{}: {}: expected {:?}, Xen {} ({})",
+            case.class,
+            case.name,
+            case.expected,
+            answer.verdict.word(),
+            answer.verdict.line()
+        ));
+    }
+
+    fn figures(self) -> Figures {
+        let mut figures = Figures::default();
+        let count = u32::try_from(self.seconds.len()).unwrap_or(u32::MAX);
+        figures.add("cases", count.into());
+        figures.add("false_accepts", self.false_accepts.into());
+        figures.add("false_rejects", self.false_rejects.into());
+        figures.series("seconds", self.seconds);
+        figures.failed = self.false_accepts + self.false_rejects > 0;
+        figures.notes = self.notes;
+        figures
+    }
+}
+
+fn outcome(expected: Expected, verdict: &Verdict) -> Outcome {
+    let boots = match verdict {
+        Verdict::Boots { guests } => guests.iter().all(|guest| guest.bad_pages == 0),
+        _ => false,
+    };
+    match expected {
+        Expected::Accepted if !boots => Outcome::FalseAccept,
+        Expected::Refused { .. } if boots => Outcome::FalseReject,
+        _ => Outcome::Agrees,
+    }
+}
+
+/// A case, its verdict, Xen's words, and what the guests said that is not usual.
+fn told(case: &Case, answer: &Answer) -> String {
+    let verdict = &answer.verdict;
+    let mut text = format!(
+        "{}: {}: {} in {:.1} s: {}",
+        case.class,
+        case.name,
+        verdict.word(),
+        answer.time.as_secs_f64(),
+        verdict.line()
+    );
+    if let Verdict::Panics { before, .. } | Verdict::Silent { before, .. } = verdict {
+        for line in before {
+            let _ = write!(text, "\n      {line}");
+        }
+    }
+    if let Verdict::Boots { guests } | Verdict::Missing { guests, .. } = verdict {
+        for guest in guests {
+            let _ = write!(
+                text,
+                "\n      d{} memory={:x?} cpus={}/{} bad={} torn={} shm={:?} {:?}",
+                guest.domain,
+                guest.memory,
+                guest.running,
+                guest.cpus,
+                guest.bad_pages,
+                guest.torn,
+                guest.shared,
+                guest.said
+            );
+        }
+        for (id, domain) in &answer.readback.domains {
+            let _ = write!(
+                text,
+                "\n      d{id} pages={:?} host={:x?} affinity={:?} pool={:?} colours={:?}",
+                domain.pages, domain.host_banks, domain.affinity, domain.pool, domain.colours
+            );
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_xens_own_verdict_makes_a_case_pass() {
+        let boots = Verdict::Boots { guests: Vec::new() };
+        let hangs = Verdict::Hangs {
+            last: String::new(),
+        };
+        let (accepted, refused) = (Expected::Accepted, Expected::Refused { rule: "r" });
+        let wrong = Expected::Wrong { rule: "r" };
+        assert_eq!(outcome(accepted, &boots), Outcome::Agrees);
+        assert_eq!(outcome(accepted, &hangs), Outcome::FalseAccept);
+        assert_eq!(outcome(refused, &boots), Outcome::FalseReject);
+        assert_eq!(outcome(refused, &hangs), Outcome::Agrees);
+        assert_eq!(outcome(wrong, &boots), Outcome::Agrees);
+    }
+
+    #[test]
+    fn a_seed_chooses_the_same_cases_each_time() {
+        let chosen = |seed| {
+            let mut all = cases::all();
+            choose(&mut all, Some(1), seed);
+            all.iter().map(|case| case.name).collect::<Vec<_>>()
+        };
+        assert_eq!(chosen(3), chosen(3));
+        assert_eq!(chosen(3).len(), 1);
+    }
+
+    #[test]
+    fn no_two_cases_have_the_same_name() {
+        let mut names: Vec<_> = cases::all().iter().map(|case| case.name).collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+}

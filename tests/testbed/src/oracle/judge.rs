@@ -1,0 +1,301 @@
+//! From what the console says, and when, to a verdict.
+
+use super::guest::{GuestReport, Reports};
+use std::time::Duration;
+
+/// After this long without a byte a Xen that has spoken will not go on. Under a loaded host a boot's longest pause is
+/// below a second.
+const QUIET: Duration = Duration::from_secs(3);
+/// After this long without the first byte nothing will come.
+const SILENCE: Duration = Duration::from_secs(8);
+/// No layout takes longer.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// What Xen makes of a layout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Every domain's guest has reported and done what it was told.
+    Boots {
+        /// By domain id.
+        guests: Vec<GuestReport>,
+    },
+    /// Xen stopped, and said why on its console.
+    Panics {
+        /// The panic's words.
+        message: String,
+        /// Errors and warnings that Xen printed just before, if any.
+        before: Vec<String>,
+    },
+    /// Not a byte on the console.
+    Silent {
+        /// What Xen would have said, from its memory; empty if it cannot be read.
+        message: String,
+        /// What came before it there.
+        before: Vec<String>,
+    },
+    /// Xen spoke, did not panic, and never came to an end of its boot.
+    Hangs {
+        /// The last line.
+        last: String,
+    },
+    /// Xen runs, but some guests did not do all they should.
+    Missing {
+        /// Their domain ids.
+        domains: Vec<u16>,
+        /// What all have reported.
+        guests: Vec<GuestReport>,
+    },
+}
+
+impl Verdict {
+    /// One word.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Self::Boots { .. } => "boots",
+            Self::Panics { .. } => "panics",
+            Self::Silent { .. } => "silent",
+            Self::Hangs { .. } => "hangs",
+            Self::Missing { .. } => "missing",
+        }
+    }
+
+    /// One line.
+    pub(crate) fn line(&self) -> String {
+        let said = |message: &str, before: &[String]| match before.last() {
+            Some(cause) => format!("{cause} | {message}"),
+            None => message.to_owned(),
+        };
+        match self {
+            Self::Boots { guests } => format!("{} guests", guests.len()),
+            Self::Panics { message, before } | Self::Silent { message, before } => {
+                said(message, before)
+            }
+            Self::Hangs { last } => format!("after: {last}"),
+            Self::Missing { domains, .. } => format!("domains {domains:?}"),
+        }
+    }
+}
+
+/// Watches one boot.
+#[derive(Debug, Default)]
+pub(super) struct Judge {
+    expected: usize,
+    reports: Reports,
+    panic: Panic,
+    spoke: bool,
+    /// Xen ended its boot.
+    up: bool,
+    last: String,
+}
+
+impl Judge {
+    /// That many guests are expected.
+    pub(super) fn new(expected: usize) -> Self {
+        Self {
+            expected,
+            ..Self::default()
+        }
+    }
+
+    /// Takes a line.
+    pub(super) fn line(&mut self, line: &str) {
+        self.spoke = true;
+        if self.reports.take(line) {
+            return;
+        }
+        self.up |= line.contains("init memory.");
+        self.panic.line(line);
+        if !line.trim().is_empty() {
+            self.last = line.to_owned();
+        }
+    }
+
+    /// Whether anything was said.
+    pub(super) fn spoke(&self) -> bool {
+        self.spoke
+    }
+
+    /// The verdict, if it is certain: `quiet` has gone by since the last byte, `total` since the start.
+    pub(super) fn verdict(&self, quiet: Duration, total: Duration) -> Option<Verdict> {
+        if let Some(message) = self.panic.message() {
+            return Some(Verdict::Panics {
+                message,
+                before: self.panic.before(),
+            });
+        }
+        if self.expected > 0 && self.reports.done() >= self.expected {
+            return Some(Verdict::Boots {
+                guests: self.reports.all(),
+            });
+        }
+        let over = quiet >= if self.spoke { QUIET } else { SILENCE } || total >= LIMIT;
+        over.then(|| self.given_up())
+    }
+
+    fn given_up(&self) -> Verdict {
+        if !self.spoke {
+            return Verdict::Silent {
+                message: String::new(),
+                before: Vec::new(),
+            };
+        }
+        if !self.up {
+            return Verdict::Hangs {
+                last: self.last.clone(),
+            };
+        }
+        Verdict::Missing {
+            domains: self.reports.missing(self.expected),
+            guests: self.reports.all(),
+        }
+    }
+}
+
+/// Verdict on what Xen's memory holds of its console while nothing has come out of it.
+pub(super) fn of_ring(text: &str) -> Option<Verdict> {
+    let mut panic = Panic::default();
+    text.lines().for_each(|line| panic.line(line));
+    Some(Verdict::Silent {
+        message: panic.message()?,
+        before: panic.before(),
+    })
+}
+
+/// Xen's panic: a line of stars, `Panic on CPU n:`, the words, a line of stars.
+#[derive(Debug, Default)]
+struct Panic {
+    lines: Vec<String>,
+    /// `None` until the panic, then the number of lines before it.
+    at: Option<usize>,
+    complete: bool,
+}
+
+impl Panic {
+    fn line(&mut self, line: &str) {
+        if self.complete {
+            return;
+        }
+        let text = line.strip_prefix("(XEN)").unwrap_or(line).trim();
+        let stars = text.starts_with("****") && text.chars().all(|character| character == '*');
+        match self.at {
+            None if text.starts_with("Panic on CPU") => self.at = Some(self.lines.len()),
+            Some(at) if stars => self.complete = self.lines.len() > at,
+            _ if text.is_empty() || stars => {}
+            _ => self.lines.push(text.to_owned()),
+        }
+    }
+
+    fn message(&self) -> Option<String> {
+        let at = self.at.filter(|_| self.complete)?;
+        Some(self.lines.get(at..)?.join(" "))
+    }
+
+    /// Lines before the panic that are not a boot's usual ones.
+    fn before(&self) -> Vec<String> {
+        let usual = |line: &String| {
+            const USUAL: [&str; 12] = [
+                "Checking for ",
+                "Loading ",
+                "*** LOADING",
+                "Allocating ",
+                "Xen dom0less",
+                "alternatives:",
+                "SCMI:",
+                "Adding cpu",
+                "First cpu",
+                "Logical CPU",
+                "runqueues arr",
+                "Reboot in",
+            ];
+            USUAL.iter().any(|start| line.starts_with(start)) || line.contains(" BANK[")
+        };
+        let end = self.at.unwrap_or(self.lines.len());
+        let start = self.lines[..end]
+            .iter()
+            .rposition(usual)
+            .map_or(end.saturating_sub(4), |at| at + 1);
+        self.lines[start..end].to_vec()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn judge(expected: usize, log: &str) -> Judge {
+        let mut judge = Judge::new(expected);
+        log.lines().for_each(|line| judge.line(line));
+        judge
+    }
+
+    #[test]
+    fn a_boot_is_certain_when_the_last_guest_is_done_and_not_before() {
+        let log = include_str!("logs/two-guests.log");
+        let verdict = judge(2, log).verdict(Duration::ZERO, SECOND);
+        assert!(matches!(verdict, Some(Verdict::Boots { guests }) if guests.len() == 2));
+        assert_eq!(judge(3, log).verdict(SECOND, SECOND), None);
+        let verdict = judge(3, log).verdict(QUIET, 5 * SECOND);
+        assert!(matches!(verdict, Some(Verdict::Missing { domains, .. }) if domains == [3]));
+    }
+
+    const PANIC: &str = "\
+(XEN) *** LOADING DOMU cpus=1 memory=0x8000KB ***
+(XEN) Loading d1 kernel from boot module @ 0000000050000000
+(XEN) d1: failed to acquire static memory: -22.
+(XEN) 
+(XEN) ****************************************
+(XEN) Panic on CPU 0:
+(XEN) Failed to allocate requested static memory for domain d1.
+(XEN) ****************************************
+(XEN) 
+(XEN) Reboot in five seconds...
+";
+
+    #[test]
+    fn a_panic_is_told_with_what_led_to_it() {
+        let expected = Verdict::Panics {
+            message: "Failed to allocate requested static memory for domain d1.".into(),
+            before: vec!["d1: failed to acquire static memory: -22.".into()],
+        };
+        assert_eq!(
+            judge(1, PANIC).verdict(Duration::ZERO, SECOND),
+            Some(expected)
+        );
+        let half: String = PANIC.split_inclusive('\n').take(7).collect();
+        assert_eq!(judge(1, &half).verdict(Duration::ZERO, SECOND), None);
+    }
+
+    #[test]
+    fn what_xen_could_not_print_is_read_from_its_memory() {
+        let ring = "\
+(XEN) Checking for \"xen,static-mem\" in domain node
+(XEN) Region: [0x61000000, 0x63000000) overlapping with bank[0]: [0x60000000, 0x62000000)
+(XEN) fdt: node `two': parsing failed
+(XEN) 
+(XEN) ****************************************
+(XEN) Panic on CPU 0:
+(XEN) Early FDT parsing failed (-22)
+(XEN) ****************************************
+";
+        let Some(Verdict::Silent { message, before }) = of_ring(ring) else {
+            panic!("no verdict");
+        };
+        assert_eq!(message, "Early FDT parsing failed (-22)");
+        assert!(
+            before[0].starts_with("Region:") && before.len() == 2,
+            "{before:?}"
+        );
+        assert_eq!(of_ring("(XEN) RAM: 40000000"), None);
+    }
+
+    #[test]
+    fn silence_and_a_boot_that_stops_are_told_apart() {
+        assert_eq!(judge(1, "").verdict(QUIET, QUIET), None);
+        let silent = judge(1, "").verdict(SILENCE, SILENCE);
+        assert!(matches!(silent, Some(Verdict::Silent { .. })));
+        let hangs = judge(1, "(XEN) Bringing up CPU1\n").verdict(QUIET, QUIET);
+        assert!(matches!(hangs, Some(Verdict::Hangs { last }) if last.contains("CPU1")));
+    }
+}
