@@ -46,6 +46,28 @@ pub(crate) struct Machine {
     pub(crate) shell: bool,
     /// Appended to Xen's command line.
     pub(crate) xen_options: String,
+    /// Everything that Xen boots, laid out by a platform document; then the fields above but memory and CPUs say nothing.
+    pub(crate) layout: Option<Layout>,
+}
+
+/// A device tree with Xen's command line and all domains in it, and what has to be in memory for them.
+#[derive(Clone, Debug)]
+pub(crate) struct Layout {
+    /// The device tree.
+    pub(crate) dtb: PathBuf,
+    /// Files and their host physical addresses.
+    pub(crate) modules: Vec<(PathBuf, u64)>,
+}
+
+impl Layout {
+    fn arguments(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let loader = |(path, at): &(PathBuf, u64)| {
+            let path = comma(path);
+            ("-device", format!("loader,file={path},addr={at:#x},force-raw=on"))
+        };
+        let tree = ("-dtb", self.dtb.display().to_string());
+        std::iter::once(tree).chain(self.modules.iter().map(loader))
+    }
 }
 
 impl Default for Machine {
@@ -56,6 +78,7 @@ impl Default for Machine {
             cpus: 2,
             shell: false,
             xen_options: String::new(),
+            layout: None,
         }
     }
 }
@@ -99,21 +122,17 @@ impl Machine {
         add("-chardev", serial);
         add("-serial", "chardev:serial".into());
         add("-kernel", media.xen.display().to_string());
-        add("-append", xen.trim().into());
-        add(
-            "-device",
-            format!(
-                "{guest_loader}{KERNEL_AT},kernel={},bootargs={linux}",
-                comma(&media.kernel)
-            ),
-        );
-        add(
-            "-device",
-            format!(
-                "{guest_loader}{INITRAMFS_AT},initrd={}",
-                comma(&media.initramfs)
-            ),
-        );
+        if let Some(layout) = &self.layout {
+            layout.arguments().for_each(|(name, value)| add(name, value));
+        } else {
+            let (kernel, initramfs) = (comma(&media.kernel), comma(&media.initramfs));
+            add("-append", xen.trim().into());
+            add(
+                "-device",
+                format!("{guest_loader}{KERNEL_AT},kernel={kernel},bootargs={linux}"),
+            );
+            add("-device", format!("{guest_loader}{INITRAMFS_AT},initrd={initramfs}"));
+        }
         add("-global", "virtio-mmio.force-legacy=false".into());
         add("-device", "virtio-serial-device".into());
         add("-chardev", socket("control"));

@@ -1,0 +1,172 @@
+//! The checker against Xen: a document is checked, emitted and booted, and both opinions are compared.
+//!
+//! The checker must accept nothing that Xen refuses or gets wrong, and refuse nothing that Xen runs as planned. Documents come
+//! from the rules' fixtures, written by hand, and from good ones with one thing changed at random.
+
+mod compare;
+mod mutate;
+mod random;
+mod sources;
+
+pub(super) use compare::Judgement;
+pub(super) use random::Random;
+pub(super) use sources::{Case, mutants, written};
+
+use super::{Answer, Content, Layout, Machine, Module, Oracle, Result, XEN_ARGUMENTS};
+use platform::plan::{DomainKind, Iommu, MachinePlan, ModuleRole};
+use platform::words::Boot;
+use platform::{Plan, Severity};
+
+/// Rules that Xen has no opinion on, by the beginning of their ids: names and images, this host, interference, safety.
+/// Such a refusal is right whatever Xen does.
+const NOT_XENS: [&str; 6] = [
+    "AVPS00", "AVPS01", "AVPS02", "AVPS03", "AVPS08", "AVPS09",
+];
+
+/// What the checker thinks of a document.
+#[derive(Debug)]
+pub(super) struct Opinion {
+    /// The plan, whether it is accepted or not.
+    pub(super) plan: Plan,
+    /// Ids of the rules that refuse it.
+    pub(super) refusals: Vec<&'static str>,
+}
+
+impl Opinion {
+    /// Checks a document. `None` when there is nothing for Xen to judge: it cannot be read, or needs more than Xen, or another
+    /// machine.
+    fn of(text: &str) -> Option<Self> {
+        let (document, mut findings) = platform::document::read(text);
+        let plan = platform::resolve(&document?, "/oracle", MachinePlan::default());
+        if findings.iter().any(|finding| finding.severity() == Severity::Error) {
+            return None;
+        }
+        let by_xen = |domain: &platform::plan::DomainPlan| {
+            domain.boot == Boot::Dom0less && domain.kind != DomainKind::Control
+        };
+        if plan.domains.is_empty() || !plan.domains.iter().all(by_xen) {
+            return None;
+        }
+        machine(&plan)?;
+        findings.extend(platform::check::check(&plan));
+        let errors = findings.iter().filter(|f| f.severity() == Severity::Error);
+        Some(Self {
+            refusals: errors.map(|finding| finding.rule.id).collect(),
+            plan,
+        })
+    }
+
+    /// A rule about Xen refuses it.
+    fn is_about_xen(&self) -> bool {
+        let others = |id: &str| NOT_XENS.iter().any(|family| id.starts_with(family));
+        self.refusals.iter().any(|id| !others(id))
+    }
+}
+
+/// How the two opinions stand to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// They agree.
+    Agree,
+    /// The checker refuses, for a reason that Xen does not see.
+    NotXens,
+    /// The checker accepts what Xen refuses or gets wrong.
+    FalseAccept,
+    /// The checker refuses what Xen runs as planned.
+    FalseReject,
+}
+
+pub(super) fn outcome(opinion: &Opinion, judgement: &Judgement) -> Outcome {
+    match (opinion.refusals.is_empty(), judgement) {
+        (true, Judgement::Right) => Outcome::Agree,
+        (true, _) => Outcome::FalseAccept,
+        (false, Judgement::Right) if opinion.is_about_xen() => Outcome::FalseReject,
+        (false, Judgement::Right) => Outcome::NotXens,
+        (false, _) => Outcome::Agree,
+    }
+}
+
+/// One document's trial.
+#[derive(Debug)]
+pub(super) struct Trial {
+    pub(super) opinion: Opinion,
+    pub(super) judgement: Judgement,
+    pub(super) outcome: Outcome,
+    pub(super) answer: Answer,
+}
+
+/// Checks and boots a document. `None` when there is nothing for Xen to judge.
+///
+/// # Errors
+/// When it could not be booted; what Xen thinks of it is no error.
+pub(super) fn put_to_trial(oracle: &Oracle, name: &str, text: &str) -> Result<Option<Trial>> {
+    let Some(opinion) = Opinion::of(text) else {
+        return Ok(None);
+    };
+    let Some(layout) = layout(oracle, name, &opinion.plan)? else {
+        return Ok(None);
+    };
+    let answer = oracle.ask(name, &layout)?;
+    let judgement = compare::judge(&opinion.plan, &answer);
+    Ok(Some(Trial {
+        outcome: outcome(&opinion, &judgement),
+        opinion,
+        judgement,
+        answer,
+    }))
+}
+
+/// The machine that a document is for, if QEMU has it.
+fn machine(plan: &Plan) -> Option<Machine> {
+    let [bank] = plan.machine.banks.as_slice() else {
+        return None;
+    };
+    let memory_mib = u32::try_from(bank.size_bytes >> 20).ok()?;
+    let is_ours = bank.at == 0x4000_0000 && (256..=2048).contains(&memory_mib);
+    let cpus = u8::try_from(plan.machine.cpus?).ok()?;
+    let options = match plan.machine.iommu {
+        None | Some(Iommu::None) => "",
+        Some(Iommu::SmmuV3) => ",iommu=smmuv3",
+        Some(_) => return None,
+    };
+    (is_ours && (1..=8).contains(&cpus)).then(|| Machine {
+        cpus,
+        memory_mib,
+        options: options.to_owned(),
+        ..Machine::default()
+    })
+}
+
+/// The layout that a plan is emitted as. `None` when it cannot be: then the checker must have refused it.
+fn layout(oracle: &Oracle, name: &str, plan: &Plan) -> Result<Option<Layout>> {
+    let Some(machine) = machine(plan) else {
+        return Ok(None);
+    };
+    let base = oracle.tree(&format!("{name}-machine"), &machine, "")?;
+    let guest = oracle.guest_size()?;
+    let mut plan = plan.clone();
+    plan.xen.cmdline = format!("{XEN_ARGUMENTS} {}", plan.xen.cmdline);
+    let size = |module: &platform::plan::Module| match module.role {
+        ModuleRole::Kernel => Some(guest),
+        ModuleRole::Ramdisk | ModuleRole::DeviceTree => None,
+    };
+    let Ok(dtb) = platform::emit::dom0less::dtb(&plan, &base, &size) else {
+        return Ok(None);
+    };
+    let modules = plan.boot.modules.iter().filter_map(|module| {
+        Some(Module {
+            content: match module.role {
+                ModuleRole::Kernel => Content::Guest,
+                ModuleRole::Ramdisk => Content::Bytes(vec![0; 4096]),
+                ModuleRole::DeviceTree => return None,
+            },
+            address: module.at?,
+        })
+    });
+    Ok(Some(Layout {
+        modules: modules.collect(),
+        dtb,
+        machine,
+        readback: true,
+    }))
+}
