@@ -34,7 +34,9 @@ mod reader;
 mod render;
 mod resolve;
 pub mod rules;
+pub mod schema;
 pub mod units;
+pub mod words;
 
 use std::collections::HashSet;
 
@@ -42,7 +44,7 @@ pub use document::Document;
 pub use finding::{
     Finding, JsonFinding, Lines, Position, Related, Report, Severity, Span, SpanMap,
 };
-pub use plan::Plan;
+pub use plan::{MachinePlan, Plan};
 pub use render::{Style, render};
 pub use resolve::resolve;
 
@@ -80,7 +82,7 @@ pub fn analyse(text: &str, base: &str) -> Analysis {
     let mut plan = None;
     let mut spans = SpanMap::default();
     if let Some(document) = document {
-        let resolved = resolve(&document, base);
+        let resolved = resolve(&document, base, MachinePlan::default());
         let complained: HashSet<String> = findings.iter().map(|f| f.at.clone()).collect();
         spans = document.spans;
         for mut finding in check::check(&resolved) {

@@ -159,6 +159,13 @@ pub(super) fn load(context: &Context, path: &Path) -> Result<(Loaded, Plan)> {
     Ok((loaded, plan))
 }
 
+/// The same, without the domains that Xen itself starts: no command starts or ends them.
+pub(super) fn load_startable(context: &Context, path: &Path) -> Result<(Loaded, Plan)> {
+    let (loaded, mut plan) = load(context, path)?;
+    plan.domains = plan.toolstack().cloned().collect();
+    Ok((loaded, plan))
+}
+
 /// `avpsctl check`.
 pub(super) fn check(context: &Context, args: &CheckArgs) -> Result<()> {
     let ui = &context.ui;
