@@ -32,6 +32,9 @@ pub struct DomainPlan {
     /// Absolute path of the partial device tree that is added to the guest's.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub device_tree: Option<String>,
+    /// That tree is not the document's but written by `avpsctl emit partial-dtb`, from the domain's devices.
+    #[serde(skip_serializing_if = "is_false", default)]
+    pub device_tree_generated: bool,
     /// Kernel command line.
     pub cmdline: String,
     /// RAM in bytes.

@@ -7,8 +7,8 @@ use super::saturate;
 use crate::document::{BlockTable, DeviceTable, DocumentTable, DomainTable};
 use crate::plan::{
     self, Action, Asil, BlockPlan, Boot, CacheMode, Console, DeviceDma, DevicePassthrough,
-    DevicePlan, DomainKind, DomainPlan, Enhanced, MemoryModel, RegisterWindow, RtdsShare, TeeMode,
-    TeeRights, VirtioPlan, Watchdog, WatchdogAction,
+    DevicePlan, DomainKind, DomainPlan, Enhanced, MachineDevice, MemoryModel, RegisterWindow,
+    RtdsShare, TeeMode, TeeRights, VirtioPlan, Watchdog, WatchdogAction,
 };
 use crate::units::{ByteSize, MIB};
 
@@ -84,7 +84,8 @@ fn domain(
         domid: None,
         kernel: path(base, table.kernel.as_deref()),
         ramdisk: table.ramdisk.as_deref().map(|p| path(base, Some(p))),
-        device_tree: table.device_tree.as_deref().map(|p| path(base, Some(p))),
+        device_tree: device_tree(base, table),
+        device_tree_generated: table.device_tree.is_none() && !table.device.is_empty(),
         cmdline: table.cmdline.clone().unwrap_or_else(|| {
             let default = match console {
                 Console::Vpl011 => CMDLINE_VPL011,
@@ -196,6 +197,41 @@ fn device(domain: &str, index: usize, table: &DeviceTable) -> DevicePassthrough 
         regions: regions.collect(),
         interrupts: table.interrupts.clone().unwrap_or_default().0,
         from: format!("{domain}.device[{index}]"),
+    }
+}
+
+/// The partial device tree that the document names, or the file that avpsctl writes for the domain's devices.
+fn device_tree(base: &str, table: &DomainTable) -> Option<String> {
+    if table.device_tree.is_none() && !table.device.is_empty() {
+        let name = table.name.as_deref().unwrap_or_default();
+        return Some(path(base, Some(&format!("{name}.passthrough.dtb"))));
+    }
+    table.device_tree.as_deref().map(|p| path(base, Some(p)))
+}
+
+/// Takes registers and interrupts that the document leaves out from the machine's device tree.
+pub(super) fn devices_from_facts(
+    content: &DocumentTable,
+    domains: &mut [DomainPlan],
+    facts: &[MachineDevice],
+) {
+    for (domain, table) in domains.iter_mut().zip(&content.domain) {
+        for (device, table) in domain.devices.iter_mut().zip(&table.device) {
+            let Some(known) = facts.iter().find(|known| known.path == device.path) else {
+                continue;
+            };
+            if table.region.is_empty() {
+                let regions = known.regions.iter().map(|region| RegisterWindow {
+                    at: region.at,
+                    size_bytes: region.size_bytes,
+                    guest_at: region.at,
+                });
+                device.regions = regions.collect();
+            }
+            if table.interrupts.is_none() {
+                device.interrupts.clone_from(&known.interrupts);
+            }
+        }
     }
 }
 

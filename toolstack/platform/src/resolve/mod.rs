@@ -20,6 +20,7 @@ pub fn resolve(document: &Document, base: &str, facts: MachinePlan) -> Plan {
     let machine_table = content.machine.clone().unwrap_or_default();
     let name = platform.name.unwrap_or_default();
     let mut domains = domain::domains(content, &name, base);
+    domain::devices_from_facts(content, &mut domains, &facts.devices);
     let links = links::links(content, &name, &domains);
     domain::interfaces(content, &mut domains, &links);
     Plan {
@@ -51,6 +52,11 @@ fn waivers(document: &Document) -> Vec<Waiver> {
             from: format!("waive[{index}]"),
         })
         .collect()
+}
+
+/// A path of the document, seen from the document's folder.
+pub(crate) fn absolute(base: &str, path: &str) -> String {
+    names::path(base, Some(path))
 }
 
 fn saturate(number: u64) -> u32 {

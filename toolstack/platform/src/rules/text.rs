@@ -49,4 +49,15 @@ rules! {
         help "write it in the form that is named",
         why "A value that cannot be read has no meaning that could be assumed.",
         source "platform document, schema avps/1";
+    /// The machine's device tree cannot be read.
+    DEVICE_TREE_UNREADABLE = "AVPS0010", "device-tree-unreadable", Error,
+        help "name the machine's .dtb file; a relative path begins at the document's folder",
+        why "What is not known of the machine cannot be checked, and a layout that was never compared with the \
+             machine is found wrong when it starts.",
+        source "platform document, schema avps/1";
+    /// The machine's device tree is none.
+    DEVICE_TREE_BROKEN = "AVPS0011", "device-tree-broken", Error,
+        help "compile the source with dtc -I dts -O dtb, or copy the file again",
+        why "Xen takes the machine from the same bytes; when they are broken it stops before it can print a word.",
+        source "Devicetree Specification 0.4, chapter 5; Xen: xen/common/device-tree/bootfdt.c";
 }
