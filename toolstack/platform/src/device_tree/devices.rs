@@ -25,7 +25,13 @@ const SMMU_V2: &[&str] = &[
     "arm,mmu-500",
 ];
 /// Beginnings of what bus masters are compatible with that do not show it otherwise.
-const MASTERS: &[&str] = &["virtio,mmio", "pci-host-", "arm,pl330", "generic-xhci", "generic-ahci"];
+const MASTERS: &[&str] = &[
+    "virtio,mmio",
+    "pci-host-",
+    "arm,pl330",
+    "generic-xhci",
+    "generic-ahci",
+];
 /// Suppliers as a list of phandles with arguments, and the property of the supplier that says how many.
 const SUPPLIERS: &[(&str, &str)] = &[
     ("clocks", "#clock-cells"),
@@ -91,7 +97,8 @@ fn is_bus_master(node: &DeviceTreeNode) -> bool {
 fn suppliers(tree: &Tree, node: &DeviceTreeNode) -> Vec<String> {
     let mut handles = Vec::new();
     for (list, count) in SUPPLIERS {
-        handles.extend(with_arguments(tree, &words(node, list), count));
+        let entries = with_arguments(tree, &words(node, list), count);
+        handles.extend(entries.into_iter().map(|(handle, _)| handle));
     }
     for property in node.properties() {
         let name = property.name();
@@ -118,18 +125,53 @@ fn is_pin_state(name: &str) -> bool {
     number.is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// The phandles of a list in which each is followed by as many numbers as its node says.
-fn with_arguments(tree: &Tree, list: &[u32], count: &str) -> Vec<u32> {
-    let mut handles = Vec::new();
+/// A list of phandles, each followed by as many numbers as its node says.
+fn with_arguments(tree: &Tree, list: &[u32], count: &str) -> Vec<(u32, Vec<u32>)> {
+    let mut found = Vec::new();
     let mut rest = list;
     while let Some((handle, behind)) = rest.split_first() {
         let supplier = tree.by_phandle(*handle);
         let arguments = supplier.map_or(0, |(_, node)| word(node, count).unwrap_or(0));
-        handles.push(*handle);
         let arguments = usize::try_from(arguments).unwrap_or(usize::MAX);
-        rest = behind.get(arguments..).unwrap_or_default();
+        let (arguments, next) = behind.split_at_checked(arguments).unwrap_or((behind, &[]));
+        found.push((*handle, arguments.to_vec()));
+        rest = next;
     }
-    handles
+    found
+}
+
+/// A clock that a device names.
+pub(crate) struct ClockInput {
+    /// Path of its controller; empty when there is none.
+    pub(crate) path: String,
+    /// Path and number: which of the controller's clocks it is.
+    pub(crate) name: String,
+    /// Its rate in Hz, where the tree says so.
+    pub(crate) rate: Option<u32>,
+}
+
+/// The clocks of a device, in the order of its property.
+pub(crate) fn clocks(tree: &Tree, node: &DeviceTreeNode) -> Vec<ClockInput> {
+    let list = |name| with_arguments(tree, &words(node, name), "#clock-cells");
+    let assigned = list("assigned-clocks");
+    let rates = words(node, "assigned-clock-rates");
+    let inputs = list("clocks").into_iter().map(|input| {
+        let (path, own) = match tree.by_phandle(input.0) {
+            Some((path, clock)) if is_compatible(clock, &["fixed-clock"]) => {
+                (path, word(clock, "clock-frequency"))
+            }
+            Some((path, _)) => (path, None),
+            None => ("", None),
+        };
+        let index = assigned.iter().position(|other| *other == input);
+        let given = index.and_then(|index| rates.get(index).copied());
+        ClockInput {
+            name: format!("{path} {:?}", input.1),
+            path: path.to_owned(),
+            rate: own.or(given).filter(|rate| *rate > 0),
+        }
+    });
+    inputs.collect()
 }
 
 /// The IOMMU that Xen would use; a tree without one says that there is none.

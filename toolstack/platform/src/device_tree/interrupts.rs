@@ -56,7 +56,7 @@ pub(super) fn timer_hz(tree: &Tree) -> Option<u64> {
 }
 
 /// A node's interrupts, with the cells that describe each, that arrive at the GIC directly.
-pub(crate) fn specifiers(tree: &Tree, place: Place<'_, '_>) -> Vec<Vec<u32>> {
+fn specifiers(tree: &Tree, place: Place<'_, '_>) -> Vec<Vec<u32>> {
     let extended = words(place.node, "interrupts-extended");
     if !extended.is_empty() {
         return from_extended(tree, &extended);
@@ -78,6 +78,20 @@ pub(super) fn interrupts(tree: &Tree, place: Place<'_, '_>) -> Vec<u32> {
         numbers.extend(number.filter(|number| !numbers.contains(number)));
     }
     numbers
+}
+
+/// The cells behind the number of each interrupt of a node that the GIC gets: how it is triggered.
+pub(crate) fn triggers(tree: &Tree, path: &str) -> Vec<(u32, u32)> {
+    let mut triggers = Vec::new();
+    tree.walk(&mut |place| {
+        if place.path == path {
+            let own = specifiers(tree, place).into_iter();
+            triggers = own
+                .filter_map(|cells| Some((gic_number(&cells)?, *cells.get(2)?)))
+                .collect();
+        }
+    });
+    triggers
 }
 
 fn from_extended(tree: &Tree, words: &[u32]) -> Vec<Vec<u32>> {

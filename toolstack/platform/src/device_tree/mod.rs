@@ -12,8 +12,11 @@ mod processors;
 mod read;
 mod tree;
 
+pub(crate) use address::{Cells, cells};
+pub(crate) use devices::clocks;
+pub(crate) use interrupts::triggers;
 pub use read::DeviceTreeError;
-pub(crate) use tree::Tree;
+pub(crate) use tree::{Tree, has, is_compatible, phandle};
 
 use crate::plan::MachinePlan;
 

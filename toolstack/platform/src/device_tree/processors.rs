@@ -71,7 +71,9 @@ fn hardware_number(parent: &DeviceTreeNode, node: &DeviceTreeNode) -> Option<u64
 }
 
 fn core(node: &DeviceTreeNode) -> Option<String> {
-    texts(node, "compatible").first().map(|text| (*text).to_owned())
+    texts(node, "compatible")
+        .first()
+        .map(|text| (*text).to_owned())
 }
 
 /// Clusters as `cpu-map` has them: those with cores in them, sockets and clusters around them ignored.
@@ -149,7 +151,8 @@ fn last_cache(tree: &Tree, cpu: &DeviceTreeNode) -> Option<u32> {
     let mut node = cpu;
     for _ in 0..MAX_CACHES {
         let next = word(node, "next-level-cache").or_else(|| word(node, "l2-cache"));
-        let Some((handle, cache)) = next.and_then(|handle| Some((handle, tree.by_phandle(handle)?)))
+        let Some((handle, cache)) =
+            next.and_then(|handle| Some((handle, tree.by_phandle(handle)?)))
         else {
             break;
         };

@@ -4,9 +4,9 @@
 //! (`nvidia,pad-autocal-pull-up-offset-3v3-timeout`); Xen and Linux read them. It also follows nesting by recursion
 //! without a limit. This reader does neither.
 
+use dtoolkit::Node;
 use dtoolkit::memreserve::MemoryReservation;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
-use dtoolkit::Node;
 
 use super::MAX_DEVICE_TREE_BYTES;
 
@@ -29,7 +29,9 @@ const END: u32 = 9;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DeviceTreeError {
     /// It does not begin like one.
-    #[error("it does not begin with the magic number of a device tree blob; is it the source (.dts) instead of the .dtb?")]
+    #[error(
+        "it does not begin with the magic number of a device tree blob; is it the source (.dts) instead of the .dtb?"
+    )]
     Magic,
     /// A format that is not known.
     #[error("it has version {version} of the format, which cannot be read as version 17")]
@@ -206,9 +208,7 @@ fn root(blob: &Blob<'_>) -> Result<DeviceTreeNode, DeviceTreeError> {
             }
             END_NODE => {
                 properties_allowed = false;
-                let node = open
-                    .pop()
-                    .ok_or_else(|| broken("the end of a node", at))?;
+                let node = open.pop().ok_or_else(|| broken("the end of a node", at))?;
                 let Some(parent) = open.last_mut() else {
                     return match blob.word(skip_nops(blob, offset)?, "the end of the tree")? {
                         END => Ok(node),

@@ -32,7 +32,9 @@ impl Tree {
         let mut phandles = BTreeMap::new();
         walk(&content.root, &mut |place| {
             if let Some(handle) = phandle(place.node) {
-                phandles.entry(handle).or_insert_with(|| place.path.to_owned());
+                phandles
+                    .entry(handle)
+                    .or_insert_with(|| place.path.to_owned());
             }
         });
         Ok(Tree {
@@ -119,7 +121,10 @@ pub(crate) fn has(node: &DeviceTreeNode, name: &str) -> bool {
 pub(crate) fn words(node: &DeviceTreeNode, name: &str) -> Vec<u32> {
     let (chunks, rest) = value(node, name).unwrap_or_default().as_chunks::<4>();
     match rest {
-        [] => chunks.iter().map(|word| u32::from_be_bytes(*word)).collect(),
+        [] => chunks
+            .iter()
+            .map(|word| u32::from_be_bytes(*word))
+            .collect(),
         _ => Vec::new(),
     }
 }
@@ -142,7 +147,9 @@ pub(crate) fn texts<'t>(node: &'t DeviceTreeNode, name: &str) -> Vec<&'t str> {
 
 /// Whether a node says that it is compatible with one of these.
 pub(crate) fn is_compatible(node: &DeviceTreeNode, with: &[&str]) -> bool {
-    texts(node, "compatible").iter().any(|text| with.contains(text))
+    texts(node, "compatible")
+        .iter()
+        .any(|text| with.contains(text))
 }
 
 /// Whether a node's own `status` lets it be used.

@@ -6,8 +6,8 @@ use super::names::mac;
 use super::saturate;
 use crate::document::{DocumentTable, IpcTable, SharedMemoryTable};
 use crate::plan::{
-    self, DomainPlan, EventChannel, EventChannelEnd, IpcKind, IpcLink, Network, NetworkPort,
-    SharedMemory, SharedMemoryUser, ShmRole,
+    self, DomainKind, DomainPlan, EventChannel, EventChannelEnd, IpcKind, IpcLink, Network,
+    NetworkPort, SharedMemory, SharedMemoryUser, ShmRole,
 };
 use crate::units::{ByteSize, KIB, MIB, Texts};
 
@@ -82,7 +82,8 @@ impl<'a> Places<'a> {
     /// Where this domain sees what is at `host`: it says so, or its addresses are the machine's, or in the window.
     fn of(&self, domain: &str, given: Option<u64>, host: Option<u64>, window: u64) -> u64 {
         let mut domains = self.domains.iter();
-        let direct = domains.any(|plan| plan.name == domain && plan.direct_map);
+        let is_direct = |plan: &DomainPlan| plan.direct_map || plan.kind == DomainKind::Control;
+        let direct = domains.any(|plan| plan.name == domain && is_direct(plan));
         given.or(host.filter(|_| direct)).unwrap_or(window)
     }
 }
