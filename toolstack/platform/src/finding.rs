@@ -9,6 +9,7 @@ use std::ops::Range;
 use serde::Serialize;
 
 use crate::rules::Rule;
+use crate::words::Asil;
 
 /// A range of bytes in the document's text.
 pub type Span = Range<usize>;
@@ -28,6 +29,8 @@ pub enum Severity {
 pub struct Finding {
     /// The rule that was broken.
     pub rule: &'static Rule,
+    /// How bad it is here.
+    pub severity: Severity,
     /// What is wrong, in one sentence without a full stop.
     pub message: String,
     /// What to do.
@@ -58,6 +61,7 @@ impl Finding {
     pub fn new(rule: &'static Rule, at: impl Into<String>, message: impl Into<String>) -> Self {
         Finding {
             rule,
+            severity: rule.severity,
             message: message.into(),
             help: rule.help.to_owned(),
             at: at.into(),
@@ -99,9 +103,16 @@ impl Finding {
         self
     }
 
-    /// How bad it is: the rule says so.
+    /// As bad as the rule says for a domain of this level.
+    #[must_use]
+    pub fn for_level(mut self, level: Asil) -> Self {
+        self.severity = self.rule.severity_at(level);
+        self
+    }
+
+    /// How bad it is here.
     pub fn severity(&self) -> Severity {
-        self.rule.severity
+        self.severity
     }
 
     /// Looks up the places in the text that are still unknown.

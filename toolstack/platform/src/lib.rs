@@ -6,8 +6,8 @@
 //! line of the document, because the reader remembers where each value was written.
 //!
 //! What it must never do: talk to a hypervisor, start anything, or panic on what it reads. The
-//! functions here are pure, with one exception told by its name: [`host::check_host`] looks at
-//! the files a plan names.
+//! functions here are pure, with two exceptions told by their names: [`host::check_host`] looks at
+//! the files a plan names, and [`HostFiles`] reads them for [`analyse_in`].
 //!
 //! ```
 //! let text = r#"
@@ -25,8 +25,11 @@
 //! ```
 
 pub mod check;
+pub mod device_tree;
 pub mod document;
 pub mod emit;
+mod facts;
+mod files;
 mod finding;
 pub mod host;
 pub mod plan;
@@ -34,15 +37,18 @@ mod reader;
 mod render;
 mod resolve;
 pub mod rules;
+pub mod schema;
 pub mod units;
+pub mod words;
 
 use std::collections::HashSet;
 
 pub use document::Document;
+pub use files::{Files, HostFiles, NoFiles};
 pub use finding::{
     Finding, JsonFinding, Lines, Position, Related, Report, Severity, Span, SpanMap,
 };
-pub use plan::Plan;
+pub use plan::{MachinePlan, Plan};
 pub use render::{Style, render};
 pub use resolve::resolve;
 
@@ -70,17 +76,28 @@ impl Analysis {
     }
 }
 
-/// Reads, resolves and checks a document without looking at this machine.
+/// Reads, resolves and checks a document without looking at any other file: what the machine's device tree says stays
+/// unknown.
 ///
 /// `base` is the folder of the document: relative paths in it are relative to that folder.
 /// All findings of all steps come back at once, so that one run shows everything there is to
 /// correct; what is only a consequence of an earlier finding is left out.
 pub fn analyse(text: &str, base: &str) -> Analysis {
+    analyse_in(text, base, &NoFiles)
+}
+
+/// The same with the files that the document refers to: facts about the machine are taken from its device tree.
+pub fn analyse_in(text: &str, base: &str, files: &dyn Files) -> Analysis {
     let (document, mut findings) = document::read(text);
     let mut plan = None;
     let mut spans = SpanMap::default();
     if let Some(document) = document {
-        let resolved = resolve(&document, base);
+        let facts = facts::of(&document, base, files).unwrap_or_else(|mut finding| {
+            finding.locate(&document.spans);
+            findings.push(*finding);
+            MachinePlan::default()
+        });
+        let resolved = resolve(&document, base, facts);
         let complained: HashSet<String> = findings.iter().map(|f| f.at.clone()).collect();
         spans = document.spans;
         for mut finding in check::check(&resolved) {

@@ -10,7 +10,8 @@ use toml::de::{DeInteger, DeTable, DeValue};
 
 use crate::finding::{Finding, Span, SpanMap};
 use crate::rules;
-use crate::units::ByteSize;
+use crate::schema::{Kind, Value};
+use crate::units::{Address, ByteSize, Date, MAX_LISTED, Numbers, Texts, TimeSpan, XenVersion};
 
 /// What has been found while reading.
 #[derive(Debug, Default)]
@@ -192,6 +193,138 @@ impl<'a> Table<'a> {
         found.map(|(_, meaning)| *meaning)
     }
 
+    /// A physical address.
+    pub(crate) fn address(&mut self, reading: &mut Reading, key: &'static str) -> Option<Address> {
+        self.number(reading, key).map(Address)
+    }
+
+    /// A release of Xen.
+    pub(crate) fn version(
+        &mut self,
+        reading: &mut Reading,
+        key: &'static str,
+    ) -> Option<XenVersion> {
+        let value = self.get(reading, key)?;
+        let Some(text) = value.get_ref().as_str() else {
+            self.wrong_type(
+                reading,
+                key,
+                value,
+                "a release in quotes, for example \"4.20\",",
+            );
+            return None;
+        };
+        let version = text.parse();
+        version
+            .map_err(|error: &str| self.unreadable(reading, key, value, text, error))
+            .ok()
+    }
+
+    /// A span of time with its unit.
+    pub(crate) fn time_span(
+        &mut self,
+        reading: &mut Reading,
+        key: &'static str,
+    ) -> Option<TimeSpan> {
+        const WANTED: &str = "a span of time in quotes, for example \"10ms\",";
+        let value = self.get(reading, key)?;
+        let Some(text) = value.get_ref().as_str() else {
+            self.wrong_type(reading, key, value, WANTED);
+            return None;
+        };
+        let span = text.parse();
+        span.map_err(|error: &str| self.unreadable(reading, key, value, text, error))
+            .ok()
+    }
+
+    /// Numbers, as a list or as a text with ranges.
+    pub(crate) fn numbers(&mut self, reading: &mut Reading, key: &'static str) -> Option<Numbers> {
+        const WANTED: &str = "a list of whole numbers, [0, 1] or \"0-3,6\",";
+        let value = self.get(reading, key)?;
+        if let Some(text) = value.get_ref().as_str() {
+            let numbers = text.parse();
+            return numbers
+                .map_err(|error: String| self.unreadable(reading, key, value, text, &error))
+                .ok();
+        }
+        let Some(array) = value.get_ref().as_array() else {
+            self.wrong_type(reading, key, value, WANTED);
+            return None;
+        };
+        let mut numbers = Vec::new();
+        for element in array {
+            let number = element.get_ref().as_integer().and_then(unsigned);
+            match number.and_then(|number| u32::try_from(number).ok()) {
+                Some(number) if number <= MAX_LISTED => numbers.push(number),
+                _ => {
+                    self.wrong_type(reading, key, element, WANTED);
+                    return None;
+                }
+            }
+        }
+        Some(Numbers(numbers))
+    }
+
+    /// A list of texts.
+    pub(crate) fn texts(&mut self, reading: &mut Reading, key: &'static str) -> Option<Texts> {
+        const WANTED: &str = "a list of texts, [\"a\", \"b\"],";
+        let value = self.get(reading, key)?;
+        let Some(array) = value.get_ref().as_array() else {
+            self.wrong_type(reading, key, value, WANTED);
+            return None;
+        };
+        let mut texts = Vec::new();
+        for (index, element) in array.iter().enumerate() {
+            let at = format!("{}[{index}]", self.at(key));
+            reading.spans.insert(at, element.span());
+            match element.get_ref().as_str() {
+                Some(text) => texts.push(text.to_owned()),
+                None => {
+                    self.wrong_type(reading, key, element, WANTED);
+                    return None;
+                }
+            }
+        }
+        Some(Texts(texts))
+    }
+
+    /// A day, not in quotes.
+    pub(crate) fn date(&mut self, reading: &mut Reading, key: &'static str) -> Option<Date> {
+        const WANTED: &str = "a date without quotes, for example 2027-06-30,";
+        let value = self.get(reading, key)?;
+        let DeValue::Datetime(datetime) = value.get_ref() else {
+            self.wrong_type(reading, key, value, WANTED);
+            return None;
+        };
+        let date = datetime.date.map(|date| Date {
+            year: date.year,
+            month: date.month,
+            day: date.day,
+        });
+        if date.is_none() || datetime.time.is_some() {
+            self.wrong_type(reading, key, value, WANTED);
+            return None;
+        }
+        date
+    }
+
+    fn unreadable(
+        &self,
+        reading: &mut Reading,
+        key: &str,
+        value: &Spanned<DeValue<'_>>,
+        text: &str,
+        error: &str,
+    ) {
+        let finding = Finding::new(
+            &rules::UNREADABLE,
+            self.at(key),
+            format!("\"{text}\" cannot be read as \"{key}\""),
+        )
+        .label(error.to_owned());
+        reading.report(finding, value.span());
+    }
+
     /// A table inside this one.
     pub(crate) fn table(&mut self, reading: &mut Reading, key: &'static str) -> Option<Table<'a>> {
         let value = self.get(reading, key)?;
@@ -282,6 +415,35 @@ impl<'a> Table<'a> {
             reading.report(finding, key.span());
         }
     }
+}
+
+macro_rules! values {
+    ($($type:ty = $kind:ident by $method:ident;)+) => { $(
+        impl Value for $type {
+            const KIND: Kind = Kind::$kind;
+
+            fn read(
+                table: &mut Table<'_>,
+                reading: &mut Reading,
+                key: &'static str,
+            ) -> Option<Self> {
+                table.$method(reading, key)
+            }
+        }
+    )+ };
+}
+
+values! {
+    String = Text by string;
+    bool = Boolean by boolean;
+    u64 = Number by number;
+    ByteSize = Size by size;
+    Address = Address by address;
+    TimeSpan = TimeSpan by time_span;
+    Date = Date by date;
+    XenVersion = Version by version;
+    Numbers = Numbers by numbers;
+    Texts = Texts by texts;
 }
 
 /// The header a table has in TOML: its document path without indices.

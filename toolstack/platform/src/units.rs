@@ -6,6 +6,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 /// One KiB in bytes.
 pub const KIB: u64 = 1024;
 /// One MiB in bytes.
@@ -111,6 +113,208 @@ impl fmt::Display for ByteSize {
     }
 }
 
+/// A physical address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Address(pub u64);
+
+/// A list of small numbers, ascending and without doubles, as it is written: `[0, 1]` or `"0-3,6"`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Numbers(pub Vec<u32>);
+
+/// A list of texts.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Texts(pub Vec<String>);
+
+/// A day; in JSON as a text, `"2027-06-30"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Date {
+    /// Year.
+    pub year: u16,
+    /// Month, from 1.
+    pub month: u8,
+    /// Day, from 1.
+    pub day: u8,
+}
+
+impl From<Date> for String {
+    fn from(date: Date) -> String {
+        date.to_string()
+    }
+}
+
+impl TryFrom<String> for Date {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let datetime = text.parse::<toml::value::Datetime>().ok();
+        let date = datetime.and_then(|datetime| datetime.date);
+        let date = date.ok_or_else(|| format!("\"{text}\" is no date"))?;
+        Ok(Date {
+            year: date.year,
+            month: date.month,
+            day: date.day,
+        })
+    }
+}
+
+impl fmt::Display for Date {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04}-{:02}-{:02}", self.year, self.month, self.day)
+    }
+}
+
+/// A release of Xen; in JSON as a text, `"4.20"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct XenVersion {
+    /// Major.
+    pub major: u16,
+    /// Minor.
+    pub minor: u16,
+}
+
+impl XenVersion {
+    /// What the bed runs, and the default.
+    pub const DEFAULT: XenVersion = XenVersion::new(4, 20);
+
+    /// A release.
+    pub const fn new(major: u16, minor: u16) -> Self {
+        XenVersion { major, minor }
+    }
+}
+
+impl fmt::Display for XenVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
+impl FromStr for XenVersion {
+    type Err = &'static str;
+
+    /// Reads `4.20`; what follows a second full stop does not matter here.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut parts = text.split('.');
+        let mut number = || parts.next().and_then(|part| part.parse().ok());
+        match (number(), number()) {
+            (Some(major), Some(minor)) => Ok(XenVersion { major, minor }),
+            _ => Err("a release is written major.minor, for example 4.20"),
+        }
+    }
+}
+
+impl From<XenVersion> for String {
+    fn from(version: XenVersion) -> String {
+        version.to_string()
+    }
+}
+
+impl TryFrom<String> for XenVersion {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+/// A span of time in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct TimeSpan(pub u64);
+
+impl FromStr for TimeSpan {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.trim();
+        let end = text
+            .find(|c: char| !c.is_ascii_digit() && c != '_')
+            .unwrap_or(text.len());
+        let (digits, unit) = text.split_at(end);
+        let digits: String = digits.chars().filter(|c| *c != '_').collect();
+        let number: u64 = digits
+            .parse()
+            .map_err(|_| "a span of time starts with a whole number")?;
+        let factor = match unit.trim() {
+            "us" => 1,
+            "ms" => 1_000,
+            "s" => 1_000_000,
+            _ => return Err("the unit is one of us, ms and s"),
+        };
+        number
+            .checked_mul(factor)
+            .map(TimeSpan)
+            .ok_or("the span of time does not fit into 64 bits of microseconds")
+    }
+}
+
+impl fmt::Display for TimeSpan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            us if us != 0 && us.is_multiple_of(1_000_000) => write!(f, "{}s", us / 1_000_000),
+            us if us != 0 && us.is_multiple_of(1_000) => write!(f, "{}ms", us / 1_000),
+            us => write!(f, "{us}us"),
+        }
+    }
+}
+
+/// Largest number in a [`Numbers`]: more CPUs, colours or interrupts no machine has.
+pub const MAX_LISTED: u32 = 4095;
+
+impl FromStr for Numbers {
+    type Err = String;
+
+    /// Reads `0-3,6`. Order and doubles are kept as written, for checks to see.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut numbers = Vec::new();
+        if text.trim().is_empty() {
+            return Ok(Numbers(numbers));
+        }
+        for part in text.split(',') {
+            let number = |text: &str| match text.trim().parse::<u32>() {
+                Ok(number) if number <= MAX_LISTED => Ok(number),
+                _ => Err(format!(
+                    "\"{}\" is no number up to {MAX_LISTED}",
+                    text.trim()
+                )),
+            };
+            match part.split_once('-') {
+                Some((first, last)) => {
+                    let (first, last) = (number(first)?, number(last)?);
+                    if first > last {
+                        return Err(format!("the range {first}-{last} runs backwards"));
+                    }
+                    numbers.extend(first..=last);
+                }
+                None => numbers.push(number(part)?),
+            }
+            if numbers.len() > MAX_LISTED as usize + 1 {
+                return Err("the list is too long".into());
+            }
+        }
+        Ok(Numbers(numbers))
+    }
+}
+
+/// Numbers in their shortest form: `0-3,6`.
+pub fn ranges(numbers: &[u32]) -> String {
+    let mut parts: Vec<(u32, u32)> = Vec::new();
+    for &number in numbers {
+        match parts.last_mut() {
+            Some((_, last)) if last.checked_add(1) == Some(number) => *last = number,
+            _ => parts.push((number, number)),
+        }
+    }
+    let parts: Vec<_> = parts
+        .iter()
+        .map(|(first, last)| match first == last {
+            true => first.to_string(),
+            false => format!("{first}-{last}"),
+        })
+        .collect();
+    parts.join(",")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,6 +347,26 @@ mod tests {
             "99999999999999999999B".parse::<ByteSize>(),
             Err(SizeError::TooLarge)
         );
+    }
+
+    #[test]
+    fn lists_are_read_and_written_in_ranges() {
+        assert_eq!("0-3,6".parse(), Ok(Numbers(vec![0, 1, 2, 3, 6])));
+        assert_eq!("".parse(), Ok(Numbers(vec![])));
+        assert_eq!(ranges(&[0, 1, 2, 3, 6]), "0-3,6");
+        assert_eq!(ranges(&[4]), "4");
+        for wrong in ["3-0", "x", "1,", "0-9999", "-1"] {
+            assert!(wrong.parse::<Numbers>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn spans_of_time_need_a_unit() {
+        assert_eq!("10ms".parse(), Ok(TimeSpan(10_000)));
+        assert_eq!(TimeSpan(10_000).to_string(), "10ms");
+        assert_eq!(TimeSpan(1_500).to_string(), "1500us");
+        assert!("10".parse::<TimeSpan>().is_err());
+        assert!("10 min".parse::<TimeSpan>().is_err());
     }
 
     proptest! {

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, IsTerminal, Read};
 use std::path::{Path, PathBuf, absolute};
 
 use platform::host::{Host, check_host};
-use platform::{Analysis, Finding, Plan, Report, Severity, Style, rules};
+use platform::{Analysis, Finding, HostFiles, Plan, Report, Severity, Style, rules};
 
 use super::Context;
 use crate::cli::{CheckArgs, DocumentArg, EmitArgs, Language};
@@ -45,7 +45,7 @@ impl Loaded {
         })?;
         let (text, analysis) = match String::from_utf8(bytes) {
             Ok(text) => {
-                let analysis = platform::analyse(&text, base);
+                let analysis = platform::analyse_in(&text, base, &HostFiles);
                 (text, analysis)
             }
             Err(error) => not_utf8(&error),
@@ -156,6 +156,13 @@ pub(super) fn load(context: &Context, path: &Path) -> Result<(Loaded, Plan)> {
     let loaded = Loaded::read(path)?;
     loaded.complain(&context.ui);
     let plan = loaded.plan()?;
+    Ok((loaded, plan))
+}
+
+/// The same, without the domains that Xen itself starts: no command starts or ends them.
+pub(super) fn load_startable(context: &Context, path: &Path) -> Result<(Loaded, Plan)> {
+    let (loaded, mut plan) = load(context, path)?;
+    plan.domains = plan.toolstack().cloned().collect();
     Ok((loaded, plan))
 }
 

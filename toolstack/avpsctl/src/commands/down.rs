@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::document::load;
+use super::document::load_startable;
 use super::{Context, signals};
 use crate::cli::DownArgs;
 use crate::error::{Error, Result};
@@ -13,7 +13,7 @@ use crate::remove;
 
 /// `avpsctl down`.
 pub(super) async fn down(context: &Context, args: &DownArgs) -> Result<()> {
-    let (_, plan) = load(context, &args.document)?;
+    let (_, plan) = load_startable(context, &args.document)?;
     let machine = context.machine()?;
     let cancel = signals()?;
     // First the supervisor: it would take what follows for guests that ended by themselves.

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use super::document::load;
+use super::document::load_startable;
 use super::{Context, signals};
 use crate::cli::SuperviseArgs;
 use crate::error::{Error, Result};
@@ -22,7 +22,7 @@ const BECOMES_READY: Duration = Duration::from_secs(20);
 
 /// `avpsctl supervise`.
 pub(super) async fn supervise(context: &Context, args: &SuperviseArgs) -> Result<()> {
-    let (_, plan) = load(context, &args.document)?;
+    let (_, plan) = load_startable(context, &args.document)?;
     let machine = context.machine()?;
     let platform = plan.platform.clone();
     let Some(_role) = context.run.become_supervisor(&platform)? else {

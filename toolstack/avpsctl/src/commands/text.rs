@@ -17,12 +17,12 @@ pub(super) fn explain(context: &Context, rule: Option<&str>) -> Result<()> {
     let ui = &context.ui;
     let Some(wanted) = rule else {
         if ui.json {
-            let all: Vec<_> = rules::ALL.iter().map(|rule| as_json(rule)).collect();
+            let all: Vec<_> = rules::all().map(as_json).collect();
             ui.json(&json!({"schema": "avps-rules/1", "rules": all}));
             return Ok(());
         }
         let mut table = ui.table(&["ID", "SEVERITY", "NAME"]);
-        for rule in rules::ALL {
+        for rule in rules::all() {
             table.add_row([rule.id, severity(rule), rule.name]);
         }
         ui.show(&table);

@@ -9,7 +9,7 @@ use platform::rules;
 use platform::units::MIB;
 use serde_json::{Value, json};
 
-use super::document::{Loaded, load};
+use super::document::{Loaded, load_startable};
 use super::{Context, signals, supervisor};
 use crate::cancel::Cancel;
 use crate::cli::{DocumentArg, UpArgs};
@@ -25,7 +25,7 @@ const REPLACED_ENDS: Duration = Duration::from_secs(20);
 
 /// `avpsctl up`.
 pub(super) async fn up(context: &Context, args: &UpArgs) -> Result<()> {
-    let (mut loaded, plan) = load(context, &args.document)?;
+    let (mut loaded, plan) = load_startable(context, &args.document)?;
     let machine = context.machine()?;
     let cancel = signals()?;
     let _lock = context.run.lock(&plan.platform, &cancel).await?;
@@ -269,7 +269,7 @@ fn report(
 
 /// `avpsctl diff`.
 pub(super) async fn diff(context: &Context, args: &DocumentArg) -> Result<()> {
-    let (_, plan) = load(context, &args.document)?;
+    let (_, plan) = load_startable(context, &args.document)?;
     let machine = context.machine()?;
     let wanted = plan.clone();
     let standings = machine.run(move |m| compare(m, &wanted)).await?;

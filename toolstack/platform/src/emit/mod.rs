@@ -1,3 +1,8 @@
-//! A plan in the languages of other programs. Emitters see only the plan.
+//! A plan in the languages of other programs. Emitters see only the plan, and where a language needs it the machine's
+//! device tree.
 
+pub mod cmdline;
+pub mod dom0less;
+pub mod partial;
+mod tree;
 pub mod xl;

@@ -1,7 +1,4 @@
-//! Rules over the plan that need no machine.
-//!
-//! Each check is one function over the plan that pushes findings; a finding names the document
-//! path of the value it is about. Rules that depend on this machine's files are in [`crate::host`].
+//! Domains, their boot files and their virtio devices, each for itself and by name.
 
 use std::collections::HashMap;
 
@@ -19,10 +16,8 @@ const MAX_CMDLINE: usize = 2047;
 /// Longest serial number in bytes (Virtio 1.3, 5.2.6).
 const MAX_SERIAL: usize = 20;
 
-/// Applies every rule.
-pub fn check(plan: &Plan) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    platform_name(plan, &mut findings);
+pub(super) fn check(plan: &Plan, findings: &mut Vec<Finding>) {
+    platform_name(plan, findings);
     if plan.domains.is_empty() {
         findings.push(Finding::new(
             &rules::NO_DOMAIN,
@@ -32,20 +27,19 @@ pub fn check(plan: &Plan) -> Vec<Finding> {
     }
     for (index, domain) in plan.domains.iter().enumerate() {
         let at = format!("domain[{index}]");
-        name(&at, domain, &mut findings);
-        memory(&at, domain, &mut findings);
-        vcpus(&at, domain, &mut findings);
-        boot_files(&at, domain, &mut findings);
-        command_line(&at, domain, &mut findings);
-        virtio_count(domain, &mut findings);
+        name(&at, domain, findings);
+        memory(&at, domain, findings);
+        vcpus(&at, domain, findings);
+        boot_files(&at, domain, findings);
+        command_line(&at, domain, findings);
+        virtio_count(domain, findings);
         for device in &domain.virtio {
-            virtio_device(device, &mut findings);
+            virtio_device(device, findings);
         }
     }
-    unique_names(plan, &mut findings);
-    total_memory(plan, &mut findings);
-    shared_images(plan, &mut findings);
-    findings
+    unique_names(plan, findings);
+    total_memory(plan, findings);
+    shared_images(plan, findings);
 }
 
 fn is_name(name: &str) -> bool {

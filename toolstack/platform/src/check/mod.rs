@@ -1,0 +1,16 @@
+//! Rules over the plan that need no machine.
+//!
+//! Each check is one function over the plan that pushes findings; a finding names the document
+//! path of the value it is about. Rules that depend on this machine's files are in [`crate::host`].
+
+mod domains;
+
+use crate::finding::Finding;
+use crate::plan::Plan;
+
+/// Applies every rule.
+pub fn check(plan: &Plan) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    domains::check(plan, &mut findings);
+    findings
+}

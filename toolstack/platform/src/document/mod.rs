@@ -1,0 +1,115 @@
+//! The document as it was written, schema `avps/1`.
+
+mod tables;
+
+pub use tables::*;
+
+use std::collections::HashSet;
+
+use toml::de::DeTable;
+
+use crate::MAX_DOCUMENT_BYTES;
+use crate::finding::{Finding, SpanMap};
+use crate::reader::{Reading, Table, similar};
+use crate::rules;
+use crate::schema::{TableDescription, TableType};
+
+/// The schema this module reads.
+pub const SCHEMA: &str = "avps/1";
+
+/// Syntax errors reported for one document: behind the first few the parser only guesses.
+const MAX_SYNTAX_FINDINGS: usize = 8;
+
+/// A whole document.
+#[derive(Debug, Clone, Default)]
+pub struct Document {
+    /// What is written.
+    pub content: DocumentTable,
+    /// Where each value is written.
+    pub spans: SpanMap,
+}
+
+/// All that can be written, for schemas and references.
+pub fn describe() -> TableDescription {
+    DocumentTable::describe()
+}
+
+/// Reads a document. `None` comes back only when the text is not TOML or does not say that it
+/// follows this schema: then nothing else can be said about it.
+pub fn read(text: &str) -> (Option<Document>, Vec<Finding>) {
+    if text.len() > MAX_DOCUMENT_BYTES {
+        let finding = Finding::new(
+            &rules::TOO_LONG,
+            "",
+            format!(
+                "the document has {} bytes; at most {MAX_DOCUMENT_BYTES} are read",
+                text.len()
+            ),
+        );
+        return (None, vec![finding]);
+    }
+    let (root, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        let findings = errors.iter().take(MAX_SYNTAX_FINDINGS).map(|error| {
+            Finding::new(
+                &rules::SYNTAX,
+                "",
+                format!("not valid TOML: {}", error.message()),
+            )
+            .span(error.span().unwrap_or(0..0))
+        });
+        return (None, findings.collect());
+    }
+    let mut reading = Reading::default();
+    if !schema_is_known(&mut reading, Table::root(&root)) {
+        return (None, reading.findings);
+    }
+    let content = DocumentTable::read(Table::root(&root), &mut reading);
+    memory_is_there(&mut reading, &content);
+    let document = Document {
+        content,
+        spans: reading.spans,
+    };
+    (Some(document), reading.findings)
+}
+
+/// One of the two ways to give a domain memory has to be there.
+fn memory_is_there(reading: &mut Reading, content: &DocumentTable) {
+    let complained: HashSet<String> = reading.findings.iter().map(|f| f.at.clone()).collect();
+    for (index, domain) in content.domain.iter().enumerate() {
+        let at = format!("domain[{index}].memory");
+        let has_memory = domain.memory.is_some() || !domain.static_memory.is_empty();
+        // A value of a wrong type is there, and has been complained about.
+        if has_memory || complained.contains(&at) {
+            continue;
+        }
+        let message = "this [[domain]] has no \"memory\"";
+        let mut finding = Finding::new(&rules::MISSING_KEY, at, message)
+            .label("\"memory\" is missing here")
+            .help("add a line such as: memory = \"128MiB\"");
+        finding.locate(&reading.spans);
+        reading.findings.push(finding);
+    }
+}
+
+fn schema_is_known(reading: &mut Reading, mut root: Table<'_>) -> bool {
+    root.require(reading, "schema", "schema = \"avps/1\"");
+    match root.string(reading, "schema") {
+        Some(schema) if schema == SCHEMA => true,
+        Some(schema) => {
+            let mut finding = Finding::new(
+                &rules::SCHEMA,
+                "schema",
+                format!("schema \"{schema}\" is not known"),
+            )
+            .label("not known to this program");
+            if similar(&schema, std::iter::once(SCHEMA)).is_some() {
+                finding = finding.help(format!("did you mean \"{SCHEMA}\"?"));
+            }
+            finding.locate(&reading.spans);
+            reading.findings.push(finding);
+            false
+        }
+        None => false,
+    }
+}

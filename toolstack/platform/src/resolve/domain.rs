@@ -1,0 +1,257 @@
+//! Domains and their devices.
+
+use super::links::Links;
+use super::machine::range;
+use super::names::{path, uuid};
+use super::saturate;
+use crate::document::{BlockTable, DeviceTable, DocumentTable, DomainTable};
+use crate::plan::{
+    self, Action, Asil, BlockPlan, Boot, CacheMode, Console, DeviceDma, DevicePassthrough,
+    DevicePlan, DomainKind, DomainPlan, Enhanced, MachineDevice, MemoryModel, RegisterWindow,
+    RtdsShare, TeeMode, TeeRights, VirtioPlan, Watchdog, WatchdogAction,
+};
+use crate::units::{ByteSize, MIB};
+
+/// Command line of a domain that names none: the paravirtual console of Xen's guests.
+const CMDLINE_PV: &str = "console=hvc0";
+/// The same for a domain with an emulated PL011.
+const CMDLINE_VPL011: &str = "console=ttyAMA0";
+/// Virtio device id of a disk (Virtio 1.3, 5.2.1).
+const VIRTIO_ID_BLOCK: u32 = 2;
+/// Sessions with the secure world of a domain that does not say.
+const TEE_SESSIONS: u64 = 16;
+/// Memory shared with the secure world of a domain that does not say.
+const TEE_SHARED: u64 = 2 * MIB;
+
+pub(super) fn domains(content: &DocumentTable, platform: &str, base: &str) -> Vec<DomainPlan> {
+    let mut domains = Vec::new();
+    // Xen counts from 1, in the order of its device tree.
+    let mut next = 1_u16;
+    for (index, table) in content.domain.iter().enumerate() {
+        let mut domain = domain(content, platform, base, index, table);
+        domain.domid = match (domain.kind, domain.boot) {
+            (DomainKind::Control, _) => Some(0),
+            (_, Boot::Dom0less) => {
+                let domid = next;
+                next = next.saturating_add(1);
+                Some(domid)
+            }
+            (_, Boot::Toolstack) => None,
+        };
+        domains.push(domain);
+    }
+    let ids: Vec<_> = domains.iter().map(|d| (d.name.clone(), d.domid)).collect();
+    for device in domains.iter_mut().flat_map(|domain| &mut domain.virtio) {
+        let backend = ids
+            .iter()
+            .find(|(name, _)| Some(name) == device.backend.as_ref());
+        device.backend_domid = backend.and_then(|(_, domid)| *domid).unwrap_or(0);
+    }
+    domains
+}
+
+fn domain(
+    content: &DocumentTable,
+    platform: &str,
+    base: &str,
+    index: usize,
+    table: &DomainTable,
+) -> DomainPlan {
+    let name = table.name.clone().unwrap_or_default();
+    let from = format!("domain[{index}]");
+    let kind = table.kind.unwrap_or(DomainKind::Guest);
+    let boot = match kind {
+        // Xen starts it, whatever the document says; that it says so is checked.
+        DomainKind::Control => Boot::Dom0less,
+        _ => table.boot.unwrap_or(Boot::Toolstack),
+    };
+    let by_xen = boot == Boot::Dom0less;
+    let console = table
+        .console
+        .unwrap_or(match by_xen && kind != DomainKind::Control {
+            true => Console::Vpl011,
+            false => Console::Pv,
+        });
+    let static_memory: Vec<_> = table.static_memory.iter().map(range).collect();
+    let fixed = static_memory
+        .iter()
+        .fold(0_u64, |sum, range| sum.saturating_add(range.size_bytes));
+    DomainPlan {
+        uuid: uuid(platform, &name),
+        kind,
+        boot,
+        asil: table.asil.unwrap_or(Asil::Qm),
+        domid: None,
+        kernel: path(base, table.kernel.as_deref()),
+        ramdisk: table.ramdisk.as_deref().map(|p| path(base, Some(p))),
+        device_tree: device_tree(base, table),
+        device_tree_generated: table.device_tree.is_none() && !table.device.is_empty(),
+        cmdline: table.cmdline.clone().unwrap_or_else(|| {
+            let default = match console {
+                Console::Vpl011 => CMDLINE_VPL011,
+                Console::Pv | Console::None => CMDLINE_PV,
+            };
+            default.to_owned()
+        }),
+        memory_bytes: table.memory.map_or(fixed, |ByteSize(bytes)| bytes),
+        static_memory,
+        direct_map: table.direct_map.unwrap_or(false),
+        colors: table.colors.clone().unwrap_or_default().0,
+        vcpus: saturate(table.vcpus.unwrap_or(1)),
+        cpus: table.cpus.clone().unwrap_or_default().0,
+        cpupool: table.cpupool.clone(),
+        rtds: table.rtds.as_ref().map(|share| RtdsShare {
+            period_us: share.period.unwrap_or_default().0,
+            budget_us: share.budget.unwrap_or_default().0,
+        }),
+        arinc653_runtime_us: table
+            .arinc653
+            .as_ref()
+            .map(|slot| slot.runtime.unwrap_or_default().0),
+        balloon: table.balloon.unwrap_or(!by_xen),
+        console,
+        enhanced: table.enhanced.unwrap_or(Enhanced::Disabled),
+        interrupts: table.interrupts.map(saturate),
+        after: table.after.clone().unwrap_or_default().0,
+        watchdog: table.watchdog.as_ref().map(|watchdog| Watchdog {
+            timeout_us: watchdog.timeout.unwrap_or_default().0,
+            action: watchdog.action.unwrap_or(WatchdogAction::Reset),
+            owner: watchdog.owner.clone(),
+        }),
+        tee: table.tee.as_ref().map(|tee| TeeRights {
+            mode: tee.mode.unwrap_or(TeeMode::None),
+            applications: tee.applications.clone().unwrap_or_default().0,
+            sessions: saturate(tee.sessions.unwrap_or(TEE_SESSIONS)),
+            shared_memory_bytes: tee.shared_memory.unwrap_or(ByteSize(TEE_SHARED)).0,
+            rate: tee.rate,
+        }),
+        on_poweroff: table.on_poweroff.unwrap_or(Action::Destroy),
+        on_reboot: table.on_reboot.unwrap_or(Action::Restart),
+        on_crash: table.on_crash.unwrap_or(Action::Destroy),
+        virtio: table
+            .block
+            .iter()
+            .enumerate()
+            .map(|(index, table)| block(base, &from, index, table, control(content)))
+            .collect(),
+        devices: table
+            .device
+            .iter()
+            .enumerate()
+            .map(|(index, table)| device(&from, index, table))
+            .collect(),
+        name,
+    }
+}
+
+/// Name of the control domain, where the document has one.
+fn control(content: &DocumentTable) -> Option<&str> {
+    let mut domains = content.domain.iter();
+    let control = domains.find(|domain| domain.kind == Some(DomainKind::Control))?;
+    control.name.as_deref()
+}
+
+fn block(
+    base: &str,
+    domain: &str,
+    index: usize,
+    table: &BlockTable,
+    control: Option<&str>,
+) -> VirtioPlan {
+    let number = u32::try_from(index).unwrap_or(u32::MAX);
+    let backend = table.backend.as_deref();
+    VirtioPlan {
+        index: number,
+        device_id: VIRTIO_ID_BLOCK,
+        mmio_base: plan::VIRTIO_MMIO_BASE
+            .saturating_add(plan::VIRTIO_MMIO_STRIDE.saturating_mul(u64::from(number))),
+        irq: plan::VIRTIO_IRQ_FIRST.saturating_add(number),
+        backend_domid: 0,
+        backend: backend
+            .filter(|name| Some(*name) != control)
+            .map(str::to_owned),
+        memory: table.memory.unwrap_or(MemoryModel::Grant),
+        device: DevicePlan::Block(BlockPlan {
+            image: path(base, table.image.as_deref()),
+            readonly: table.readonly.unwrap_or(false),
+            block_size: saturate(table.block_size.unwrap_or(512)),
+            cache: table.cache.unwrap_or(CacheMode::Writeback),
+            serial: table.serial.clone(),
+        }),
+        from: format!("{domain}.block[{index}]"),
+    }
+}
+
+fn device(domain: &str, index: usize, table: &DeviceTable) -> DevicePassthrough {
+    let regions = table.region.iter().map(|region| {
+        let at = region.at.unwrap_or_default().0;
+        RegisterWindow {
+            at,
+            size_bytes: region.size.unwrap_or_default().0,
+            guest_at: region.guest_at.map_or(at, |address| address.0),
+        }
+    });
+    DevicePassthrough {
+        path: table.path.clone().unwrap_or_default(),
+        dma: table.dma.unwrap_or(DeviceDma::Iommu),
+        regions: regions.collect(),
+        interrupts: table.interrupts.clone().unwrap_or_default().0,
+        from: format!("{domain}.device[{index}]"),
+    }
+}
+
+/// The partial device tree that the document names, or the file that avpsctl writes for the domain's devices.
+fn device_tree(base: &str, table: &DomainTable) -> Option<String> {
+    if table.device_tree.is_none() && !table.device.is_empty() {
+        let name = table.name.as_deref().unwrap_or_default();
+        return Some(path(base, Some(&format!("{name}.passthrough.dtb"))));
+    }
+    table.device_tree.as_deref().map(|p| path(base, Some(p)))
+}
+
+/// Takes registers and interrupts that the document leaves out from the machine's device tree.
+pub(super) fn devices_from_facts(
+    content: &DocumentTable,
+    domains: &mut [DomainPlan],
+    facts: &[MachineDevice],
+) {
+    for (domain, table) in domains.iter_mut().zip(&content.domain) {
+        for (device, table) in domain.devices.iter_mut().zip(&table.device) {
+            let Some(known) = facts.iter().find(|known| known.path == device.path) else {
+                continue;
+            };
+            if table.region.is_empty() {
+                let regions = known.regions.iter().map(|region| RegisterWindow {
+                    at: region.at,
+                    size_bytes: region.size_bytes,
+                    guest_at: region.at,
+                });
+                device.regions = regions.collect();
+            }
+            if table.interrupts.is_none() {
+                device.interrupts.clone_from(&known.interrupts);
+            }
+        }
+    }
+}
+
+/// Gives Xen's interfaces to the domains of Xen's own boot that need them and do not say.
+pub(super) fn interfaces(content: &DocumentTable, domains: &mut [DomainPlan], links: &Links) {
+    for (domain, table) in domains.iter_mut().zip(&content.domain) {
+        if domain.boot != Boot::Dom0less || table.enhanced.is_some() {
+            continue;
+        }
+        let mut ends = links
+            .event_channels
+            .iter()
+            .flat_map(|channel| &channel.ends);
+        let has_channel = ends.any(|end| end.domain == domain.name);
+        let needs_store = !domain.virtio.is_empty() || domain.console == Console::Pv;
+        domain.enhanced = match (domain.kind, needs_store, has_channel) {
+            (DomainKind::Control, _, _) => Enhanced::Enabled,
+            (_, true, _) => Enhanced::Enabled,
+            (_, false, true) => Enhanced::NoXenstore,
+            (_, false, false) => Enhanced::Disabled,
+        };
+    }
+}
