@@ -1,6 +1,7 @@
 //! `cargo xtask oracle`: real Xen judges layouts whose verdict is known.
 
 use super::cases::{self, Case, Expected};
+use super::documents;
 use super::{Answer, Oracle, Verdict};
 use crate::artefacts::Workshop;
 use crate::failure::Failure;
@@ -17,16 +18,25 @@ pub(crate) struct OracleCommand {
     #[arg(long)]
     cases: Option<usize>,
     /// Decides which, when not all.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
+    #[arg(long)]
+    seed: Option<u64>,
     /// Only cases whose class or name holds this text.
     filter: Option<String>,
+    /// Layouts written by hand as device trees instead of documents: what Xen does, without the checker.
+    #[arg(long)]
+    layouts: bool,
     /// Print each case's verdict with Xen's own words.
     #[arg(long)]
     verdicts: bool,
     /// One JSON object on standard output instead of a table.
     #[arg(long)]
     json: bool,
+}
+
+/// Another one each time.
+fn seed_of_now() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(1, |now| now.as_secs())
 }
 
 /// How a verdict stands to what was expected.
@@ -43,10 +53,25 @@ impl OracleCommand {
     /// Asks, and prints.
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         let oracle = Oracle::get(Workshop::open())?;
+        if !self.layouts {
+            let wanted = documents::Wanted {
+                cases: self.cases.unwrap_or(300),
+                seed: self.seed.unwrap_or_else(seed_of_now),
+                filter: self.filter.unwrap_or_default(),
+                verdicts: self.verdicts,
+            };
+            let mut figures = documents::run(&oracle, &wanted)?;
+            if figures.failed {
+                figures
+                    .notes
+                    .push(format!("Logs: {}", oracle.logs().display()));
+            }
+            return Ok(show(&figures, "oracle", self.json));
+        }
         let filter = self.filter.as_deref().unwrap_or_default();
         let mut chosen: Vec<Case> = cases::all();
         chosen.retain(|case| case.class.contains(filter) || case.name.contains(filter));
-        choose(&mut chosen, self.cases, self.seed);
+        choose(&mut chosen, self.cases, self.seed.unwrap_or(1));
         let step = Step::begin("oracle", "starting");
         let mut tally = Tally::default();
         for (index, case) in chosen.iter().enumerate() {

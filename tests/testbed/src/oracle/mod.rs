@@ -9,6 +9,7 @@ mod ask;
 mod cases;
 pub(crate) mod command;
 mod console;
+mod documents;
 mod guest;
 mod judge;
 mod layout;

@@ -63,7 +63,10 @@ impl Layout {
     fn arguments(&self) -> impl Iterator<Item = (&'static str, String)> {
         let loader = |(path, at): &(PathBuf, u64)| {
             let path = comma(path);
-            ("-device", format!("loader,file={path},addr={at:#x},force-raw=on"))
+            (
+                "-device",
+                format!("loader,file={path},addr={at:#x},force-raw=on"),
+            )
         };
         let tree = ("-dtb", self.dtb.display().to_string());
         std::iter::once(tree).chain(self.modules.iter().map(loader))
@@ -123,7 +126,9 @@ impl Machine {
         add("-serial", "chardev:serial".into());
         add("-kernel", media.xen.display().to_string());
         if let Some(layout) = &self.layout {
-            layout.arguments().for_each(|(name, value)| add(name, value));
+            layout
+                .arguments()
+                .for_each(|(name, value)| add(name, value));
         } else {
             let (kernel, initramfs) = (comma(&media.kernel), comma(&media.initramfs));
             add("-append", xen.trim().into());
@@ -131,7 +136,10 @@ impl Machine {
                 "-device",
                 format!("{guest_loader}{KERNEL_AT},kernel={kernel},bootargs={linux}"),
             );
-            add("-device", format!("{guest_loader}{INITRAMFS_AT},initrd={initramfs}"));
+            add(
+                "-device",
+                format!("{guest_loader}{INITRAMFS_AT},initrd={initramfs}"),
+            );
         }
         add("-global", "virtio-mmio.force-legacy=false".into());
         add("-device", "virtio-serial-device".into());

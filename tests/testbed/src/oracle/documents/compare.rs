@@ -1,13 +1,13 @@
 //! What Xen did, against the plan.
 
-use crate::oracle::{Answer, GuestReport, Readback, Verdict};
 use crate::oracle::readback::Range;
+use crate::oracle::{Answer, GuestReport, Readback, Verdict};
 use platform::Plan;
 use platform::plan::{Console, DomainPlan, Scheduler};
 
 /// What Xen made of a layout.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Judgement {
+pub(crate) enum Judgement {
     /// All guests run, and have what the plan says.
     Right,
     /// Xen refused it, in whatever way.
@@ -18,7 +18,7 @@ pub(super) enum Judgement {
 
 impl Judgement {
     /// One line.
-    pub(super) fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         match self {
             Self::Right => "runs as planned".to_owned(),
             Self::Refused(how) => format!("refused: {how}"),
@@ -42,7 +42,11 @@ pub(super) fn judge(plan: &Plan, answer: &Answer) -> Judgement {
         match guests.iter().find(|guest| guest.domain == id) {
             Some(guest) => {
                 let found = domain_differs(plan, domain, guest, &answer.readback);
-                differences.extend(found.into_iter().map(|what| format!("{}: {what}", domain.name)));
+                differences.extend(
+                    found
+                        .into_iter()
+                        .map(|what| format!("{}: {what}", domain.name)),
+                );
             }
             None => differences.push(format!("{} did not report", domain.name)),
         }
@@ -68,36 +72,76 @@ fn domain_differs(
         }
     };
     let total: u64 = guest.memory.iter().map(|(_, size)| size).sum();
-    expect("memory", format!("{total:#x}"), format!("{:#x}", domain.memory_bytes));
+    expect(
+        "memory",
+        format!("{total:#x}"),
+        format!("{:#x}", domain.memory_bytes),
+    );
     expect("vCPUs", guest.cpus.to_string(), domain.vcpus.to_string());
-    expect("running vCPUs", guest.running.to_string(), domain.vcpus.to_string());
+    expect(
+        "running vCPUs",
+        guest.running.to_string(),
+        domain.vcpus.to_string(),
+    );
     expect("bad pages", guest.bad_pages.to_string(), "0".into());
     expect("arguments", guest.arguments.clone(), domain.cmdline.clone());
     let told = readback.domains.get(&domain.domid.unwrap_or_default());
     if !domain.static_memory.is_empty() {
-        let wanted = merged(domain.static_memory.iter().map(|r| (r.at, r.size_bytes)).collect());
+        let wanted = merged(
+            domain
+                .static_memory
+                .iter()
+                .map(|r| (r.at, r.size_bytes))
+                .collect(),
+        );
         let seen = told.map(|told| told.host_banks.clone()).unwrap_or_default();
         expect("places", hex(&merged(seen)), hex(&wanted));
         if domain.direct_map {
-            expect("its own addresses", hex(&merged(guest.memory.clone())), hex(&wanted));
+            expect(
+                "its own addresses",
+                hex(&merged(guest.memory.clone())),
+                hex(&wanted),
+            );
         }
     }
     if !domain.colors.is_empty() {
         let seen = told.map(|told| told.colours.clone()).unwrap_or_default();
-        expect("colours", format!("{seen:?}"), format!("{:?}", domain.colors));
+        expect(
+            "colours",
+            format!("{seen:?}"),
+            format!("{:?}", domain.colors),
+        );
     }
     let pool = told.and_then(|told| told.pool);
     let wanted = pool_number(plan, domain);
-    expect("pool", format!("{:?}", pool.unwrap_or(0)), format!("{wanted:?}"));
-    let uart = guest.nodes.iter().any(|(name, ..)| name.starts_with("sbsa-uart"));
+    expect(
+        "pool",
+        format!("{:?}", pool.unwrap_or(0)),
+        format!("{wanted:?}"),
+    );
+    let uart = guest
+        .nodes
+        .iter()
+        .any(|(name, ..)| name.starts_with("sbsa-uart"));
     let wanted = domain.console == Console::Vpl011;
     expect("vpl011", uart.to_string(), wanted.to_string());
     for memory in &plan.shared_memory {
-        for user in memory.users.iter().filter(|user| user.domain == domain.name) {
-            let node = guest.nodes.iter().find(|(name, ..)| guest.shared.get(name) == Some(&memory.id));
+        for user in memory
+            .users
+            .iter()
+            .filter(|user| user.domain == domain.name)
+        {
+            let node = guest
+                .nodes
+                .iter()
+                .find(|(name, ..)| guest.shared.get(name) == Some(&memory.id));
             let seen = node.map(|(_, at, size)| (*at, *size));
             let what = format!("shared memory {}", memory.id);
-            expect(&what, format!("{seen:x?}"), format!("{:x?}", Some((user.at, memory.size_bytes))));
+            expect(
+                &what,
+                format!("{seen:x?}"),
+                format!("{:x?}", Some((user.at, memory.size_bytes))),
+            );
         }
     }
     wrong

@@ -6,11 +6,11 @@
 mod compare;
 mod mutate;
 mod random;
+mod run;
 mod sources;
 
-pub(super) use compare::Judgement;
-pub(super) use random::Random;
-pub(super) use sources::{Case, mutants, written};
+use compare::Judgement;
+pub(super) use run::{Wanted, run};
 
 use super::{Answer, Content, Layout, Machine, Module, Oracle, Result, XEN_ARGUMENTS};
 use platform::plan::{DomainKind, Iommu, MachinePlan, ModuleRole};
@@ -19,17 +19,15 @@ use platform::{Plan, Severity};
 
 /// Rules that Xen has no opinion on, by the beginning of their ids: names and images, this host, interference, safety.
 /// Such a refusal is right whatever Xen does.
-const NOT_XENS: [&str; 6] = [
-    "AVPS00", "AVPS01", "AVPS02", "AVPS03", "AVPS08", "AVPS09",
-];
+const NOT_XENS: [&str; 6] = ["AVPS00", "AVPS01", "AVPS02", "AVPS03", "AVPS08", "AVPS09"];
 
 /// What the checker thinks of a document.
 #[derive(Debug)]
-pub(super) struct Opinion {
+struct Opinion {
     /// The plan, whether it is accepted or not.
-    pub(super) plan: Plan,
+    plan: Plan,
     /// Ids of the rules that refuse it.
-    pub(super) refusals: Vec<&'static str>,
+    refusals: Vec<&'static str>,
 }
 
 impl Opinion {
@@ -38,7 +36,10 @@ impl Opinion {
     fn of(text: &str) -> Option<Self> {
         let (document, mut findings) = platform::document::read(text);
         let plan = platform::resolve(&document?, "/oracle", MachinePlan::default());
-        if findings.iter().any(|finding| finding.severity() == Severity::Error) {
+        if findings
+            .iter()
+            .any(|finding| finding.severity() == Severity::Error)
+        {
             return None;
         }
         let by_xen = |domain: &platform::plan::DomainPlan| {
@@ -65,7 +66,7 @@ impl Opinion {
 
 /// How the two opinions stand to each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+enum Outcome {
     /// They agree.
     Agree,
     /// The checker refuses, for a reason that Xen does not see.
@@ -76,7 +77,7 @@ pub(super) enum Outcome {
     FalseReject,
 }
 
-pub(super) fn outcome(opinion: &Opinion, judgement: &Judgement) -> Outcome {
+fn outcome(opinion: &Opinion, judgement: &Judgement) -> Outcome {
     match (opinion.refusals.is_empty(), judgement) {
         (true, Judgement::Right) => Outcome::Agree,
         (true, _) => Outcome::FalseAccept,
@@ -88,18 +89,18 @@ pub(super) fn outcome(opinion: &Opinion, judgement: &Judgement) -> Outcome {
 
 /// One document's trial.
 #[derive(Debug)]
-pub(super) struct Trial {
-    pub(super) opinion: Opinion,
-    pub(super) judgement: Judgement,
-    pub(super) outcome: Outcome,
-    pub(super) answer: Answer,
+struct Trial {
+    opinion: Opinion,
+    judgement: Judgement,
+    outcome: Outcome,
+    answer: Answer,
 }
 
 /// Checks and boots a document. `None` when there is nothing for Xen to judge.
 ///
 /// # Errors
 /// When it could not be booted; what Xen thinks of it is no error.
-pub(super) fn put_to_trial(oracle: &Oracle, name: &str, text: &str) -> Result<Option<Trial>> {
+fn put_to_trial(oracle: &Oracle, name: &str, text: &str) -> Result<Option<Trial>> {
     let Some(opinion) = Opinion::of(text) else {
         return Ok(None);
     };

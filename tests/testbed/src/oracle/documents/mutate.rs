@@ -58,8 +58,20 @@ const BORDERS: [i64; 22] = [
 
 /// Steps that a number is moved by.
 const STEPS: [i64; 14] = [
-    1, -1, 8, 0x800, -0x800, 0x1000, -0x1000, 0x1_0000, -0x1_0000, 0x10_0000, 0x20_0000,
-    -0x20_0000, 0x100_0000, -0x100_0000,
+    1,
+    -1,
+    8,
+    0x800,
+    -0x800,
+    0x1000,
+    -0x1000,
+    0x1_0000,
+    -0x1_0000,
+    0x10_0000,
+    0x20_0000,
+    -0x20_0000,
+    0x100_0000,
+    -0x100_0000,
 ];
 
 const SIZES: [&str; 12] = [
@@ -76,10 +88,18 @@ const DMA: [&str; 3] = ["iommu", "none", "trusted"];
 pub(super) fn mutate(text: &str, random: &mut Random) -> Option<Mutant> {
     let mut document: Table = text.parse().ok()?;
     let mut places = Vec::new();
-    find(&Value::Table(document.clone()), &mut Vec::new(), &mut places);
+    find(
+        &Value::Table(document.clone()),
+        &mut Vec::new(),
+        &mut places,
+    );
     let names = names(&document);
     let path = random.pick(&places)?.clone();
-    let class = path.iter().filter_map(Step::key).collect::<Vec<_>>().join(".");
+    let class = path
+        .iter()
+        .filter_map(Step::key)
+        .collect::<Vec<_>>()
+        .join(".");
     let deed = change(&mut document, &path, &names, random)?;
     Some(Mutant {
         text: toml::to_string(&document).ok()?,
@@ -133,7 +153,9 @@ fn find(value: &Value, path: &mut Vec<Step>, places: &mut Vec<Vec<Step>>) {
 
 /// Names of domains and pools, for references that go elsewhere.
 fn names(document: &Table) -> Vec<String> {
-    let lists = ["domain", "cpupool"].iter().filter_map(|key| document.get(*key)?.as_array());
+    let lists = ["domain", "cpupool"]
+        .iter()
+        .filter_map(|key| document.get(*key)?.as_array());
     let tables = lists.flatten().filter_map(Value::as_table);
     tables
         .filter_map(|table| Some(table.get("name")?.as_str()?.to_owned()))
@@ -184,7 +206,9 @@ fn remove(document: &mut Table, parents: &[Step], last: &Step) -> Option<String>
 
 /// Puts an element of a list in once more, perhaps at the list's other end.
 fn repeat(document: &mut Table, path: &[Step], random: &mut Random) -> Option<String> {
-    let index = path.iter().rposition(|step| matches!(step, Step::Index(_)))?;
+    let index = path
+        .iter()
+        .rposition(|step| matches!(step, Step::Index(_)))?;
     let (parents, Step::Index(number)) = (&path[..index], &path[index]) else {
         return None;
     };
