@@ -63,17 +63,28 @@ impl Banks {
             places: [(0, 0, 0); PLACES],
             count: 0,
         };
+        // Xen lists shared memory among the banks as well, and reserves it: others may write there.
+        let reserved = |start| {
+            tree.properties().any(|property| {
+                property.top() == "reserved-memory"
+                    && property.name == "reg"
+                    && property.ranges().any(|(other, _)| other == start)
+            })
+        };
         let memory = tree.properties().filter(|property| {
             property.depth() == 1 && property.name == "reg" && property.node().starts_with("memory")
         });
         for (start, size) in memory.flat_map(|memory| memory.ranges()).take(BANKS) {
-            banks.bank(start, size, own);
+            if !reserved(start) {
+                banks.bank(start, size, own);
+            }
         }
         banks
     }
 
     fn bank(&mut self, start: u64, size: u64, own: [(u64, u64); 2]) {
         let (mut tried, mut bad) = (0, 0);
+        let mut before = None;
         for probe in 0..PROBES {
             let last = size.saturating_sub(PAGE);
             let page = start + last / (PROBES - 1) * probe / PAGE * PAGE;
@@ -87,7 +98,8 @@ impl Banks {
             let Some(place) = self.places.get_mut(self.count) else {
                 break;
             };
-            if own.iter().any(taken) {
+            // A small bank has fewer pages than probes.
+            if own.iter().any(taken) || before.replace(page) == Some(page) {
                 continue;
             }
             let signature = cpu::now().wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ page;

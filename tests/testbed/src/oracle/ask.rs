@@ -81,7 +81,20 @@ impl Oracle {
     }
 
     /// Boots the layout. `name` must be unique within a run: its logs are called so.
+    ///
+    /// A verdict that rests on nothing having come is only believed after a second boot with more patience: a host under
+    /// load can keep a machine from running for seconds.
     pub(crate) fn ask(&self, name: &str, layout: &Layout) -> Result<Answer> {
+        let answer = self.boot(name, layout, 1)?;
+        match answer.verdict {
+            Verdict::Hangs { .. } | Verdict::Missing { .. } => {
+                self.boot(&format!("{name}-again"), layout, 2)
+            }
+            _ => Ok(answer),
+        }
+    }
+
+    fn boot(&self, name: &str, layout: &Layout, patience: u32) -> Result<Answer> {
         let began = Instant::now();
         let mut running = Running::start(layout, &self.media, &self.folder, name)?;
         let mut judge = Judge::new(tree::domains(&layout.dtb).len());
@@ -119,7 +132,7 @@ impl Oracle {
                     break silent;
                 }
             }
-            if let Some(verdict) = judge.verdict(heard.elapsed(), began.elapsed()) {
+            if let Some(verdict) = judge.verdict(heard.elapsed() / patience, began.elapsed()) {
                 break verdict;
             }
         };

@@ -2,7 +2,7 @@
 
 use super::cases::{self, Case, Expected};
 use super::documents;
-use super::{Answer, Oracle, Verdict};
+use super::{Answer, Error, GuestReport, Oracle, Verdict};
 use crate::artefacts::Workshop;
 use crate::failure::Failure;
 use crate::progress::Step;
@@ -82,12 +82,21 @@ impl OracleCommand {
                 case.class,
                 case.name
             ));
-            let layout = case.sketch.layout(&oracle, case.name)?;
-            let answer = oracle.ask(case.name, &layout)?;
-            if self.verdicts {
-                step.note(&told(case, &answer));
+            let asked = case
+                .sketch
+                .layout(&oracle, case.name)
+                .and_then(|layout| oracle.ask(case.name, &layout));
+            match asked {
+                Ok(answer) => {
+                    if self.verdicts {
+                        step.note(&told(case, &answer));
+                    }
+                    tally.add(case, &answer);
+                }
+                Err(error @ (Error::Interrupted | Error::Artefact(_))) => return Err(error.into()),
+                // The other cases are worth asking all the same.
+                Err(error) => tally.unasked(case, &error),
             }
-            tally.add(case, &answer);
         }
         step.done(&format!("{} cases", chosen.len()));
         let mut figures = tally.figures();
@@ -120,6 +129,7 @@ struct Tally {
     seconds: Vec<f64>,
     false_accepts: u32,
     false_rejects: u32,
+    unasked: u32,
     notes: Vec<String>,
 }
 
@@ -141,6 +151,13 @@ impl Tally {
         ));
     }
 
+    /// A case that could not be asked is a failure of the run, and no verdict.
+    fn unasked(&mut self, case: &Case, error: &Error) {
+        self.unasked += 1;
+        self.notes
+            .push(format!("{}: {}: {error}", case.class, case.name));
+    }
+
     fn figures(self) -> Figures {
         let mut figures = Figures::default();
         let count = u32::try_from(self.seconds.len()).unwrap_or(u32::MAX);
@@ -148,7 +165,7 @@ impl Tally {
         figures.add("false_accepts", self.false_accepts.into());
         figures.add("false_rejects", self.false_rejects.into());
         figures.series("seconds", self.seconds);
-        figures.failed = self.false_accepts + self.false_rejects > 0;
+        figures.failed = self.false_accepts + self.false_rejects + self.unasked > 0;
         figures.notes = self.notes;
         figures
     }
@@ -156,7 +173,7 @@ impl Tally {
 
 fn outcome(expected: Expected, verdict: &Verdict) -> Outcome {
     let boots = match verdict {
-        Verdict::Boots { guests } => guests.iter().all(|guest| guest.bad_pages == 0),
+        Verdict::Boots { guests } => guests.iter().all(GuestReport::is_content),
         _ => false,
     };
     match expected {

@@ -32,6 +32,11 @@ pub(crate) struct GuestReport {
 }
 
 impl GuestReport {
+    /// It has the vCPUs and the memory that its device tree promises.
+    pub(crate) fn is_content(&self) -> bool {
+        self.running == self.cpus && self.bad_pages == 0
+    }
+
     /// Takes a report.
     fn take(&mut self, frame: Frame<'_>) {
         self.torn += frame.sequence.saturating_sub(self.next);

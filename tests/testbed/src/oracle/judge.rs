@@ -168,6 +168,8 @@ struct Panic {
     /// `None` until the panic, then the number of lines before it.
     at: Option<usize>,
     complete: bool,
+    /// Inside a trap's dump.
+    dump: bool,
 }
 
 impl Panic {
@@ -177,12 +179,28 @@ impl Panic {
         }
         let text = line.strip_prefix("(XEN)").unwrap_or(line).trim();
         let stars = text.starts_with("****") && text.chars().all(|character| character == '*');
+        let dump = self.is_dump(text);
         match self.at {
             None if text.starts_with("Panic on CPU") => self.at = Some(self.lines.len()),
             Some(at) if stars => self.complete = self.lines.len() > at,
-            _ if text.is_empty() || stars => {}
+            _ if text.is_empty() || stars || dump => {}
             _ => self.lines.push(text.to_owned()),
         }
+    }
+
+    /// Registers, stack and page tables of a trap.
+    fn is_dump(&mut self, text: &str) -> bool {
+        if text.starts_with("----[ Xen") {
+            self.dump = true;
+        } else if text == "Xen call trace:" {
+            self.dump = false;
+            return true;
+        }
+        self.dump
+            || text.starts_with("Walking ")
+            || text
+                .get(1..4)
+                .is_some_and(|level| matches!(level, "TH[" | "ST[" | "ND[" | "RD["))
     }
 
     fn message(&self) -> Option<String> {
@@ -190,33 +208,43 @@ impl Panic {
         Some(self.lines.get(at..)?.join(" "))
     }
 
-    /// Lines before the panic that are not a boot's usual ones.
+    /// Lines before the panic that are not a boot's usual ones; of a trap only what it was and where.
     fn before(&self) -> Vec<String> {
-        let usual = |line: &String| {
-            const USUAL: [&str; 12] = [
-                "Checking for ",
-                "Loading ",
-                "*** LOADING",
-                "Allocating ",
-                "Xen dom0less",
-                "alternatives:",
-                "SCMI:",
-                "Adding cpu",
-                "First cpu",
-                "Logical CPU",
-                "runqueues arr",
-                "Reboot in",
-            ];
-            USUAL.iter().any(|start| line.starts_with(start)) || line.contains(" BANK[")
-        };
         let end = self.at.unwrap_or(self.lines.len());
         let start = self.lines[..end]
             .iter()
-            .rposition(usual)
-            .map_or(end.saturating_sub(4), |at| at + 1);
+            .rposition(|line| {
+                USUAL.iter().any(|usual| line.starts_with(usual)) || line.contains(" BANK[")
+            })
+            .map_or(end.saturating_sub(KEPT), |at| at + 1);
         self.lines[start..end].to_vec()
     }
 }
+
+/// Lines told before a panic when none of them is a usual one.
+const KEPT: usize = 4;
+
+/// What Xen prints while everything goes well; what comes after the last of these led to a panic.
+const USUAL: [&str; 18] = [
+    "*** LOADING",
+    "Adding cpu",
+    "Allocating ",
+    "Brought up ",
+    "CMDLINE[",
+    "Checking for ",
+    "Command line:",
+    "Domain heap init",
+    "First cpu",
+    "Loading ",
+    "Logical CPU",
+    "MODULE[",
+    "RAM:",
+    "RESVD[",
+    "SCMI:",
+    "SHMEM[",
+    "Xen dom0less",
+    "alternatives:",
+];
 
 #[cfg(test)]
 mod tests {
@@ -265,6 +293,39 @@ mod tests {
         );
         let half: String = PANIC.split_inclusive('\n').take(7).collect();
         assert_eq!(judge(1, &half).verdict(Duration::ZERO, SECOND), None);
+    }
+
+    #[test]
+    fn of_a_trap_only_its_kind_and_place_are_told() {
+        let ring = "\
+(XEN) Command line: console=dtuart
+(XEN) Data Abort Trap. Syndrome=0x6
+(XEN) Walking Hypervisor VA 0xa0801180010 on CPU0 via TTBR 0x0000000040348000
+(XEN) 0TH[0x014] = 0x40347f7f
+(XEN) CPU0: Unexpected Trap: Data Abort
+(XEN) ----[ Xen-4.20.4-pre  arm64  debug=n  Not tainted ]----
+(XEN) CPU:    0
+(XEN) PC:     00000a0000221e24 page_alloc.c#mark_page_free+0/0x8c
+(XEN) Xen stack trace from sp=00000a0000327d50:
+(XEN)    0000000000000001 00000a00002f8008 0000000000001820 0000000000000018
+(XEN) Xen call trace:
+(XEN)    [<00000a0000221e24>] page_alloc.c#mark_page_free+0/0x8c (PC)
+(XEN) ****************************************
+(XEN) Panic on CPU 0:
+(XEN) CPU0: Unexpected Trap: Data Abort
+(XEN) ****************************************
+";
+        let Some(Verdict::Silent { before, .. }) = of_ring(ring) else {
+            panic!("no verdict");
+        };
+        assert_eq!(
+            before,
+            [
+                "Data Abort Trap. Syndrome=0x6",
+                "CPU0: Unexpected Trap: Data Abort",
+                "[<00000a0000221e24>] page_alloc.c#mark_page_free+0/0x8c (PC)"
+            ]
+        );
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub(crate) enum Content {
     Bytes(Vec<u8>),
     /// This file.
     File(PathBuf),
+    /// The device tree with this source: what a domain is given of the board.
+    Source(String),
 }
 
 /// QEMU's machine, as far as layouts differ in it.

@@ -2,7 +2,7 @@
 
 use super::console::Console;
 use super::qmp::Qmp;
-use super::{Content, Error, Layout, Result};
+use super::{Content, Error, Layout, Result, tree};
 use crate::artefacts::oracle::Oracle as Media;
 use crate::run::folder::Folder;
 use crate::run::qemu::{Qemu, comma};
@@ -58,10 +58,16 @@ impl Running {
         let console = accept(&listeners.0, &serial, &qemu, name, &log)?;
         let control_stream = accept(&listeners.1, &control, &qemu, name, &log)?;
         Ok(Self {
-            qemu,
             console: Console::new(console).map_err(Error::io("read", &serial))?,
-            qmp: Qmp::new(control_stream, &control)?,
+            qmp: Qmp::new(control_stream, &control).map_err(|error| {
+                if qemu.wait(Duration::from_millis(500)) {
+                    ended(&qemu, name, &log)
+                } else {
+                    error
+                }
+            })?,
             dump: folder.socket(&format!("{name}.memory")),
+            qemu,
             log,
         })
     }
@@ -155,6 +161,12 @@ fn modules(layout: &Layout, media: &Media, folder: &Folder, name: &str) -> Resul
             Content::Bytes(bytes) => {
                 let path = folder.socket(&format!("{name}.module-{index}"));
                 std::fs::write(&path, bytes).map_err(Error::io("write", &path))?;
+                path
+            }
+            Content::Source(text) => {
+                let name = format!("{name}.module-{index}");
+                let path = folder.log(&format!("{name}.dtb"));
+                tree::compile_text(&name, text, folder.logs())?;
                 path
             }
         };

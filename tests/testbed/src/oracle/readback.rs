@@ -85,7 +85,10 @@ impl Reader {
             let (first, last) = text.split_once(" - ")?;
             let last = last.split_whitespace().next()?;
             let first = hexadecimal(first)?;
-            Some((first, hexadecimal(last)?.checked_sub(first)? + 1))
+            Some((
+                first,
+                hexadecimal(last)?.checked_sub(first)?.checked_add(1)?,
+            ))
         };
         let (kind, rest) = text.split_once(": ").unwrap_or((text, ""));
         match kind.split('[').next() {

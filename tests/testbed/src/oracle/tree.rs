@@ -14,6 +14,11 @@ pub(super) fn compile(
 ) -> Result<Vec<u8>> {
     let mut source = std::fs::read_to_string(machine).map_err(Error::io("read", machine))?;
     source.push_str(fragment);
+    compile_text(name, &source, folder)
+}
+
+/// Source, compiled into `<name>.dtb` in the folder.
+pub(super) fn compile_text(name: &str, source: &str, folder: &Path) -> Result<Vec<u8>> {
     let (from, to) = (
         folder.join(format!("{name}.dts")),
         folder.join(format!("{name}.dtb")),

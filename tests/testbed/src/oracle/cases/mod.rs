@@ -3,7 +3,14 @@
 //! Each class has at least two, on both sides of its border where there is one. A case says what Xen 4.20 does; a rule is
 //! named by what is wrong, and stays a name here until the checker has one.
 
+mod cpus;
+mod devices;
+mod events;
 mod good;
+mod memory;
+mod modules;
+mod places;
+mod sharing;
 mod sketch;
 
 pub(super) use sketch::Sketch;
@@ -39,7 +46,19 @@ pub(super) struct Case {
 
 /// All cases.
 pub(super) fn all() -> Vec<Case> {
-    [good::cases()].into_iter().flatten().collect()
+    [
+        good::cases(),
+        memory::cases(),
+        sharing::cases(),
+        events::cases(),
+        cpus::cases(),
+        modules::cases(),
+        places::cases(),
+        devices::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn accepted(class: &'static str, name: &'static str, sketch: Sketch) -> Case {

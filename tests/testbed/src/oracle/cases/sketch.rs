@@ -34,8 +34,10 @@ pub(crate) struct Domain {
     pub(crate) cpus: String,
     /// `memory = <0 32768>;`
     pub(crate) memory: String,
-    /// More source inside its node.
-    pub(crate) source: String,
+    /// More properties of its node.
+    pub(crate) properties: String,
+    /// Nodes inside it.
+    pub(crate) nodes: String,
     /// The kernel's boot arguments.
     pub(crate) arguments: String,
     /// Where its kernel lies; `None` for a domain without one.
@@ -52,7 +54,8 @@ impl Domain {
             name: format!("domain-{}", index + 1),
             cpus: "cpus = <1>;".into(),
             memory: "memory = <0 32768>;".into(),
-            source: String::new(),
+            properties: String::new(),
+            nodes: String::new(),
             arguments: String::new(),
             kernel: Some(KERNELS + index * KERNEL_STEP),
             content: Some(Content::Guest),
@@ -60,13 +63,19 @@ impl Domain {
         }
     }
 
-    /// Adds source.
+    /// Adds properties, or nodes: not both in one call.
     pub(crate) fn with(&mut self, source: &str) -> &mut Self {
-        self.source.push_str(source);
+        // A device tree's source has a node's properties first.
+        if source.contains('{') {
+            self.nodes.push_str(source);
+        } else {
+            self.properties.push_str(source);
+        }
         self
     }
 
-    fn module(&self) -> Option<Module> {
+    /// Its kernel.
+    pub(super) fn module(&self) -> Option<Module> {
         Some(Module {
             content: self.content.clone()?,
             address: self.kernel?,
@@ -89,8 +98,8 @@ impl Domain {
             )
         });
         format!(
-            "{} {{ compatible = \"xen,domain\"; #address-cells = <2>; #size-cells = <2>; {} {} {} {kernel} }};\n",
-            self.name, self.cpus, self.memory, self.source
+            "{} {{ compatible = \"xen,domain\"; #address-cells = <2>; #size-cells = <2>; {} {} {} {} {kernel} }};\n",
+            self.name, self.cpus, self.memory, self.properties, self.nodes
         )
     }
 }

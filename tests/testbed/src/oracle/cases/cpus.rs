@@ -1,0 +1,257 @@
+//! vCPUs, pools of CPUs, schedulers, cache colours.
+
+use super::{Case, Sketch, accepted, refused, wrong};
+
+pub(super) fn cases() -> Vec<Case> {
+    [vcpus(), pools(), schedulers(), colours()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn with_cpus(source: &str) -> Sketch {
+    let source = source.to_owned();
+    Sketch::of(1).domain(1, move |domain| domain.cpus = source)
+}
+
+fn vcpus() -> Vec<Case> {
+    let affinity = |cpus: &str| {
+        let node = format!(
+            "vcpu0 {{ compatible = \"xen,vcpu\"; id = <0>; hard-affinity = \"{cpus}\"; }};"
+        );
+        Sketch::of(1).domain(1, move |domain| {
+            domain.with(&node);
+        })
+    };
+    let second =
+        |source: &'static str| Sketch::of(2).domain(2, move |domain| domain.cpus = source.into());
+    vec![
+        accepted("vcpus", "vcpus-2", with_cpus("cpus = <2>;")),
+        accepted("vcpus", "vcpus-8-on-2", with_cpus("cpus = <8>;")),
+        refused("guest-tree-size", "vcpus-128", with_cpus("cpus = <128>;")),
+        refused("vcpus", "vcpus-129", with_cpus("cpus = <129>;")),
+        refused("vcpus", "vcpus-200", with_cpus("cpus = <200>;")),
+        refused("vcpus", "vcpus-all-ones", with_cpus("cpus = <0xffffffff>;")),
+        refused("vcpus", "vcpus-0", with_cpus("cpus = <0>;")),
+        refused("vcpus", "vcpus-0-in-second", second("cpus = <0>;")),
+        refused("vcpus-missing", "vcpus-missing", with_cpus("")),
+        refused("vcpus-missing", "vcpus-missing-in-second", second("")),
+        refused("vcpus-cells", "vcpus-empty", with_cpus("cpus;")),
+        refused("vcpus-cells", "vcpus-two-cells", with_cpus("cpus = <0 2>;")),
+        wrong(
+            "vcpus-cells",
+            "vcpus-two-cells-reversed",
+            with_cpus("cpus = <2 0>;"),
+        ),
+        wrong("vcpu-affinity", "vcpu-affinity-before-4.21", affinity("1")),
+        wrong("vcpu-affinity", "vcpu-affinity-to-nowhere", affinity("9")),
+    ]
+}
+
+/// A pool of these CPUs (by number) with more source.
+fn pool(label: &str, cpus: &[u8], source: &str) -> String {
+    let cpus: Vec<String> = cpus
+        .iter()
+        .map(|cpu| format!("&{{/cpus/cpu@{cpu}}}"))
+        .collect();
+    format!(
+        "{label}: pool-{label} {{ compatible = \"xen,cpupool\"; cpupool-cpus = <{}>; {source} }};",
+        cpus.join(" ")
+    )
+}
+
+/// A machine of four CPUs with these pools, and two domains in pools by label.
+fn pooled(pools: &[String], first: &str, second: &str) -> Sketch {
+    let place = |label: &str| {
+        if label.is_empty() {
+            String::new()
+        } else {
+            format!("domain-cpupool = <&{label}>;")
+        }
+    };
+    Sketch::of(2)
+        .cpus(4)
+        .chosen(&pools.concat())
+        .domain(1, |domain| {
+            domain.with(&place(first));
+        })
+        .domain(2, |domain| {
+            domain.with(&place(second));
+        })
+}
+
+fn pools() -> Vec<Case> {
+    let two = || [pool("a", &[0, 1], ""), pool("b", &[2, 3], "")];
+    vec![
+        accepted("cpupool", "cpupool-two", pooled(&two(), "a", "b")),
+        accepted("cpupool", "cpupool-one-and-the-rest", pooled(&[pool("a", &[0, 1], "")], "a", "")),
+        accepted("cpupool", "cpupool-other-order", pooled(&[pool("b", &[2, 3], ""), pool("a", &[0, 1], "")], "a", "b")),
+        accepted("cpupool", "cpupool-domain-in-none", pooled(&two(), "", "b")),
+        accepted("cpupool", "cpupool-null", pooled(&[pool("a", &[0, 1], ""), pool("b", &[2, 3], "cpupool-sched = \"null\";")], "a", "b")),
+        accepted("cpupool", "cpupool-boot-cpu-in-second", pooled(&[pool("a", &[2, 3], ""), pool("b", &[0, 1], "cpupool-sched = \"null\";")], "a", "b")),
+        accepted("cpupool-boot-cpu", "cpupool-boot-cpu-left-over", pooled(&[pool("a", &[2, 3], "")], "a", "")),
+        refused("cpupool-twice", "cpupool-cpu-in-two", pooled(&[pool("a", &[0, 1], ""), pool("b", &[1, 2], "")], "a", "b")),
+        refused("cpupool-twice", "cpupool-cpu-twice-in-one", pooled(&[pool("a", &[1, 1], "")], "a", "")),
+        refused("cpupool-empty", "cpupool-without-cpus", pooled(&["a: pool-a { compatible = \"xen,cpupool\"; };".into()], "a", "")),
+        refused("cpupool-empty", "cpupool-with-empty-list", pooled(&["a: pool-a { compatible = \"xen,cpupool\"; cpupool-cpus; };".into()], "a", "")),
+        refused("cpupool-unknown-cpu", "cpupool-of-a-uart", pooled(&["a: pool-a { compatible = \"xen,cpupool\"; cpupool-cpus = <&{/pl011@9000000}>; };".into()], "a", "")),
+        refused("cpupool-unknown-cpu", "cpupool-unknown-phandle", pooled(&["a: pool-a { compatible = \"xen,cpupool\"; cpupool-cpus = <0x4321>; };".into()], "a", "")),
+        refused("cpupool-unknown-cpu", "cpupool-offline-cpu", {
+            pooled(&[pool("a", &[2, 3], "")], "a", "").xen("maxcpus=2")
+        }),
+        refused("cpupool-scheduler", "cpupool-scheduler-unknown", pooled(&[pool("a", &[2, 3], "cpupool-sched = \"fair\";")], "a", "")),
+        refused("cpupool-scheduler", "cpupool-scheduler-in-capitals", pooled(&[pool("a", &[2, 3], "cpupool-sched = \"NULL\";")], "a", "")),
+        accepted("cpupool-scheduler", "cpupool-rtds", pooled(&[pool("a", &[0, 1], ""), pool("b", &[2, 3], "cpupool-sched = \"rtds\";")], "a", "b")),
+        refused("sched-arinc653", "cpupool-arinc653", pooled(&[pool("a", &[0, 1], ""), pool("b", &[2], "cpupool-sched = \"arinc653\";")], "a", "b")),
+        accepted("cpupool-scheduler", "cpupool-credit", pooled(&[pool("a", &[0, 1], ""), pool("b", &[2, 3], "cpupool-sched = \"credit\";")], "a", "b")),
+        wrong("cpupool-phandle", "cpupool-phandle-unknown", pooled(&two(), "a", "").domain(2, |domain| {
+            domain.with("domain-cpupool = <0x4321>;");
+        })),
+        refused("cpupool-phandle", "cpupool-phandle-of-a-cpu", pooled(&two(), "a", "").domain(2, |domain| {
+            domain.with("domain-cpupool = <&{/cpus/cpu@2}>;");
+        })),
+        refused("cpupool-phandle", "cpupool-phandle-of-a-domain", pooled(&two(), "a", "").domain(2, |domain| {
+            domain.with("domain-cpupool = <&{/chosen/domain-1}>;");
+        })),
+        wrong("cpupool-disabled", "cpupool-compatible-misspelt", pooled(&[pool("a", &[0, 1], ""), pool("b", &[2, 3], "").replace("xen,cpupool", "xen,cpu-pool")], "a", "")),
+        wrong("cpupool-share", "cpupool-of-one-cpu-for-two-domains", pooled(&[pool("a", &[0, 1, 2], ""), pool("b", &[3], "")], "b", "b")),
+    ]
+}
+
+fn schedulers() -> Vec<Case> {
+    let vcpus = |first: &'static str, second: &'static str| {
+        Sketch::of(2)
+            .xen("sched=null")
+            .domain(1, move |domain| domain.cpus = first.into())
+            .domain(2, move |domain| domain.cpus = second.into())
+    };
+    let in_pool = |vcpus: &'static str, scheduler: &str| {
+        pooled(
+            &[
+                pool("a", &[0, 1], ""),
+                pool("b", &[2, 3], &format!("cpupool-sched = \"{scheduler}\";")),
+            ],
+            "a",
+            "b",
+        )
+        .domain(2, move |domain| domain.cpus = vcpus.into())
+    };
+    vec![
+        accepted(
+            "sched-null",
+            "null-2-on-2",
+            vcpus("cpus = <1>;", "cpus = <1>;"),
+        ),
+        wrong(
+            "sched-null",
+            "null-3-on-2",
+            vcpus("cpus = <2>;", "cpus = <1>;"),
+        ),
+        wrong(
+            "sched-null",
+            "null-3-on-2-in-second",
+            vcpus("cpus = <1>;", "cpus = <2>;"),
+        ),
+        accepted(
+            "sched-null",
+            "null-pool-2-on-2",
+            in_pool("cpus = <2>;", "null"),
+        ),
+        wrong(
+            "sched-null",
+            "null-pool-3-on-2",
+            in_pool("cpus = <3>;", "null"),
+        ),
+        accepted(
+            "sched-rtds",
+            "rtds-pool-2-on-2",
+            in_pool("cpus = <2>;", "rtds"),
+        ),
+        refused(
+            "sched-arinc653",
+            "arinc653-pool-2-vcpus",
+            in_pool("cpus = <2>;", "arinc653"),
+        ),
+        wrong(
+            "sched-unknown",
+            "sched-unknown",
+            Sketch::of(1).xen("sched=fair"),
+        ),
+        wrong(
+            "sched-unknown",
+            "sched-misspelt",
+            Sketch::of(1).xen("sched=credit3"),
+        ),
+        accepted("sched", "sched-credit", Sketch::of(2).xen("sched=credit")),
+        accepted("sched", "sched-rtds", Sketch::of(2).xen("sched=rtds")),
+        refused(
+            "sched-arinc653",
+            "sched-arinc653",
+            Sketch::of(2).xen("sched=arinc653"),
+        ),
+    ]
+}
+
+fn colours() -> Vec<Case> {
+    let coloured = |first: &str, second: &str| {
+        let property = |colours: &str| {
+            if colours.is_empty() {
+                String::new()
+            } else {
+                format!("llc-colors = \"{colours}\";")
+            }
+        };
+        Sketch::of(2)
+            .xen("llc-coloring=on llc-size=1M llc-nr-ways=16 xen-llc-colors=0")
+            .domain(1, |domain| {
+                domain.with(&property(first));
+            })
+            .domain(2, |domain| {
+                domain.with(&property(second));
+            })
+    };
+    vec![
+        accepted("llc", "llc-disjoint", coloured("1-4", "5-8")),
+        accepted("llc", "llc-lists", coloured("1,3,5", "2,4,6-15")),
+        wrong("llc-default", "llc-second-without", coloured("1-4", "")),
+        wrong("llc-default", "llc-none-at-all", coloured("", "")),
+        wrong("llc-overlap", "llc-overlapping", coloured("1-4", "4-8")),
+        wrong("llc-overlap", "llc-same", coloured("1-4", "1-4")),
+        wrong("llc-overlap", "llc-with-xens", coloured("0-4", "5-8")),
+        wrong("llc-twice", "llc-0-0", coloured("1,1", "5-8")),
+        wrong("llc-twice", "llc-descending", coloured("4,3,2,1", "5-8")),
+        refused("llc-range", "llc-16-of-16", coloured("1-4", "16")),
+        refused("llc-range", "llc-128", coloured("1-4", "128")),
+        refused("llc-range", "llc-across-the-end", coloured("1-4", "12-16")),
+        refused("llc-text", "llc-backwards", coloured("4-1", "5-8")),
+        refused("llc-text", "llc-words", coloured("all", "5-8")),
+        refused("llc-text", "llc-space", coloured("1, 2", "5-8")),
+        wrong("llc-text", "llc-comma-at-the-end", coloured("1-4,", "5-8")),
+        wrong("llc-text", "llc-negative", coloured("-1", "5-8")),
+        refused("llc-off", "llc-without-coloring", Sketch::of(1).domain(1, |domain| {
+            domain.with("llc-colors = \"1-4\";");
+        })),
+        refused("llc-off", "llc-without-coloring-in-second", Sketch::of(2).domain(2, |domain| {
+            domain.with("llc-colors = \"1-4\";");
+        })),
+        refused("llc-static", "llc-and-static-memory", coloured("1-4", "5-8").domain(1, |domain| {
+            domain.with("xen,static-mem = <0 0x60000000 0 0x2000000>;");
+        })),
+        refused("llc-static", "llc-on-and-static-memory-elsewhere", coloured("1-4", "").domain(2, |domain| {
+            domain.with("xen,static-mem = <0 0x60000000 0 0x2000000>;");
+        })),
+        refused("llc-way", "llc-way-not-power-of-two", Sketch::of(1).xen("llc-coloring=on llc-size=768K llc-nr-ways=16")),
+        refused("llc-way", "llc-way-of-a-page", Sketch::of(1).xen("llc-coloring=on llc-size=64K llc-nr-ways=16")),
+        accepted("llc-way", "llc-probed", Sketch::of(1).xen("llc-coloring=on")),
+        refused("llc-xen", "llc-xens-color-out-of-range", Sketch::of(1).xen("llc-coloring=on llc-size=1M llc-nr-ways=16 xen-llc-colors=16")),
+        refused("llc-memory", "llc-too-little-memory-in-a-color", coloured("1", "5-8").domain(1, |domain| {
+            domain.memory = "memory = <0 0x20000>;".into();
+        })),
+        wrong("llc-shm", "llc-and-shared-memory", coloured("1-4", "5-8").domain(1, |domain| {
+            domain.with(
+                "shared { compatible = \"xen,domain-shared-memory-v1\"; xen,shm-id = \"s\"; role = \"owner\"; \
+                 xen,shared-mem = <0 0x70000000 1 0 0 0x100000>; };",
+            );
+        })),
+    ]
+}
