@@ -15,12 +15,6 @@ const XEN_ROOM: u64 = 8 * MIB;
 const DEVICE_TREE_ROOM: u64 = 2 * MIB;
 /// Ranges in Xen's table of reserved memory (Xen: `NR_MEM_BANKS`).
 const MAX_RANGES: usize = 256;
-/// Modules that Xen has room for, itself and its device tree among them (Xen: `MAX_MODULES`).
-const MAX_MODULES: usize = 32;
-/// Slots for modules that each domain has.
-const SLOTS: u64 = 3;
-/// Longest command line of a module in bytes (Xen: `BOOTMOD_MAX_CMDLINE`, with the final zero).
-const MAX_MODULE_CMDLINE: usize = 1023;
 /// RAM below the hole in a guest's addresses (Xen: `GUEST_RAM0_SIZE`).
 const GUEST_LOW_RAM: u64 = 3 * GIB;
 /// Findings for which a free place is looked for: each search goes through all places.
@@ -30,9 +24,6 @@ pub(super) fn check(plan: &Plan, index: &Index<'_>, findings: &mut Vec<Finding>)
     machine(plan, findings);
     for (number, domain) in plan.domains.iter().enumerate() {
         static_memory(plan, number, domain, findings);
-        if domain.boot == Boot::Dom0less && domain.kind != DomainKind::Control {
-            module_command_line(number, domain, findings);
-        }
     }
     range_count(plan, findings);
     let places = places(plan, findings);
@@ -51,7 +42,6 @@ pub(super) fn check(plan: &Plan, index: &Index<'_>, findings: &mut Vec<Finding>)
     outside_ram(plan, &mut proposals, findings);
     overlapping(plan, &mut proposals, findings);
     total(plan, &index.ram, findings);
-    modules(plan, findings);
 }
 
 /// What lies at a place.
@@ -282,24 +272,6 @@ fn across_hole(at: &str, domain: &DomainPlan, findings: &mut Vec<Finding>) {
     }
 }
 
-fn module_command_line(number: usize, domain: &DomainPlan, findings: &mut Vec<Finding>) {
-    let bytes = domain.cmdline.len();
-    // Beyond what Linux takes there is a rule of its own.
-    if bytes > MAX_MODULE_CMDLINE && bytes <= super::domains::MAX_CMDLINE {
-        findings.push(
-            Finding::new(
-                &rules::MODULE_COMMAND_LINE,
-                format!("domain[{number}].cmdline"),
-                format!(
-                    "the command line of domain \"{}\" is too long for Xen",
-                    domain.name
-                ),
-            )
-            .label(format!("{bytes} bytes")),
-        );
-    }
-}
-
 fn range_count(plan: &Plan, findings: &mut Vec<Finding>) {
     let mut count = plan
         .machine
@@ -483,57 +455,6 @@ fn total(plan: &Plan, ram: &Ram, findings: &mut Vec<Finding>) {
                 ),
             )
             .label("the largest of them"),
-        );
-    }
-}
-
-fn modules(plan: &Plan, findings: &mut Vec<Finding>) {
-    let boot = &plan.boot;
-    let loaded = plan.domains.iter().enumerate();
-    let loaded: Vec<usize> = loaded
-        .filter(|(_, domain)| domain.boot == Boot::Dom0less)
-        .map(|(number, _)| number)
-        .collect();
-    let Some(last) = loaded.last() else { return };
-    let Some(window) = boot.window else { return };
-    if boot.slot_bytes == 0 || !boot.slot_bytes.is_multiple_of(PAGE) {
-        findings.push(
-            Finding::new(
-                &rules::MODULE_WINDOW,
-                "boot.slot",
-                "the slots for modules are no whole pages",
-            )
-            .label(ByteSize(boot.slot_bytes).to_string()),
-        );
-        return;
-    }
-    let domains = u64::try_from(loaded.len()).unwrap_or(u64::MAX);
-    let wanted = domains
-        .saturating_mul(SLOTS)
-        .saturating_mul(boot.slot_bytes);
-    if wanted > window.size_bytes {
-        findings.push(
-            Finding::new(
-                &rules::MODULE_ROOM,
-                "boot.window.size",
-                format!(
-                    "{domains} domains want {} for their modules, and the window has {}",
-                    ByteSize(wanted),
-                    ByteSize(window.size_bytes)
-                ),
-            )
-            .label(format!("at least {}", ByteSize(wanted))),
-        );
-    }
-    let modules = boot.modules.len().saturating_add(2);
-    if modules > MAX_MODULES {
-        findings.push(
-            Finding::new(
-                &rules::TOO_MANY_MODULES,
-                format!("domain[{last}]"),
-                format!("there are {modules} modules, and Xen has room for {MAX_MODULES}"),
-            )
-            .label("Xen, its device tree, and all that the domains are made of"),
         );
     }
 }

@@ -12,6 +12,7 @@ mod guest_map;
 mod links;
 mod machine_devices;
 mod memory;
+mod modules;
 mod networks;
 mod places;
 mod roles;
@@ -65,6 +66,7 @@ pub fn check(plan: &Plan) -> Vec<Finding> {
     domains::check(plan, &mut findings);
     roles::check(plan, &index, &mut findings);
     memory::check(plan, &index, &mut findings);
+    modules::check(plan, &mut findings);
     cpus::check(plan, &index, &mut findings);
     schedulers::check(plan, &index, &mut findings);
     shared_memory::check(plan, &index, &mut findings);
