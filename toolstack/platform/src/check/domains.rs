@@ -110,6 +110,10 @@ fn memory(at: &str, domain: &DomainPlan, findings: &mut Vec<Finding>) {
         (DomainKind::Control, _) | (_, Boot::Toolstack) => MIB,
         (_, Boot::Dom0less) => PAGE,
     };
+    // Ranges without a size have been reported.
+    if bytes == 0 && !domain.static_memory.is_empty() {
+        return;
+    }
     if bytes == 0 {
         findings.push(
             Finding::new(

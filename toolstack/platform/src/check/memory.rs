@@ -22,17 +22,18 @@ const PROPOSALS: usize = 8;
 
 pub(super) fn check(plan: &Plan, index: &Index<'_>, findings: &mut Vec<Finding>) {
     machine(plan, findings);
+    let colored = plan.domains.iter().position(|d| !d.colors.is_empty());
     for (number, domain) in plan.domains.iter().enumerate() {
-        static_memory(plan, number, domain, findings);
+        static_memory(number, domain, colored, findings);
     }
     range_count(plan, findings);
     let places = places(plan, findings);
-    if plan.machine.banks.is_empty() {
-        if let Some(place) = places.iter().find(|place| place.what != What::Reserved) {
-            let message = "addresses are given, and the machine's RAM is not known";
-            let finding = Finding::new(&rules::RAM_UNKNOWN, place.at.clone(), message);
-            findings.push(finding.label("is RAM here?"));
-        }
+    if plan.machine.banks.is_empty()
+        && let Some(place) = places.iter().find(|place| place.what != What::Reserved)
+    {
+        let message = "addresses are given, and the machine's RAM is not known";
+        let finding = Finding::new(&rules::RAM_UNKNOWN, place.at.clone(), message);
+        findings.push(finding.label("is RAM here?"));
     }
     let mut proposals = Proposals {
         ram: &index.ram,
@@ -168,7 +169,12 @@ fn extent(range: &Range) -> String {
     format!("{} to {}", hex(range.at), hex(range.end()))
 }
 
-fn static_memory(plan: &Plan, number: usize, domain: &DomainPlan, findings: &mut Vec<Finding>) {
+fn static_memory(
+    number: usize,
+    domain: &DomainPlan,
+    colored: Option<usize>,
+    findings: &mut Vec<Finding>,
+) {
     let at = format!("domain[{number}]");
     let name = &domain.name;
     let by_xen = domain.boot == Boot::Dom0less && domain.kind != DomainKind::Control;
@@ -205,7 +211,7 @@ fn static_memory(plan: &Plan, number: usize, domain: &DomainPlan, findings: &mut
         }
         return;
     }
-    if let Some(colored) = plan.domains.iter().position(|d| !d.colors.is_empty()) {
+    if let Some(colored) = colored {
         findings.push(
             Finding::new(
                 &rules::STATIC_COLORS,
@@ -364,7 +370,14 @@ impl Proposals<'_> {
         self.left = left.saturating_sub(1);
         let free = (left > 0).then(|| self.ram.free(size, self.places));
         match free.flatten() {
-            Some(at) => format!("{}; {} is free at {}", rule.help, ByteSize(size), hex(at)),
+            Some(at) => format!(
+                "{}; nothing of this document is at {}",
+                rule.help,
+                extent(&Range {
+                    at,
+                    size_bytes: size
+                })
+            ),
             None => rule.help.to_owned(),
         }
     }

@@ -9,6 +9,7 @@
 mod cpus;
 mod domains;
 mod guest_map;
+mod guest_tree;
 mod links;
 mod machine_devices;
 mod memory;
@@ -73,6 +74,7 @@ pub fn check(plan: &Plan) -> Vec<Finding> {
     links::check(plan, &index, &mut findings);
     networks::check(plan, &index, &mut findings);
     guest_map::check(plan, &index, &mut findings);
+    guest_tree::check(plan, &index, &mut findings);
     machine_devices::check(plan, &index, &mut findings);
     tee::check(plan, &mut findings);
     findings

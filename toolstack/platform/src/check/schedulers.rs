@@ -119,13 +119,14 @@ impl<'a> Pools<'a> {
 
 pub(super) fn check(plan: &Plan, index: &Index<'_>, findings: &mut Vec<Finding>) {
     let pools = Pools::new(plan);
+    let has_control = plan.control().is_some();
     let mut members: Vec<Vec<usize>> = vec![Vec::new(); plan.xen.cpupools.len()];
     let mut rest = Vec::new();
     for (number, domain) in plan.domains.iter().enumerate() {
         let Some(pool) = pools.of(index, domain) else {
             continue;
         };
-        shares(plan, number, domain, pools.scheduler(pool), findings);
+        shares(has_control, number, domain, pools.scheduler(pool), findings);
         match pool {
             Pool::Named(pool) => members[pool].push(number),
             Pool::Rest => rest.push(number),
@@ -145,7 +146,7 @@ pub(super) fn check(plan: &Plan, index: &Index<'_>, findings: &mut Vec<Finding>)
 
 /// What the domain says of its share, by itself.
 fn shares(
-    plan: &Plan,
+    has_control: bool,
     number: usize,
     domain: &DomainPlan,
     scheduler: Scheduler,
@@ -175,7 +176,7 @@ fn shares(
                 .label("for another scheduler"),
             );
         } else if given
-            && plan.control().is_none()
+            && !has_control
             && domain.boot == Boot::Dom0less
             && domain.kind != DomainKind::Control
         {

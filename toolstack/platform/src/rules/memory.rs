@@ -106,4 +106,10 @@ rules! {
         help "use at most 1023 bytes",
         why "Xen copies the command line of each kernel into a buffer of 1024 bytes and stops the machine when it does not fit.",
         source "Xen: xen/common/device-tree/bootinfo.c, add_boot_cmdline (BOOTMOD_MAX_CMDLINE)";
+    /// A guest's device tree is larger than Xen's room for it.
+    GUEST_DEVICE_TREE = "AVPS0426", "guest-device-tree", Error,
+        help "use fewer vCPUs, less shared memory or a shorter command line; or Xen 4.22",
+        why "Up to 4.21 Xen writes the device tree of a domain that it starts into 4 KiB: about 30 vCPUs, or 18 regions of \
+             shared memory. It stops the machine when that is not enough.",
+        source "Xen: xen/arch/arm/dom0less-build.c, DOMU_DTB_SIZE, prepare_dtb_domU";
 }
