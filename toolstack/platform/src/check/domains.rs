@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
+use super::places::PAGE;
 use crate::finding::Finding;
-use crate::plan::{self, DevicePlan, DomainPlan, MemoryModel, Plan, VirtioPlan};
+use crate::plan::{self, Boot, DevicePlan, DomainKind, DomainPlan, MemoryModel, Plan, VirtioPlan};
 use crate::rules;
 use crate::units::{ByteSize, MIB};
 
@@ -12,7 +13,7 @@ const MAX_NAME: usize = 63;
 /// Longest path in bytes; XenStore's whole payload is 4096 (Xen: `XENSTORE_PAYLOAD_MAX`).
 const MAX_PATH: usize = 1024;
 /// Longest command line in bytes that Linux on arm64 keeps, without the terminating NUL.
-const MAX_CMDLINE: usize = 2047;
+pub(super) const MAX_CMDLINE: usize = 2047;
 /// Longest serial number in bytes (Virtio 1.3, 5.2.6).
 const MAX_SERIAL: usize = 20;
 
@@ -104,6 +105,15 @@ fn memory(at: &str, domain: &DomainPlan, findings: &mut Vec<Finding>) {
     let bytes = domain.memory_bytes;
     let at = format!("{at}.memory");
     let size = ByteSize(bytes);
+    // xl counts in MiB; what Xen starts itself has whole pages.
+    let unit = match (domain.kind, domain.boot) {
+        (DomainKind::Control, _) | (_, Boot::Toolstack) => MIB,
+        (_, Boot::Dom0less) => PAGE,
+    };
+    // Ranges without a size have been reported.
+    if bytes == 0 && !domain.static_memory.is_empty() {
+        return;
+    }
     if bytes == 0 {
         findings.push(
             Finding::new(
@@ -113,9 +123,9 @@ fn memory(at: &str, domain: &DomainPlan, findings: &mut Vec<Finding>) {
             )
             .label("zero"),
         );
-    } else if !bytes.is_multiple_of(MIB) {
-        let down = ByteSize(bytes / MIB * MIB);
-        let up = ByteSize((bytes / MIB).saturating_add(1).saturating_mul(MIB));
+    } else if !bytes.is_multiple_of(unit) {
+        let down = ByteSize(bytes / unit * unit);
+        let up = ByteSize((bytes / unit).saturating_add(1).saturating_mul(unit));
         let near = if down.0 == 0 {
             format!("\"{up}\"")
         } else {
@@ -126,8 +136,9 @@ fn memory(at: &str, domain: &DomainPlan, findings: &mut Vec<Finding>) {
                 &rules::MEMORY_GRANULARITY,
                 at,
                 format!(
-                    "memory of domain \"{}\" is not a multiple of 1MiB",
-                    domain.name
+                    "memory of domain \"{}\" is not a multiple of {}",
+                    domain.name,
+                    ByteSize(unit)
                 ),
             )
             .label(format!("{size} leaves a remainder"))

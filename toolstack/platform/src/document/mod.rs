@@ -13,6 +13,8 @@ use crate::finding::{Finding, SpanMap};
 use crate::reader::{Reading, Table, similar};
 use crate::rules;
 use crate::schema::{TableDescription, TableType};
+use crate::units::{Numbers, Texts};
+use crate::words::{Boot, DomainKind};
 
 /// The schema this module reads.
 pub const SCHEMA: &str = "avps/1";
@@ -66,6 +68,8 @@ pub fn read(text: &str) -> (Option<Document>, Vec<Finding>) {
     }
     let content = DocumentTable::read(Table::root(&root), &mut reading);
     memory_is_there(&mut reading, &content);
+    links_have_two_ends(&mut reading, &content);
+    control_is_started_by_xen(&mut reading, &content);
     let document = Document {
         content,
         spans: reading.spans,
@@ -89,6 +93,39 @@ fn memory_is_there(reading: &mut Reading, content: &DocumentTable) {
             .help("add a line such as: memory = \"128MiB\"");
         finding.locate(&reading.spans);
         reading.findings.push(finding);
+    }
+}
+
+/// A plan has room for two ends; what is more or less has to be said here.
+fn links_have_two_ends(reading: &mut Reading, content: &DocumentTable) {
+    for (index, channel) in content.event_channel.iter().enumerate() {
+        let between = channel.between.as_ref().map(|Texts(names)| names);
+        let ends = between.filter(|names| names.len() != 2 || names.iter().any(String::is_empty));
+        let ports = channel.ports.as_ref().map(|Numbers(ports)| ports.len());
+        let (key, label) = match (ends, ports) {
+            (Some(names), _) => ("between", format!("{} names", names.len())),
+            (None, Some(count)) if count != 2 => ("ports", format!("{count} ports")),
+            _ => continue,
+        };
+        let at = format!("event_channel[{index}].{key}");
+        let message = "an event channel has two ends";
+        let mut finding = Finding::new(&rules::LINK_ENDS, at, message).label(label);
+        finding.locate(&reading.spans);
+        reading.findings.push(finding);
+    }
+}
+
+/// A plan only has what holds: that Xen starts the control domain.
+fn control_is_started_by_xen(reading: &mut Reading, content: &DocumentTable) {
+    for (index, domain) in content.domain.iter().enumerate() {
+        if domain.kind == Some(DomainKind::Control) && domain.boot == Some(Boot::Toolstack) {
+            let at = format!("domain[{index}].boot");
+            let message = "the toolstack cannot start the control domain";
+            let mut finding = Finding::new(&rules::CONTROL_BOOT, at, message)
+                .label("it runs in the domain that it would start");
+            finding.locate(&reading.spans);
+            reading.findings.push(finding);
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Domains and their devices.
 
+use std::collections::{HashMap, HashSet};
+
 use super::links::Links;
 use super::machine::range;
 use super::names::{path, uuid};
@@ -27,8 +29,9 @@ pub(super) fn domains(content: &DocumentTable, platform: &str, base: &str) -> Ve
     let mut domains = Vec::new();
     // Xen counts from 1, in the order of its device tree.
     let mut next = 1_u16;
+    let control = control(content);
     for (index, table) in content.domain.iter().enumerate() {
-        let mut domain = domain(content, platform, base, index, table);
+        let mut domain = domain(control, platform, base, index, table);
         domain.domid = match (domain.kind, domain.boot) {
             (DomainKind::Control, _) => Some(0),
             (_, Boot::Dom0less) => {
@@ -40,18 +43,19 @@ pub(super) fn domains(content: &DocumentTable, platform: &str, base: &str) -> Ve
         };
         domains.push(domain);
     }
-    let ids: Vec<_> = domains.iter().map(|d| (d.name.clone(), d.domid)).collect();
+    let mut ids = HashMap::new();
+    for domain in &domains {
+        ids.entry(domain.name.clone()).or_insert(domain.domid);
+    }
     for device in domains.iter_mut().flat_map(|domain| &mut domain.virtio) {
-        let backend = ids
-            .iter()
-            .find(|(name, _)| Some(name) == device.backend.as_ref());
-        device.backend_domid = backend.and_then(|(_, domid)| *domid).unwrap_or(0);
+        let backend = device.backend.as_ref().and_then(|name| ids.get(name));
+        device.backend_domid = backend.copied().flatten().unwrap_or(0);
     }
     domains
 }
 
 fn domain(
-    content: &DocumentTable,
+    control: Option<&str>,
     platform: &str,
     base: &str,
     index: usize,
@@ -132,7 +136,7 @@ fn domain(
             .block
             .iter()
             .enumerate()
-            .map(|(index, table)| block(base, &from, index, table, control(content)))
+            .map(|(index, table)| block(base, &from, index, table, control))
             .collect(),
         devices: table
             .device
@@ -237,15 +241,14 @@ pub(super) fn devices_from_facts(
 
 /// Gives Xen's interfaces to the domains of Xen's own boot that need them and do not say.
 pub(super) fn interfaces(content: &DocumentTable, domains: &mut [DomainPlan], links: &Links) {
+    let channels = links.event_channels.iter();
+    let ends = channels.flat_map(|channel| &channel.ends);
+    let with_channel: HashSet<&str> = ends.map(|end| end.domain.as_str()).collect();
     for (domain, table) in domains.iter_mut().zip(&content.domain) {
         if domain.boot != Boot::Dom0less || table.enhanced.is_some() {
             continue;
         }
-        let mut ends = links
-            .event_channels
-            .iter()
-            .flat_map(|channel| &channel.ends);
-        let has_channel = ends.any(|end| end.domain == domain.name);
+        let has_channel = with_channel.contains(domain.name.as_str());
         let needs_store = !domain.virtio.is_empty() || domain.console == Console::Pv;
         domain.enhanced = match (domain.kind, needs_store, has_channel) {
             (DomainKind::Control, _, _) => Enhanced::Enabled,

@@ -1,6 +1,6 @@
 //! What domains share: memory, event channels, networks.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::names::mac;
 use super::saturate;
@@ -56,14 +56,20 @@ pub(super) fn links(content: &DocumentTable, platform: &str, domains: &[DomainPl
 
 /// Where guests see shared memory.
 struct Places<'a> {
-    domains: &'a [DomainPlan],
+    /// Names of the domains whose addresses are the machine's.
+    direct: HashSet<&'a str>,
     next: u64,
 }
 
 impl<'a> Places<'a> {
     fn new(domains: &'a [DomainPlan]) -> Self {
+        // The control domain's addresses are always the machine's.
+        let is_direct = |domain: &&DomainPlan| {
+            domain.direct_map || domain.kind == DomainKind::Control
+        };
+        let direct = domains.iter().filter(is_direct);
         Places {
-            domains,
+            direct: direct.map(|domain| domain.name.as_str()).collect(),
             next: plan::SHARED_MEMORY_BASE,
         }
     }
@@ -81,9 +87,7 @@ impl<'a> Places<'a> {
 
     /// Where this domain sees what is at `host`: it says so, or its addresses are the machine's, or in the window.
     fn of(&self, domain: &str, given: Option<u64>, host: Option<u64>, window: u64) -> u64 {
-        let mut domains = self.domains.iter();
-        let is_direct = |plan: &DomainPlan| plan.direct_map || plan.kind == DomainKind::Control;
-        let direct = domains.any(|plan| plan.name == domain && is_direct(plan));
+        let direct = self.direct.contains(domain);
         given.or(host.filter(|_| direct)).unwrap_or(window)
     }
 }
@@ -164,32 +168,41 @@ fn ipc(
 
 /// Which ports each domain has in use.
 struct Ports {
-    taken: BTreeMap<String, BTreeSet<u32>>,
+    of: HashMap<String, DomainPorts>,
+}
+
+/// The ports of one domain.
+#[derive(Default)]
+struct DomainPorts {
+    taken: BTreeSet<u32>,
+    /// No port between the first one and this one is free.
+    searched: u32,
 }
 
 impl Ports {
     /// Those that the document names are taken from the start.
     fn new(content: &DocumentTable) -> Self {
-        let mut ports = Ports {
-            taken: BTreeMap::new(),
-        };
+        let mut ports = Ports { of: HashMap::new() };
         for table in &content.event_channel {
             let Texts(names) = table.between.clone().unwrap_or_default();
             let given = table.ports.clone().unwrap_or_default().0;
             for (name, port) in names.into_iter().zip(given) {
-                ports.taken.entry(name).or_default().insert(port);
+                ports.of.entry(name).or_default().taken.insert(port);
             }
         }
         ports
     }
 
     fn end(&mut self, domain: &str, given: Option<u32>) -> EventChannelEnd {
-        let taken = self.taken.entry(domain.to_owned()).or_default();
+        let ports = self.of.entry(domain.to_owned()).or_default();
         let port = given.unwrap_or_else(|| {
-            let mut free = (FIRST_PORT..).filter(|port| !taken.contains(port));
-            free.next().unwrap_or(u32::MAX)
+            let mut free =
+                (ports.searched.max(FIRST_PORT)..).filter(|port| !ports.taken.contains(port));
+            let port = free.next().unwrap_or(u32::MAX);
+            ports.searched = port;
+            port
         });
-        taken.insert(port);
+        ports.taken.insert(port);
         EventChannelEnd {
             domain: domain.to_owned(),
             port,

@@ -20,16 +20,36 @@ rules! {
         help "add a [[domain]] table",
         why "A platform without domains starts nothing, which is rarely meant.",
         source "platform document, schema avps/1";
+    /// Two domains control the machine.
+    SEVERAL_CONTROLS = "AVPS0104", "several-controls", Error,
+        help "make all but one of them another kind",
+        why "Xen has one first domain, number 0, and gives it everything.",
+        source "Xen: xen/arch/arm/domain_build.c, create_dom0";
+    /// The control domain stands behind others.
+    CONTROL_NOT_FIRST = "AVPS0105", "control-not-first", Error,
+        help "move its [[domain]] table before the others",
+        why "Domains are started in the order of the document, and Xen builds the control domain before all others.",
+        source "Xen: xen/arch/arm/setup.c, start_xen (create_dom0 before create_domUs)";
+    /// The control domain is said to be started by itself.
+    CONTROL_BOOT = "AVPS0106", "control-boot", Error,
+        help "remove boot: Xen starts the control domain",
+        why "The toolstack runs in the control domain, and cannot start what it runs in.",
+        source "Xen: xen/arch/arm/setup.c, start_xen";
+    /// A domain waits for itself.
+    START_CYCLE = "AVPS0107", "start-cycle", Error,
+        help "remove one of the names from after",
+        why "Each of these domains waits for another one to be ready, and none is ever started.",
+        source "platform document, schema avps/1";
     /// A domain without memory.
     NO_MEMORY = "AVPS0110", "no-memory", Error,
         help "give the domain memory, for example memory = \"128MiB\"",
         why "A domain of zero bytes cannot hold its kernel.",
         source "Xen: tools/libs/guest/xg_dom_arm.c";
-    /// Memory that is no multiple of 1 MiB.
+    /// Memory that is no multiple of 1 MiB, or of 4 KiB for a domain that Xen starts.
     MEMORY_GRANULARITY = "AVPS0111", "memory-granularity", Error,
-        help "use a multiple of 1MiB",
+        help "use a multiple of 1MiB; of 4KiB for a domain that Xen starts",
         why "xl counts memory in MiB; a remainder would be lost without a word when the document \
-             is emitted as an xl configuration.",
+             is emitted as an xl configuration. Xen itself counts pages of 4 KiB.",
         source "xl.cfg(5), memory=";
     /// More memory than a guest's physical address space has.
     MEMORY_BEYOND_GUEST = "AVPS0112", "memory-beyond-guest", Error,

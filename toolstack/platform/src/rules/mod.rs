@@ -6,14 +6,22 @@
 //! 07 the machine's own devices and the secure world, 08 freedom from interference, 09 safety levels and
 //! waivers. `avpsctl explain ID` prints what stands here.
 
+mod cpus;
 mod devices;
 mod domains;
 mod host;
+mod links;
+mod machine_devices;
+mod memory;
 mod text;
 
+pub use cpus::*;
 pub use devices::*;
 pub use domains::*;
 pub use host::*;
+pub use links::*;
+pub use machine_devices::*;
+pub use memory::*;
 pub use text::*;
 
 use crate::finding::Severity;
@@ -72,7 +80,16 @@ use rules;
     unused_qualifications,
     reason = "the lists share a name that the imports above make ambiguous"
 )]
-static SUBJECTS: &[&[&Rule]] = &[text::RULES, domains::RULES, devices::RULES, host::RULES];
+static SUBJECTS: &[&[&Rule]] = &[
+    text::RULES,
+    domains::RULES,
+    devices::RULES,
+    host::RULES,
+    memory::RULES,
+    cpus::RULES,
+    links::RULES,
+    machine_devices::RULES,
+];
 
 /// Every rule, ordered by id.
 pub fn all() -> impl Iterator<Item = &'static Rule> {

@@ -1,0 +1,231 @@
+//! Memory that several domains see: names, users, roles. Where guests see it is in [`super::guest_map`].
+
+use std::collections::{HashMap, HashSet};
+
+use super::places::PAGE;
+use super::{Index, roles};
+use crate::finding::Finding;
+use crate::plan::{Boot, DomainKind, DomainPlan, Plan, SharedMemory, SharedMemoryUser, ShmRole};
+use crate::rules;
+use crate::units::XenVersion;
+
+/// Longest name in bytes (Xen: `MAX_SHM_ID_LENGTH`, with the final zero).
+const MAX_ID: usize = 15;
+/// Regions that Xen has room for (Xen: `NR_SHMEM_BANKS`).
+const MAX_REGIONS: usize = 32;
+/// The first release that finds a place itself.
+const PLACE_SINCE: XenVersion = XenVersion::new(4, 19);
+
+pub(super) fn check(plan: &Plan, index: &Index<'_>, findings: &mut Vec<Finding>) {
+    let mut first: HashMap<&str, usize> = HashMap::new();
+    for (number, memory) in plan.shared_memory.iter().enumerate() {
+        let at = id_path(memory);
+        if !is_id(&memory.id) {
+            let message = format!("\"{}\" cannot be the name of shared memory", memory.id);
+            findings.push(
+                Finding::new(&rules::SHARED_MEMORY_ID, at, message)
+                    .label(format!("{} bytes", memory.id.len())),
+            );
+        } else if let Some(earlier) = first.get(memory.id.as_str()) {
+            let earlier = &plan.shared_memory[*earlier];
+            let message = format!("two regions are named \"{}\"", memory.id);
+            findings.push(
+                Finding::new(&rules::SHARED_MEMORY_TWICE, at, message)
+                    .label("the same name again")
+                    .related(id_path(earlier), "first used here"),
+            );
+        } else {
+            first.insert(&memory.id, number);
+        }
+        place(plan, index, memory, findings);
+        users(plan, index, memory, findings);
+    }
+    if let Some(memory) = plan.shared_memory.get(MAX_REGIONS) {
+        let count = plan.shared_memory.len();
+        let message = format!("there are {count} regions of shared memory; Xen has {MAX_REGIONS}");
+        findings.push(
+            Finding::new(
+                &rules::TOO_MANY_SHARED_MEMORIES,
+                memory.from.clone(),
+                message,
+            )
+            .label("the first one too many"),
+        );
+    }
+}
+
+/// Where its name stands.
+fn id_path(memory: &SharedMemory) -> String {
+    match memory.ipc {
+        Some(_) => format!("{}.name", memory.from),
+        None => format!("{}.id", memory.from),
+    }
+}
+
+/// Where it says where a guest sees it.
+pub(super) fn guest_path(memory: &SharedMemory, user: &SharedMemoryUser) -> String {
+    match memory.ipc {
+        Some(_) => format!("{}.guest_at", memory.from),
+        None => format!("{}.at", user.from),
+    }
+}
+
+/// Where the name of a user stands.
+fn user_path(memory: &SharedMemory, user: &SharedMemoryUser) -> String {
+    match memory.ipc {
+        Some(_) => user.from.clone(),
+        None => format!("{}.domain", user.from),
+    }
+}
+
+fn is_id(id: &str) -> bool {
+    let is_usual = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    !id.is_empty() && id.len() <= MAX_ID && id.chars().all(is_usual)
+}
+
+/// Whether the domain's addresses are the machine's: Xen's first domain always has those.
+pub(super) fn is_direct(domain: &DomainPlan) -> bool {
+    domain.direct_map || domain.kind == DomainKind::Control
+}
+
+fn place(plan: &Plan, index: &Index<'_>, memory: &SharedMemory, findings: &mut Vec<Finding>) {
+    if memory.at.is_some() {
+        return;
+    }
+    let mut domains = memory
+        .users
+        .iter()
+        .filter_map(|user| index.domain(plan, &user.domain));
+    let at = format!("{}.at", memory.from);
+    if let Some(domain) = domains.find(|domain| is_direct(domain)) {
+        let message = format!(
+            "shared memory \"{}\" has no place in the machine, and domain \"{}\" has the machine's addresses",
+            memory.id, domain.name
+        );
+        findings.push(
+            Finding::new(&rules::SHARED_MEMORY_DIRECT, at, message).label("\"at\" is missing here"),
+        );
+    } else if plan.xen.version < PLACE_SINCE {
+        let message = format!(
+            "Xen {} does not find a place for shared memory itself",
+            plan.xen.version
+        );
+        findings.push(
+            Finding::new(&rules::XEN_TOO_OLD, at, message)
+                .label("\"at\" is missing here")
+                .help(format!("add at, or use Xen {PLACE_SINCE}")),
+        );
+    }
+}
+
+fn users(plan: &Plan, index: &Index<'_>, memory: &SharedMemory, findings: &mut Vec<Finding>) {
+    let id = &memory.id;
+    if memory.users.is_empty() {
+        let message = format!("no domain sees shared memory \"{id}\"");
+        findings.push(
+            Finding::new(&rules::SHARED_MEMORY_UNUSED, memory.from.clone(), message)
+                .label("has no [[shared_memory.user]]"),
+        );
+    }
+    let mut seen: HashSet<&str> = HashSet::new();
+    let mut owner: Option<&SharedMemoryUser> = None;
+    let mut writer: Option<&SharedMemoryUser> = None;
+    let mut misplaced: Option<u64> = None;
+    for user in &memory.users {
+        let path = user_path(memory, user);
+        if !seen.insert(&user.domain) && !user.domain.is_empty() {
+            // An IPC link with one domain on both ends is reported as such.
+            if memory.ipc.is_none() {
+                let message = format!(
+                    "domain \"{}\" is listed twice for shared memory \"{id}\"",
+                    user.domain
+                );
+                findings.push(
+                    Finding::new(&rules::SHARED_MEMORY_USER_TWICE, path, message).label("again"),
+                );
+            }
+            continue;
+        }
+        match index.domain(plan, &user.domain) {
+            None => findings.push(roles::unknown(path, &user.domain)),
+            Some(domain) => {
+                if domain.boot == Boot::Toolstack {
+                    let message = format!(
+                        "domain \"{}\" cannot have shared memory: the toolstack starts it",
+                        domain.name
+                    );
+                    findings.push(
+                        Finding::new(&rules::LINK_OF_TOOLSTACK, path, message)
+                            .label("not started by Xen"),
+                    );
+                } else if let Some(at) = memory.at
+                    && is_direct(domain)
+                    && user.at != at
+                {
+                    let message = format!(
+                        "domain \"{}\" has the machine's addresses, and is to see \"{id}\" elsewhere",
+                        domain.name
+                    );
+                    findings.push(
+                        Finding::new(
+                            &rules::SHARED_MEMORY_DIRECT,
+                            guest_path(memory, user),
+                            message,
+                        )
+                        .label(format!("not {}", super::places::hex(at)))
+                        .help("use the region's own address here"),
+                    );
+                }
+            }
+        }
+        // Both users of an IPC link see it at one address, which is reported once.
+        if !user.at.is_multiple_of(PAGE) && misplaced != Some(user.at) {
+            let message = format!(
+                "domain \"{}\" is to see shared memory \"{id}\" in the middle of a page",
+                user.domain
+            );
+            // What is put there because the region is there follows from that.
+            if memory.at != Some(user.at) {
+                let at = guest_path(memory, user);
+                findings.push(
+                    Finding::new(&rules::SHARED_MEMORY_GUEST_PAGE, at, message)
+                        .label("no multiple of 4KiB"),
+                );
+            }
+            misplaced = memory.ipc.as_ref().map(|_| user.at);
+        }
+        if user.role == ShmRole::Owner {
+            if let Some(first) = owner {
+                let message = format!("shared memory \"{id}\" has two owners");
+                findings.push(
+                    Finding::new(
+                        &rules::SHARED_MEMORY_OWNERS,
+                        format!("{}.role", user.from),
+                        message,
+                    )
+                    .label("a second owner")
+                    .related(format!("{}.role", first.from), "the first one"),
+                );
+            }
+            owner = owner.or(Some(user));
+        }
+        if user.writes && memory.ipc.is_none() {
+            if let Some(first) = writer {
+                let message = format!(
+                    "domains \"{}\" and \"{}\" both write to shared memory \"{id}\"",
+                    first.domain, user.domain
+                );
+                findings.push(
+                    Finding::new(
+                        &rules::SHARED_MEMORY_WRITERS,
+                        format!("{}.writes", user.from),
+                        message,
+                    )
+                    .label("writes too")
+                    .related(format!("{}.writes", first.from), "writes"),
+                );
+            }
+            writer = writer.or(Some(user));
+        }
+    }
+}

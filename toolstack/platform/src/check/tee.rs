@@ -1,0 +1,111 @@
+//! Rights in the secure world.
+
+use std::collections::HashSet;
+
+use super::places::PAGE;
+use crate::finding::Finding;
+use crate::plan::{Boot, DomainKind, Plan, TeeMode, TeeRights};
+use crate::rules;
+use crate::units::{ByteSize, MIB};
+
+/// Memory that Xen's own mediator shares for a guest, in bytes (Xen: `MAX_TOTAL_SMH_BUF_PG`).
+const HYPERVISOR_SHARED: u64 = 64 * MIB;
+
+pub(super) fn check(plan: &Plan, findings: &mut Vec<Finding>) {
+    for (number, domain) in plan.domains.iter().enumerate() {
+        let Some(tee) = &domain.tee else { continue };
+        let at = format!("domain[{number}].tee");
+        let by_xen = domain.boot == Boot::Dom0less && domain.kind != DomainKind::Control;
+        if by_xen && tee.mode != TeeMode::None {
+            let message = format!(
+                "domain \"{}\" is started by Xen, and cannot reach the secure world",
+                domain.name
+            );
+            findings.push(
+                Finding::new(&rules::TEE_OF_DOM0LESS, format!("{at}.mode"), message)
+                    .label("nobody carries out its calls"),
+            );
+            continue;
+        }
+        applications(&at, &domain.name, tee, findings);
+        limits(&at, &domain.name, tee, findings);
+    }
+}
+
+/// A UUID in the usual form, in either case.
+fn is_uuid(text: &str) -> bool {
+    let lengths = [8, 4, 4, 4, 12];
+    let parts: Vec<&str> = text.split('-').collect();
+    parts.len() == lengths.len()
+        && parts.iter().zip(lengths).all(|(part, length)| {
+            part.len() == length && part.bytes().all(|digit| digit.is_ascii_hexdigit())
+        })
+}
+
+fn applications(at: &str, domain: &str, tee: &TeeRights, findings: &mut Vec<Finding>) {
+    let mut seen = HashSet::new();
+    for (number, uuid) in tee.applications.iter().enumerate() {
+        let at = format!("{at}.applications[{number}]");
+        if !is_uuid(uuid) {
+            let message = format!("\"{uuid}\" is not a UUID");
+            findings.push(
+                Finding::new(&rules::TEE_UUID, at, message).label("8-4-4-4-12 digits in base 16"),
+            );
+        } else if !seen.insert(uuid.to_ascii_lowercase()) {
+            let message = format!("domain \"{domain}\" is allowed {uuid} twice");
+            findings.push(Finding::new(&rules::TEE_UUID_TWICE, at, message).label("again"));
+        }
+    }
+    let given = [
+        (!tee.applications.is_empty(), "applications"),
+        (tee.rate.is_some(), "rate"),
+    ];
+    let given = given.iter().find(|(given, _)| *given);
+    if tee.mode == TeeMode::Mediated {
+        if tee.applications.is_empty() {
+            let message = format!("domain \"{domain}\" may open no trusted application");
+            findings.push(
+                Finding::new(
+                    &rules::TEE_NO_APPLICATION,
+                    format!("{at}.applications"),
+                    message,
+                )
+                .label("no application is listed"),
+            );
+        }
+    } else if let Some((_, key)) = given {
+        let message = format!(
+            "nobody applies the rights of domain \"{domain}\" with mode = \"{}\"",
+            tee.mode.word()
+        );
+        findings.push(
+            Finding::new(&rules::TEE_RIGHTS_UNUSED, format!("{at}.{key}"), message)
+                .label("without effect"),
+        );
+    }
+}
+
+fn limits(at: &str, domain: &str, tee: &TeeRights, findings: &mut Vec<Finding>) {
+    if tee.mode == TeeMode::None {
+        return;
+    }
+    if tee.sessions == 0 {
+        let message = format!("domain \"{domain}\" may open no session");
+        let at = format!("{at}.sessions");
+        findings.push(Finding::new(&rules::TEE_SESSIONS, at, message).label("zero"));
+    }
+    let bytes = tee.shared_memory_bytes;
+    let beyond = tee.mode == TeeMode::Hypervisor && bytes > HYPERVISOR_SHARED;
+    if beyond || !bytes.is_multiple_of(PAGE) {
+        let message = format!(
+            "domain \"{domain}\" cannot share {} with the secure world",
+            ByteSize(bytes)
+        );
+        let label = match beyond {
+            true => format!("at most {}", ByteSize(HYPERVISOR_SHARED)),
+            false => "no multiple of 4KiB".to_owned(),
+        };
+        let at = format!("{at}.shared_memory");
+        findings.push(Finding::new(&rules::TEE_SHARED_MEMORY, at, message).label(label));
+    }
+}

@@ -1,0 +1,112 @@
+//! The machine's own devices, and the secure world.
+
+use super::rules;
+
+rules! {
+    /// A device that the machine does not have.
+    DEVICE_PATH = "AVPS0701", "device-path", Error,
+        help "use the path of a node of the machine's device tree, for example \"/soc/serial@9040000\"",
+        why "Interrupts and the IOMMU's settings are taken from the node; without it Xen stops the machine, and libxl does \
+             not start the domain.",
+        source "Xen: xen/arch/arm/dom0less-build.c, handle_passthrough_prop (\"Couldn't find node\")";
+    /// A device that is disabled.
+    DEVICE_DISABLED = "AVPS0702", "device-disabled", Warning,
+        help "use another device, or enable it in the machine's device tree",
+        why "The firmware says that the device is not wired or not powered.",
+        source "Devicetree Specification 0.4, 2.3.4 (status)";
+    /// A device has two owners.
+    DEVICE_TWICE = "AVPS0703", "device-twice", Error,
+        help "give the device to one domain",
+        why "Two drivers cannot drive one device. Xen notices it by the IOMMU or the interrupts, and stops the machine.",
+        source "Xen: xen/drivers/passthrough/device_tree.c, iommu_assign_dt_device; xen/arch/arm/irq.c, route_irq_to_guest";
+    /// DMA behind an IOMMU that is not there.
+    DEVICE_WITHOUT_IOMMU = "AVPS0704", "device-without-iommu", Error,
+        help "say what keeps its DMA in bounds: dma = \"none\" for a device that is no bus master, or \"trusted\"",
+        why "Without an IOMMU a bus master reaches all of the memory. Xen refuses the device unless it is told that this is \
+             meant.",
+        source "Xen: xen/drivers/passthrough/device_tree.c, iommu_assign_dt_device; docs/misc/arm/passthrough.txt";
+    /// Registers that are no whole pages.
+    DEVICE_PAGES = "AVPS0705", "device-pages", Error,
+        help "use whole pages of 4KiB, if nothing else is in them",
+        why "Registers are mapped in pages. Xen stops the machine: \"not page aligned addresses/sizes\".",
+        source "Xen: xen/arch/arm/dom0less-build.c, handle_passthrough_prop";
+    /// Devices of two owners in one page.
+    DEVICE_PAGE_SHARED = "AVPS0706", "device-page-shared", Error,
+        help "give both devices to one domain",
+        why "A page is mapped as a whole: who drives one of the devices can also drive the other.",
+        source "Arm ARM, D8 (stage 2 translation: 4 KiB granule)";
+    /// Registers where RAM is.
+    DEVICE_IN_RAM = "AVPS0707", "device-in-ram", Error,
+        help "correct the address",
+        why "The domain would be given memory that belongs to others.",
+        source "Xen: xen/arch/arm/dom0less-build.c, handle_passthrough_prop (iomem_permit_access without a look at RAM)";
+    /// An interrupt that Xen uses for something else in this guest.
+    INTERRUPT_CLASH = "AVPS0708", "interrupt-clash", Error,
+        help "use console = \"none\" for interrupt 32, or fewer virtio devices for 33 to 43",
+        why "Passthrough keeps the machine's numbers. Xen's own console has 32, and virtio 33 to 43: both would raise one line.",
+        source "Xen: xen/include/public/arch-arm.h, GUEST_VPL011_SPI, GUEST_VIRTIO_MMIO_SPI_FIRST";
+    /// One interrupt of two owners.
+    INTERRUPT_SHARED = "AVPS0709", "interrupt-shared", Error,
+        help "give both devices to one domain",
+        why "An interrupt goes to one domain; Xen stops the machine at the second one. Each owner could also silence the other.",
+        source "Xen: xen/arch/arm/irq.c, route_irq_to_guest (EBUSY)";
+    /// An interrupt that cannot be given to a guest.
+    INTERRUPT_RANGE = "AVPS0710", "interrupt-range", Error,
+        help "use interrupts from 32 to 1019, as the interrupt controller counts them (SPI + 32)",
+        why "The first 32 are private to each CPU: timers and inter-processor interrupts. Xen passes only shared ones on.",
+        source "Xen: xen/arch/arm/irq.c, route_irq_to_guest (NR_LOCAL_IRQS)";
+    /// Registers where the guest has something else.
+    DEVICE_GUEST_PLACE = "AVPS0711", "device-guest-place", Error,
+        help "choose another guest_at",
+        why "Xen does not notice: the guest finds the device where its RAM or its interrupt controller should be, or the \
+             other way round.",
+        source "Xen: xen/include/public/arch-arm.h; xen/arch/arm/dom0less-build.c, handle_passthrough_prop";
+    /// A device that Xen itself drives.
+    DEVICE_OF_XEN = "AVPS0712", "device-of-xen", Error,
+        help "leave the device to Xen",
+        why "Xen drives its console, the interrupt controller, the timer and the IOMMU itself, and takes them from the \
+             domains' view. Whoever drives the IOMMU or the interrupt controller controls the machine.",
+        source "Xen: xen/arch/arm/domain_build.c, handle_node (skip_matches, DOMID_XEN)";
+    /// A device without registers.
+    DEVICE_REGISTERS = "AVPS0713", "device-registers", Error,
+        help "add [[domain.device.region]] with at and size, or name the machine's device tree",
+        why "Nothing is mapped into the guest without them.",
+        source "Xen: xen/arch/arm/dom0less-build.c, handle_prop_pfdt (\"xen,reg or xen,path missing\")";
+    /// Rights in the secure world for a domain that Xen starts.
+    TEE_OF_DOM0LESS = "AVPS0720", "tee-of-dom0less", Error,
+        help "use boot = \"toolstack\" for a domain that needs the TEE",
+        why "The device tree has no word for it: Xen gives the domains that it starts itself no access to the secure world.",
+        source "Xen: xen/arch/arm/dom0less-build.c, create_domUs (no tee_type)";
+    /// A text that is no UUID.
+    TEE_UUID = "AVPS0721", "tee-uuid", Error,
+        help "write it like 8aaaf200-2450-11e4-abe2-0002a5d5c51b",
+        why "Trusted applications are named by UUIDs; one that cannot be read would allow nothing, or the wrong thing.",
+        source "RFC 9562, 4; GlobalPlatform TEE Client API 1.0, 4.3 (TEEC_UUID)";
+    /// A trusted application is listed twice.
+    TEE_UUID_TWICE = "AVPS0722", "tee-uuid-twice", Error,
+        help "remove one of the entries",
+        why "Most often the second was meant to be another one.",
+        source "platform document, schema avps/1";
+    /// No session is allowed.
+    TEE_SESSIONS = "AVPS0723", "tee-sessions", Error,
+        help "use at least 1, or mode = \"none\"",
+        why "Without a session no application can be called.",
+        source "GlobalPlatform TEE Client API 1.0, 4.5";
+    /// Rights that nobody applies.
+    TEE_RIGHTS_UNUSED = "AVPS0724", "tee-rights-unused", Error,
+        help "use mode = \"mediated\", or remove applications and rate",
+        why "Xen's own mediator lets a guest open every application, and without a mediator there is none: a list that \
+             nobody applies is a promise that nobody keeps.",
+        source "Xen: xen/arch/arm/tee/optee.c; this project's design: the OP-TEE mediator";
+    /// Rights to nothing.
+    TEE_NO_APPLICATION = "AVPS0725", "tee-no-application", Warning,
+        help "list the UUIDs in applications, or use mode = \"none\"",
+        why "The mediator allows what is listed, and nothing else.",
+        source "this project's design: the OP-TEE mediator";
+    /// More shared memory than the mode has.
+    TEE_SHARED_MEMORY = "AVPS0726", "tee-shared-memory", Error,
+        help "use a multiple of 4KiB, at most 64MiB in mode \"hypervisor\"",
+        why "Memory is shared in pages, and Xen's own mediator keeps at most 16384 of them for a guest, in buffers of at most \
+             129 pages.",
+        source "Xen: xen/arch/arm/tee/optee.c, MAX_TOTAL_SMH_BUF_PG, MAX_SHM_BUFFER_PG";
+}

@@ -1,0 +1,357 @@
+//! Promises of the checks as a whole: one cause, one finding; time that grows with the document and not faster; and what
+//! needs a device tree that no document can bring with it.
+
+use std::fmt::Write;
+
+use platform::plan::{MachineDevice, Range};
+use platform::{Analysis, Document, Finding, MachinePlan, analyse, check, document, resolve};
+use proptest::prelude::*;
+
+const HEAD: &str = "schema = \"avps/1\"\n[platform]\nname = \"d\"\n";
+
+fn ids(findings: &[Finding]) -> Vec<&'static str> {
+    findings.iter().map(|finding| finding.rule.id).collect()
+}
+
+fn of(text: &str) -> Analysis {
+    analyse(&format!("{HEAD}{text}"), "/base")
+}
+
+/// What is found with facts from a device tree.
+fn with_facts(text: &str, facts: MachinePlan) -> Vec<Finding> {
+    let (document, findings) = document::read(&format!("{HEAD}{text}"));
+    assert!(findings.is_empty(), "{findings:#?}");
+    let document: Document = document.expect("readable");
+    check::check(&resolve(&document, "/base", facts))
+}
+
+fn cpu_time() -> u64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux");
+    let first = text.split(' ').next().expect("three numbers");
+    first.parse().expect("a number")
+}
+
+const RAM: &str = "[[machine.bank]]\nat = 0x4000_0000\nsize = \"1GiB\"\n";
+
+fn guest(name: &str, rest: &str) -> String {
+    format!("[[domain]]\nname = \"{name}\"\nboot = \"dom0less\"\nkernel = \"k\"\n{rest}")
+}
+
+#[test]
+fn an_address_that_is_missing_has_no_consequences() {
+    let text = format!(
+        "{RAM}{}{}",
+        guest("a", "static_memory = [{ size = \"64MiB\" }]\n"),
+        guest("b", "static_memory = [{ at = 0x5000_0000 }]\n")
+    );
+    assert_eq!(ids(&of(&text).findings), ["AVPS0004", "AVPS0004"]);
+}
+
+#[test]
+fn a_domain_that_is_missing_is_one_finding_for_a_link() {
+    let text = format!(
+        "{}[[ipc]]\nname = \"speed\"\nfrom = \"a\"\nto = \"b\"\n",
+        guest("a", "memory = \"64MiB\"\n")
+    );
+    let findings = of(&text).findings;
+    assert_eq!(ids(&findings), ["AVPS0601"]);
+    assert_eq!(findings[0].at, "ipc[0].to");
+}
+
+#[test]
+fn a_link_of_a_domain_with_itself_is_one_finding() {
+    let text = format!(
+        "{}[[ipc]]\nname = \"speed\"\nfrom = \"a\"\nto = \"a\"\n",
+        guest("a", "memory = \"64MiB\"\n")
+    );
+    assert_eq!(ids(&of(&text).findings), ["AVPS0622"]);
+}
+
+#[test]
+fn a_link_of_a_domain_the_toolstack_starts_is_one_finding() {
+    let text = format!(
+        "{}[[domain]]\nname = \"b\"\nkernel = \"k\"\nmemory = \"64MiB\"\n\
+         [[ipc]]\nname = \"speed\"\nfrom = \"a\"\nto = \"b\"\n",
+        guest("a", "memory = \"64MiB\"\n")
+    );
+    let findings = of(&text).findings;
+    assert_eq!(ids(&findings), ["AVPS0611"]);
+    assert_eq!(findings[0].at, "ipc[0].to");
+}
+
+#[test]
+fn an_event_channel_needs_two_names_and_two_ports_or_none() {
+    let guests = ["a", "b", "c"].map(|name| guest(name, "memory = \"64MiB\"\n"));
+    let guests = guests.concat();
+    for (channel, at) in [
+        ("between = [\"a\"]", "event_channel[0].between"),
+        (
+            "between = [\"a\", \"b\", \"c\"]",
+            "event_channel[0].between",
+        ),
+        ("between = [\"a\", \"\"]", "event_channel[0].between"),
+        (
+            "between = [\"a\", \"b\"]\nports = [9]",
+            "event_channel[0].ports",
+        ),
+        (
+            "between = [\"a\", \"b\"]\nports = [9, 9, 9]",
+            "event_channel[0].ports",
+        ),
+    ] {
+        let findings = of(&format!("{guests}[[event_channel]]\n{channel}\n")).findings;
+        assert_eq!(ids(&findings), ["AVPS0622"], "{channel}");
+        assert_eq!(findings[0].at, at);
+    }
+}
+
+#[test]
+fn the_port_of_xenstore_is_taken_in_a_domain_that_is_fully_enhanced() {
+    let control =
+        "[[domain]]\nname = \"dom0\"\nkind = \"control\"\nkernel = \"k\"\nmemory = \"256MiB\"\n";
+    let channel = "[[event_channel]]\nbetween = [\"a\", \"b\"]\nports = [1, 1]\n";
+    let text = |enhanced| {
+        let rest = format!("memory = \"64MiB\"\nenhanced = \"{enhanced}\"\n");
+        format!(
+            "{control}{}{}{channel}",
+            guest("a", &rest),
+            guest("b", "memory = \"64MiB\"\n")
+        )
+    };
+    assert_eq!(ids(&of(&text("enabled")).findings), ["AVPS0620"]);
+    assert!(of(&text("no-xenstore")).findings.is_empty());
+}
+
+#[test]
+fn three_domains_that_wait_in_a_circle_are_one_finding() {
+    let domain = |name, after| {
+        format!(
+            "[[domain]]\nname = \"{name}\"\nkernel = \"k\"\nmemory = \"1MiB\"\nafter = [\"{after}\"]\n"
+        )
+    };
+    let text = [
+        domain("a", "b"),
+        domain("b", "c"),
+        domain("c", "a"),
+        domain("d", "a"),
+    ]
+    .concat();
+    let findings = of(&text).findings;
+    assert_eq!(ids(&findings), ["AVPS0107"]);
+    assert!(
+        findings[0].message.ends_with("a → b → c → a"),
+        "{}",
+        findings[0].message
+    );
+    assert_eq!(ids(&of(&domain("a", "a")).findings), ["AVPS0107"]);
+}
+
+#[test]
+fn cpu_0_in_a_pool_makes_it_the_pool_of_domains_that_name_none() {
+    let text = |cpus| {
+        format!(
+            "[machine]\ncpus = 2\n[[cpupool]]\nname = \"p\"\ncpus = {cpus}\nscheduler = \"null\"\n\
+             [[domain]]\nname = \"a\"\nkernel = \"k\"\nmemory = \"1MiB\"\nvcpus = 2\n"
+        )
+    };
+    assert_eq!(ids(&of(&text("[0]")).findings), ["AVPS0517", "AVPS0518"]);
+    assert!(of(&text("[1]")).findings.is_empty());
+    assert!(of(&text("[0, 1]")).findings.is_empty());
+}
+
+#[test]
+fn a_domain_bound_to_all_of_its_pool_loses_nothing_on_an_old_xen() {
+    let text = |cpus| {
+        let pool = "[machine]\ncpus = 4\n[[cpupool]]\nname = \"p\"\ncpus = [2, 3]\n";
+        let rest = format!("memory = \"64MiB\"\ncpupool = \"p\"\ncpus = {cpus}\n");
+        format!("{pool}{}", guest("a", &rest))
+    };
+    assert!(of(&text("[2, 3]")).findings.is_empty());
+    assert_eq!(ids(&of(&text("[2]")).findings), ["AVPS0519"]);
+}
+
+fn can(address: u64) -> MachineDevice {
+    MachineDevice {
+        path: format!("/soc/can@{address:x}"),
+        compatible: vec!["example,can".to_owned()],
+        regions: vec![Range {
+            at: address,
+            size_bytes: 0x400,
+        }],
+        interrupts: vec![40],
+        ..MachineDevice::default()
+    }
+}
+
+fn facts(devices: Vec<MachineDevice>) -> MachinePlan {
+    MachinePlan {
+        devices,
+        ..MachinePlan::default()
+    }
+}
+
+fn with_device(rest: &str) -> String {
+    let guest = guest("a", "memory = \"64MiB\"\n");
+    format!("{guest}[[domain.device]]\npath = \"/soc/can@9041000\"\n{rest}")
+}
+
+const WINDOW: &str = "[[domain.device.region]]\nat = 0x904_1000\nsize = \"4KiB\"\n";
+
+#[test]
+fn a_device_is_looked_up_in_the_device_tree() {
+    let text = with_device(&format!("dma = \"none\"\n{WINDOW}"));
+    let found = |devices| ids(&with_facts(&text, facts(devices)));
+    assert!(found(vec![can(0x904_1000)]).is_empty());
+    assert_eq!(found(vec![can(0x904_2000)]), ["AVPS0701"]);
+    let disabled = MachineDevice {
+        disabled: true,
+        ..can(0x904_1000)
+    };
+    assert_eq!(found(vec![disabled]), ["AVPS0702"]);
+    let console = MachineDevice {
+        compatible: vec!["arm,gic-v3".to_owned()],
+        ..can(0x904_1000)
+    };
+    assert_eq!(found(vec![console]), ["AVPS0712"]);
+}
+
+#[test]
+fn a_device_that_stays_with_the_control_domain_can_share_a_page_too() {
+    let text = with_device(&format!("dma = \"none\"\n{WINDOW}"));
+    let neighbour = can(0x904_1400);
+    let findings = with_facts(&text, facts(vec![can(0x904_1000), neighbour]));
+    assert_eq!(ids(&findings), ["AVPS0706"]);
+    assert!(findings[0].message.contains("/soc/can@9041400"));
+    assert_eq!(findings[0].at, "domain[0].device[0].region[0].at");
+}
+
+#[test]
+fn registers_of_the_device_tree_stand_in_for_those_the_document_does_not_give() {
+    let findings = with_facts(
+        &with_device("dma = \"none\"\n"),
+        facts(vec![can(0x904_1000)]),
+    );
+    assert_eq!(ids(&findings), ["AVPS0705"], "0x400 bytes are no page");
+}
+
+#[test]
+fn an_iommu_helps_only_devices_behind_it() {
+    let text = format!("[machine]\niommu = \"smmu-v3\"\n{}", with_device(WINDOW));
+    let behind = MachineDevice {
+        behind_iommu: true,
+        ..can(0x904_1000)
+    };
+    assert!(with_facts(&text, facts(vec![behind])).is_empty());
+    let findings = with_facts(&text, facts(vec![can(0x904_1000)]));
+    assert_eq!(ids(&findings), ["AVPS0704"]);
+}
+
+/// A document with some of everything, `count` times.
+fn some_of_everything(count: usize) -> String {
+    let mut text = format!("{HEAD}{RAM}[machine]\ncpus = 8\n");
+    for number in 0..count {
+        let name = format!("guest{number}");
+        let at = 0x4000_0000 + number * 0x20_0000;
+        let place = format!(
+            "static_memory = [{{ at = {at}, size = \"2MiB\" }}]\nafter = [\"guest{}\"]\n",
+            number + 1
+        );
+        text += &guest(&name, &place);
+        let registers = 0x900_0000 + number * 0x1000;
+        let _ = write!(
+            text,
+            "[[domain.device]]\npath = \"/dev{number}\"\ndma = \"none\"\ninterrupts = [{}]\n\
+             [[domain.device.region]]\nat = {registers}\nsize = \"4KiB\"\n\
+             [[shared_memory]]\nid = \"m{number}\"\nsize = \"64KiB\"\n\
+             [[shared_memory.user]]\ndomain = \"{name}\"\n[[shared_memory.user]]\ndomain = \"guest0\"\n\
+             [[event_channel]]\nbetween = [\"{name}\", \"guest0\"]\n\
+             [[ipc]]\nname = \"i{number}\"\nfrom = \"{name}\"\nto = \"guest1\"\n\
+             [[network]]\nname = \"n{number}\"\n[[network.port]]\ndomain = \"{name}\"\nmac = \"02:00:00:00:00:01\"\n",
+            100 + number % 800,
+        );
+    }
+    // TOML wants the machine's table before its banks.
+    text.replacen(
+        &format!("{RAM}[machine]\ncpus = 8\n"),
+        &format!("[machine]\ncpus = 8\n{RAM}"),
+        1,
+    )
+}
+
+#[test]
+fn the_time_for_all_checks_grows_with_the_document_and_not_faster() {
+    let time = |count| {
+        let text = some_of_everything(count);
+        let before = cpu_time();
+        let analysis = analyse(&text, "/");
+        assert!(analysis.findings.len() > count, "{:#?}", analysis.findings);
+        cpu_time() - before
+    };
+    time(100);
+    let (small, large) = (time(150), time(1_200));
+    assert!(
+        large < small * 24,
+        "8 times as long: {small} ns, {large} ns"
+    );
+}
+
+#[test]
+fn two_hundred_domains_are_checked_in_a_moment() {
+    let text = some_of_everything(200);
+    let (document, _) = document::read(&text);
+    let document = document.expect("readable");
+    let plan = resolve(&document, "/", MachinePlan::default());
+    let before = cpu_time();
+    let findings = check::check(&plan);
+    let took = cpu_time() - before;
+    assert!(!findings.is_empty());
+    // Unoptimised, on a machine that does other things as well.
+    assert!(took < 100_000_000, "{took} ns");
+}
+
+/// What takes a place in the small model: its kind, where it begins and how many units it has.
+fn thing() -> impl Strategy<Value = (u8, u64, u64)> {
+    (0_u8..4, 0_u64..24, 1_u64..6)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    /// Every unit of a small memory knows who wants it: the checks must refuse exactly what has two owners or none.
+    #[test]
+    fn places_in_memory_are_refused_exactly_where_a_model_of_each_byte_does(
+        things in proptest::collection::vec(thing(), 0..7)
+    ) {
+        const UNIT: u64 = 1 << 20;
+        const BASE: u64 = 0x4000_0000;
+        // RAM has units 2 to 19.
+        let mut text = format!("[[machine.bank]]\nat = {}\nsize = \"18MiB\"\n", BASE + 2 * UNIT);
+        let mut tables = String::new();
+        let mut heap = String::new();
+        let mut owners = [0_u32; 32];
+        for (number, (kind, at, size)) in things.iter().enumerate() {
+            let place = format!("at = {}, size = \"{size}MiB\"", BASE + at * UNIT);
+            match kind {
+                0 | 1 => tables += &guest(&format!("g{number}"), &format!("static_memory = [{{ {place} }}]\n")),
+                2 => {
+                    let place = place.replace(", ", "\n");
+                    let _ = write!(tables, "[[shared_memory]]\nid = \"s{number}\"\n{place}\n[[shared_memory.user]]\ndomain = \"user\"\n");
+                }
+                _ => { let _ = write!(heap, "{{ {place} }}, "); }
+            }
+            for unit in *at..at + size {
+                owners[unit as usize] += 1;
+            }
+        }
+        tables += &guest("user", "memory = \"1MiB\"\n");
+        let _ = write!(text, "[xen]\nstatic_heap = [{heap}]\n{tables}");
+        let findings = of(&text).findings;
+        let outside = owners.iter().enumerate().any(|(unit, owners)| *owners > 0 && !(2..20).contains(&unit));
+        let twice = owners.iter().any(|owners| *owners > 1);
+        let found = |id| findings.iter().any(|finding: &Finding| finding.rule.id == id);
+        prop_assert_eq!(found("AVPS0411"), outside, "{}", text);
+        prop_assert_eq!(found("AVPS0412"), twice, "{}", text);
+        let others = findings.iter().find(|f| !["AVPS0411", "AVPS0412", "AVPS0420"].contains(&f.rule.id));
+        prop_assert!(others.is_none(), "{:#?}", others);
+    }
+}
