@@ -185,7 +185,13 @@ message, help, rationale, path, start {line, column}, end, related[] {path, labe
     #[command(after_help = "\
 Examples:
   avpsctl emit xl cockpit.avps.toml
-  avpsctl emit xl --output /etc/xen cockpit.avps.toml     one file per domain")]
+  avpsctl emit xl --output /etc/xen cockpit.avps.toml     one file per domain
+  avpsctl emit dom0less-dts cockpit.avps.toml             what Xen itself starts, to read
+  avpsctl emit dom0less-dtb --output /boot cockpit.avps.toml
+
+The dom0less languages, partial-dtb and those with CPU pools need the machine's device tree:
+[machine] device_tree. Modules whose files are on this machine are told with their real sizes,
+others with the size of their slot.")]
     Emit(EmitArgs),
     /// Explain a rule of check
     #[command(after_help = "\
@@ -369,10 +375,10 @@ pub struct EmitArgs {
     /// The platform document (*.avps.toml)
     #[arg(value_name = "DOC")]
     pub document: PathBuf,
-    /// Only this domain
+    /// Only this domain, in a language with a file per domain
     #[arg(long, value_name = "NAME")]
     pub domain: Option<String>,
-    /// Write files into this folder instead of standard output
+    /// Write files into this folder instead of standard output; languages that are no text need it
     #[arg(long, short, value_name = "DIR")]
     pub output: Option<PathBuf>,
 }
@@ -382,6 +388,40 @@ pub struct EmitArgs {
 pub enum Language {
     /// xl configurations
     Xl,
+    /// libxl's own JSON of the same
+    LibxlJson,
+    /// Device tree for domains that Xen itself starts: source of an overlay
+    Dom0lessDts,
+    /// The machine's device tree with these domains in it, for Xen
+    Dom0lessDtb,
+    /// The same as an overlay, for U-Boot
+    Dom0lessDtbo,
+    /// What guests are told of the machine's devices that are their own, one file per domain
+    PartialDtb,
+    /// U-Boot script
+    Uboot,
+    /// Command lines of Xen and the kernels
+    Cmdline,
+    /// Build options of Xen and Linux that the plan needs
+    Kconfig,
+}
+
+impl Language {
+    /// Whether it is no text.
+    pub fn is_binary(self) -> bool {
+        matches!(
+            self,
+            Language::Dom0lessDtb | Language::Dom0lessDtbo | Language::PartialDtb
+        )
+    }
+
+    /// Whether it has something for each domain by itself.
+    pub fn is_per_domain(self) -> bool {
+        matches!(
+            self,
+            Language::Xl | Language::LibxlJson | Language::PartialDtb
+        )
+    }
 }
 
 /// Arguments of `supervise`.

@@ -219,6 +219,70 @@ fn xl_configurations_are_emitted_to_standard_output_or_into_a_folder() {
     );
 }
 
+/// A folder with the dom0less sample, its machine's device tree, and a kernel of 4 KiB.
+fn dom0less() -> (tempfile::TempDir, String) {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let machine = "../platform/tests/machines/virt.dts";
+    let machine = Path::new(env!("CARGO_MANIFEST_DIR")).join(machine);
+    let status = Command::new("dtc")
+        .args(["-q", "-I", "dts", "-O", "dtb", "-o"])
+        .arg(dir.path().join("virt.dtb"))
+        .arg(machine)
+        .status()
+        .expect("dtc runs; Debian has it in the package device-tree-compiler");
+    assert!(status.success());
+    fs::write(dir.path().join("guest.bin"), [0; 4096]).expect("writes");
+    let document = dir.path().join("dom0less.avps.toml");
+    fs::copy(configs().join("dom0less.avps.toml"), &document).expect("copies");
+    let document = document.display().to_string();
+    (dir, document)
+}
+
+#[test]
+fn a_document_is_emitted_in_every_language_and_modules_have_the_sizes_of_their_files() {
+    let (dir, document) = dom0less();
+    let folder = dir.path().display().to_string();
+    let text = |language: &str| {
+        let output = avpsctl(&["emit", language, &document]);
+        assert_eq!(code(&output), 0, "{language}: {}", err(&output));
+        out(&output)
+    };
+    let source = text("dom0less-dts");
+    assert!(
+        source.contains("reg = <0 0x50000000 0 0x1000>;"),
+        "{source}"
+    );
+    assert!(text("uboot").contains("load virtio 0:1 0x50000000 guest.bin"));
+    assert!(text("cmdline").contains("xen: console=dtuart"));
+    assert!(text("kconfig").contains("CONFIG_STATIC_MEMORY=y"));
+    assert!(text("libxl-json").is_empty(), "the toolstack starts none");
+    for (language, file) in [
+        ("dom0less-dtb", "dom0less.dtb"),
+        ("dom0less-dtbo", "dom0less.dtbo"),
+    ] {
+        let output = avpsctl(&["emit", language, &document]);
+        assert_eq!(code(&output), 2, "not to standard output");
+        let output = avpsctl(&["emit", language, "-o", &folder, &document]);
+        assert_eq!(code(&output), 0, "{}", err(&output));
+        let written = fs::read(dir.path().join(file)).expect("written");
+        assert_eq!(written[..4], [0xd0, 0x0d, 0xfe, 0xed]);
+    }
+    let output = avpsctl(&["emit", "dom0less-dts", "--domain", "cluster", &document]);
+    assert_eq!(code(&output), 2, "{}", err(&output));
+}
+
+#[test]
+fn a_device_tree_that_is_not_there_is_a_finding_at_its_line() {
+    let (dir, document) = dom0less();
+    fs::remove_file(dir.path().join("virt.dtb")).expect("removes");
+    let output = avpsctl(&["check", &document]);
+    assert_eq!(code(&output), 1);
+    assert!(out(&output).contains("AVPS0010"), "{}", out(&output));
+    fs::write(dir.path().join("virt.dtb"), "no tree").expect("writes");
+    let output = avpsctl(&["check", &document]);
+    assert!(out(&output).contains("AVPS0011"), "{}", out(&output));
+}
+
 #[test]
 fn outside_dom0_every_command_that_needs_xen_says_so_with_exit_code_3() {
     if Path::new("/dev/xen/privcmd").exists() {

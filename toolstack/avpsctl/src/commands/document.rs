@@ -1,6 +1,6 @@
 //! Commands on the document alone, and how every command reads one.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{ErrorKind, IsTerminal, Read};
 use std::path::{Path, PathBuf, absolute};
 
@@ -8,7 +8,7 @@ use platform::host::{Host, check_host};
 use platform::{Analysis, Finding, HostFiles, Plan, Report, Severity, Style, rules};
 
 use super::Context;
-use crate::cli::{CheckArgs, DocumentArg, EmitArgs, Language};
+use crate::cli::{CheckArgs, DocumentArg};
 use crate::error::{Error, Result};
 use crate::machine::Machine;
 use crate::ui::Ui;
@@ -212,40 +212,6 @@ pub(super) fn check(context: &Context, args: &CheckArgs) -> Result<()> {
 pub(super) fn plan(context: &Context, args: &DocumentArg) -> Result<()> {
     let (_, plan) = load(context, &args.document)?;
     context.ui.raw(&plan.to_json());
-    Ok(())
-}
-
-/// `avpsctl emit`.
-pub(super) fn emit(context: &Context, args: &EmitArgs) -> Result<()> {
-    let (_, mut plan) = load(context, &args.document)?;
-    if let Some(name) = &args.domain {
-        let domain = in_document(&plan, name)?.clone();
-        plan.domains = vec![domain];
-    }
-    let Language::Xl = args.language;
-    let files = platform::emit::xl::emit(&plan).map_err(|error| Error::Usage(error.to_string()))?;
-    let ui = &context.ui;
-    match &args.output {
-        None if ui.json => {
-            let domains: Vec<_> = files
-                .iter()
-                .map(|file| serde_json::json!({"file_name": file.file_name, "text": file.text}))
-                .collect();
-            ui.json(&serde_json::json!({"schema": "avps-emit/1", "files": domains}));
-        }
-        None => {
-            let texts: Vec<_> = files.into_iter().map(|file| file.text).collect();
-            ui.raw(&texts.join("\n"));
-        }
-        Some(folder) => {
-            for file in files {
-                let path = folder.join(file.file_name);
-                fs::write(&path, file.text)
-                    .map_err(Error::io(format!("writing {}", path.display())))?;
-                ui.note(&format!("wrote {}", path.display()));
-            }
-        }
-    }
     Ok(())
 }
 

@@ -5,6 +5,7 @@ mod console;
 mod create;
 mod document;
 mod down;
+mod emit;
 mod power;
 mod show;
 mod supervisor;
@@ -77,7 +78,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<()> {
         Command::Backend { command } => backend::backend(context, &command),
         Command::Check(args) => document::check(context, &args),
         Command::Plan(args) => document::plan(context, &args),
-        Command::Emit(args) => document::emit(context, &args),
+        Command::Emit(args) => emit::emit(context, &args),
         Command::Explain { rule } => text::explain(context, rule.as_deref()),
         Command::Supervise(args) => supervisor::supervise(context, &args).await,
         Command::Completion { shell } => text::completion(context, shell),

@@ -90,7 +90,7 @@ fn is_bus_master(node: &DeviceTreeNode) -> bool {
         || has(node, "dma-coherent")
         || has(node, "dmas")
         || texts(node, "device_type").first() == Some(&"pci")
-        || texts(node, "compatible").iter().any(|text| known(text))
+        || texts(node, "compatible").iter().any(known)
 }
 
 /// Paths of what a node depends on, each once.

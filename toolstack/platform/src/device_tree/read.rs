@@ -201,7 +201,7 @@ fn root(blob: &Blob<'_>) -> Result<DeviceTreeNode, DeviceTreeError> {
                 let value = offset.saturating_add(8);
                 let content = blob.get(value, length, "the value of a property")?;
                 offset = aligned(value.saturating_add(length));
-                if (&*node).property(name).is_some() {
+                if (*node).property(name).is_some() {
                     return Err(twice(name, node));
                 }
                 node.add_property(DeviceTreeProperty::new_unchecked(name, content));
@@ -215,7 +215,7 @@ fn root(blob: &Blob<'_>) -> Result<DeviceTreeNode, DeviceTreeError> {
                         _ => Err(broken("the end of the tree", offset)),
                     };
                 };
-                let name = (&node).name();
+                let name = node.name();
                 if parent.child_mut(name).is_some() {
                     return Err(twice(name, parent));
                 }

@@ -3,6 +3,10 @@
 
 pub mod cmdline;
 pub mod dom0less;
+pub mod kconfig;
+pub mod libxl_json;
 pub mod partial;
+mod pools;
 mod tree;
+pub mod uboot;
 pub mod xl;

@@ -5,7 +5,12 @@
 
 use std::fmt::Write;
 
-use crate::plan::{BlockPlan, DevicePlan, DomainPlan, MemoryModel, Plan, VirtioPlan};
+use super::cmdline::ranges;
+use super::partial::pages;
+use super::pools;
+use crate::plan::{
+    BlockPlan, Console, DeviceDma, DevicePlan, DomainPlan, MemoryModel, Plan, TeeMode, VirtioPlan,
+};
 use crate::units::MIB;
 
 /// A configuration file.
@@ -33,23 +38,22 @@ pub enum XlError {
     },
 }
 
-/// The configurations of all domains, in the plan's order.
+/// The configurations of all domains that the toolstack starts, in the plan's order.
 ///
 /// # Errors
 /// [`XlError::Quotes`] when a value cannot be written in xl's language.
 pub fn emit(plan: &Plan) -> Result<Vec<XlConfig>, XlError> {
-    plan.domains
-        .iter()
+    plan.toolstack()
         .map(|domain| {
             Ok(XlConfig {
                 file_name: format!("{}.cfg", domain.name),
-                text: config(&plan.platform, domain)?,
+                text: config(plan, domain)?,
             })
         })
         .collect()
 }
 
-fn config(platform: &str, domain: &DomainPlan) -> Result<String, XlError> {
+fn config(plan: &Plan, domain: &DomainPlan) -> Result<String, XlError> {
     let quote = |what: &'static str, text: &str| {
         quoted(text).ok_or_else(|| XlError::Quotes {
             domain: domain.name.clone(),
@@ -57,8 +61,8 @@ fn config(platform: &str, domain: &DomainPlan) -> Result<String, XlError> {
         })
     };
     let mut out = format!(
-        "# Domain \"{}\" of platform \"{platform}\", written by avpsctl emit xl.\n",
-        domain.name
+        "# Domain \"{}\" of platform \"{}\", written by avpsctl emit xl.\n",
+        domain.name, plan.platform
     );
     let mut line = |key: &str, value: String| {
         let _ = writeln!(out, "{key} = {value}");
@@ -73,9 +77,35 @@ fn config(platform: &str, domain: &DomainPlan) -> Result<String, XlError> {
     line("memory", (domain.memory_bytes / MIB).to_string());
     line("maxmem", (domain.memory_bytes / MIB).to_string());
     line("vcpus", domain.vcpus.to_string());
+    if !domain.cpus.is_empty() {
+        line("cpus", quote("the CPUs", &ranges(&domain.cpus))?);
+    }
+    if let Some(pool) = &domain.cpupool {
+        line("pool", quote("the CPU pool", &pools::name(plan, pool))?);
+    }
+    if !domain.colors.is_empty() {
+        line("llc_colors", list(ranges(&domain.colors).split(',')));
+    }
+    if domain.tee.as_ref().map(|tee| tee.mode) == Some(TeeMode::Hypervisor) {
+        line("tee", "\"optee\"".to_owned());
+    }
+    if domain.console == Console::Vpl011 {
+        line("vuart", "\"sbsa_uart\"".to_owned());
+    }
+    for (key, value) in devices(domain, &quote)? {
+        line(key, value);
+    }
     line("on_poweroff", format!("\"{}\"", domain.on_poweroff.word()));
     line("on_reboot", format!("\"{}\"", domain.on_reboot.word()));
     line("on_crash", format!("\"{}\"", domain.on_crash.word()));
+    if let Some(share) = domain.rtds {
+        let _ = writeln!(
+            out,
+            "# xl has no key for a budget; when it runs:\n\
+             #   xl sched-rtds -d {} -v all -p {} -b {}",
+            domain.name, share.period_us, share.budget_us
+        );
+    }
     if !domain.virtio.is_empty() {
         out.push_str("virtio = [\n");
         for device in &domain.virtio {
@@ -96,6 +126,51 @@ fn config(platform: &str, domain: &DomainPlan) -> Result<String, XlError> {
         }
     }
     Ok(out)
+}
+
+/// What a domain needs for the machine's devices that are its own.
+fn devices(
+    domain: &DomainPlan,
+    quote: &dyn Fn(&'static str, &str) -> Result<String, XlError>,
+) -> Result<Vec<(&'static str, String)>, XlError> {
+    let mut lines = Vec::new();
+    if let Some(tree) = &domain.device_tree {
+        lines.push(("device_tree", quote("the device tree", tree)?));
+    }
+    let behind_iommu = domain
+        .devices
+        .iter()
+        .filter(|device| device.dma == DeviceDma::Iommu);
+    let paths: Vec<_> = behind_iommu
+        .map(|device| quote("the path of a device", &device.path))
+        .collect::<Result<_, _>>()?;
+    if !paths.is_empty() {
+        lines.push(("dtdev", format!("[ {} ]", paths.join(", "))));
+    }
+    let windows = domain.devices.iter().flat_map(|device| &device.regions);
+    let iomem: Vec<_> = windows
+        .map(|window| {
+            let pages = pages(window);
+            let [first, count, guest] =
+                [pages.at, pages.size_bytes, pages.guest_at].map(|n| n / 4096);
+            format!("{first:#x},{count:x}@{guest:#x}")
+        })
+        .collect();
+    if !iomem.is_empty() {
+        lines.push(("iomem", list(iomem.iter().map(String::as_str))));
+    }
+    let interrupts = domain.devices.iter().flat_map(|device| &device.interrupts);
+    let interrupts: Vec<_> = interrupts.map(u32::to_string).collect();
+    if !interrupts.is_empty() {
+        lines.push(("irqs", format!("[ {} ]", interrupts.join(", "))));
+    }
+    Ok(lines)
+}
+
+/// A list of strings that have no quotes in them.
+fn list<'a>(items: impl Iterator<Item = &'a str>) -> String {
+    let items: Vec<_> = items.map(|item| format!("\"{item}\"")).collect();
+    format!("[ {} ]", items.join(", "))
 }
 
 fn virtio(device: &VirtioPlan) -> String {

@@ -8,6 +8,7 @@
 mod node;
 
 use node::Source;
+pub(super) use node::pages;
 
 use crate::device_tree::{DeviceTreeError, Tree};
 use crate::emit::tree::{Handle, Handles, Names, Node, insert};

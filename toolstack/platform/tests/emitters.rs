@@ -1,0 +1,166 @@
+//! Emitters other than the device tree: each says what the plan says, in a language that its reader accepts.
+
+mod common;
+
+use common::{machine, plan_on};
+use platform::Plan;
+use platform::emit::uboot::UbootError;
+use platform::emit::{cmdline, kconfig, libxl_json, uboot, xl};
+
+const SAMPLE: &str = include_str!("../../../configs/dom0less.avps.toml");
+
+/// A control domain, a guest of Xen's boot, and one of the toolstack with everything that xl knows.
+const MIXED: &str = r#"
+schema = "avps/1"
+[platform]
+name = "mixed"
+[machine]
+device_tree = "board.dtb"
+llc = { size = "1MiB", ways = 1 }
+[boot]
+xen = "/boot/xen-4.20"
+window = { at = 0x9000_0000, size = "256MiB" }
+slot = "4MiB"
+device_tree_at = 0x8c00_0000
+xen_at = 0x8d00_0000
+[xen]
+scheduler = "credit"
+[[cpupool]]
+name = "first"
+cpus = [2]
+scheduler = "null"
+[[cpupool]]
+name = "boot"
+cpus = [0, 1]
+scheduler = "rtds"
+[[domain]]
+name = "dom0"
+kind = "control"
+kernel = "Image"
+memory = "512MiB"
+cmdline = "console=hvc0"
+vcpus = 2
+colors = "0-63"
+[[domain]]
+name = "cluster"
+boot = "dom0less"
+kernel = "rtos.bin"
+memory = "64MiB"
+cpupool = "first"
+tee = { mode = "mediated" }
+[[domain]]
+name = "driver"
+kernel = "Image"
+memory = "256MiB"
+vcpus = 2
+cpus = "0-1"
+cpupool = "boot"
+colors = "64-127,130"
+console = "vpl011"
+rtds = { period = "10ms", budget = "4ms" }
+tee = { mode = "hypervisor" }
+device = [{ path = "/soc/can@80000400", dma = "none" }, { path = "/soc/mmc@5000000" }]
+[[domain.block]]
+image = "disk.img"
+[[shared_memory]]
+id = "speed"
+size = "64KiB"
+user = [{ domain = "cluster" }, { domain = "dom0" }]
+[[event_channel]]
+between = ["dom0", "cluster"]
+"#;
+
+fn mixed() -> Plan {
+    plan_on(&machine("board.dts"), MIXED)
+}
+
+#[test]
+fn xl_is_told_of_places_pools_colours_and_devices() {
+    let files = xl::emit(&mixed()).expect("emits");
+    let names: Vec<_> = files.iter().map(|file| &*file.file_name).collect();
+    assert_eq!(names, ["driver.cfg"], "Xen starts the others itself");
+    insta::assert_snapshot!("mixed-xl", files[0].text);
+}
+
+#[test]
+fn libxl_is_told_what_xl_would_tell_it() {
+    let files = libxl_json::emit(&mixed());
+    assert_eq!(files[0].file_name, "driver.json");
+    insta::assert_snapshot!("mixed-libxl-json", format!("{:#}", files[0].config));
+}
+
+#[test]
+fn the_boot_script_loads_every_module_to_its_place_and_starts_xen() {
+    let script = uboot::emit(&mixed()).expect("emits");
+    insta::assert_snapshot!("mixed-uboot", script);
+    let plan = plan_on(&machine("virt.dts"), SAMPLE);
+    let script = uboot::emit(&plan).expect("emits");
+    assert!(script.ends_with("booti ${kernel_addr_r} - ${fdt_addr_r}\n"));
+}
+
+#[test]
+fn files_that_would_be_one_on_the_boot_device_are_told() {
+    let text = SAMPLE.replacen("\"guest.bin\"", "\"other/guest.bin\"", 1);
+    let plan = plan_on(&machine("virt.dts"), &text);
+    let error = uboot::emit(&plan).expect_err("refused");
+    assert!(matches!(error, UbootError::SameName { ref name, .. } if name == "guest.bin"));
+    let text = SAMPLE.replacen("\"guest.bin\"", "\"a;b\"", 1);
+    let plan = plan_on(&machine("virt.dts"), &text);
+    let error = uboot::emit(&plan).expect_err("refused");
+    assert!(matches!(error, UbootError::Name { .. }));
+}
+
+#[test]
+fn command_lines_are_those_of_the_plan() {
+    insta::assert_snapshot!("mixed-cmdline", cmdline::emit(&mixed()));
+    let own = SAMPLE.replace("[xen]", "[xen]\ncmdline = \"bootscrub=0\"");
+    let plan = plan_on(&machine("virt.dts"), &own);
+    let line = cmdline::xen(&plan);
+    assert!(
+        line.ends_with(" bootscrub=0"),
+        "the document's words hold: {line}"
+    );
+}
+
+#[test]
+fn build_options_have_their_reasons() {
+    let fragments = kconfig::emit(&mixed());
+    let names: Vec<_> = fragments.iter().map(|file| &*file.file_name).collect();
+    assert_eq!(
+        names,
+        [
+            "xen.cfg",
+            "linux-dom0.cfg",
+            "linux-cluster.cfg",
+            "linux-driver.cfg"
+        ]
+    );
+    let texts: Vec<_> = fragments.into_iter().map(|file| file.text).collect();
+    insta::assert_snapshot!("mixed-kconfig", texts.join("\n"));
+}
+
+#[test]
+fn the_beds_xen_has_every_option_that_plans_ask_for() {
+    // On by default, or in Debian's own configuration.
+    let default = [
+        "CONFIG_DOM0LESS_BOOT=y",
+        "CONFIG_SBSA_VUART_CONSOLE=y",
+        "CONFIG_SCHED_CREDIT=y",
+        "CONFIG_SCHED_CREDIT2=y",
+        "CONFIG_GICV2=y",
+        "CONFIG_GICV3=y",
+        "CONFIG_ARM_SMMU=y",
+    ];
+    let bed = include_str!("../../../tests/testbed/xen/bed.config");
+    let bed: Vec<_> = bed.lines().chain(default).collect();
+    let sample = plan_on(&machine("virt.dts"), SAMPLE);
+    for plan in [mixed(), sample] {
+        let asked = kconfig::xen(&plan);
+        let mut options = asked.lines().filter(|line| line.starts_with("CONFIG_"));
+        // A number, which the bed leaves as it is.
+        let missing = options.find(|option| {
+            !bed.contains(option) && !option.starts_with("CONFIG_LLC_COLORS_ORDER=")
+        });
+        assert_eq!(missing, None, "in tests/testbed/xen/bed.config");
+    }
+}
