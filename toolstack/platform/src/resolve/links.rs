@@ -64,9 +64,8 @@ struct Places<'a> {
 impl<'a> Places<'a> {
     fn new(domains: &'a [DomainPlan]) -> Self {
         // The control domain's addresses are always the machine's.
-        let is_direct = |domain: &&DomainPlan| {
-            domain.direct_map || domain.kind == DomainKind::Control
-        };
+        let is_direct =
+            |domain: &&DomainPlan| domain.direct_map || domain.kind == DomainKind::Control;
         let direct = domains.iter().filter(is_direct);
         Places {
             direct: direct.map(|domain| domain.name.as_str()).collect(),
