@@ -12,8 +12,10 @@ mod sources;
 use compare::Judgement;
 pub(super) use run::{Wanted, run};
 
-use super::{Answer, Content, Layout, Machine, Module, Oracle, Result, XEN_ARGUMENTS};
+use super::{Answer, Content, Error, Layout, Machine, Module, Oracle, Result, XEN_ARGUMENTS};
+use platform::document::{Document, RangeTable};
 use platform::plan::{DomainKind, Iommu, MachinePlan, ModuleRole};
+use platform::units::{Address, ByteSize};
 use platform::words::Boot;
 use platform::{Plan, Severity};
 
@@ -33,9 +35,11 @@ struct Opinion {
 impl Opinion {
     /// Checks a document. `None` when there is nothing for Xen to judge: it cannot be read, or needs more than Xen, or another
     /// machine.
-    fn of(text: &str) -> Option<Self> {
+    fn of(text: &str, facts: &MachinePlan) -> Option<Self> {
         let (document, mut findings) = platform::document::read(text);
-        let plan = platform::resolve(&document?, "/oracle", MachinePlan::default());
+        let mut document = document?;
+        place_modules(&mut document);
+        let plan = platform::resolve(&document, "/oracle", facts.clone());
         if findings
             .iter()
             .any(|finding| finding.severity() == Severity::Error)
@@ -61,6 +65,18 @@ impl Opinion {
     fn is_about_xen(&self) -> bool {
         let others = |id: &str| NOT_XENS.iter().any(|family| id.starts_with(family));
         self.refusals.iter().any(|id| !others(id))
+    }
+}
+
+/// A document that does not say where modules are loaded leaves that to whoever boots it: here.
+fn place_modules(document: &mut Document) {
+    let boot = document.content.boot.get_or_insert_default();
+    if boot.window.is_none() {
+        boot.window = Some(RangeTable {
+            at: Some(Address(0x4200_0000)),
+            size: Some(ByteSize(64 << 20)),
+        });
+        boot.slot = boot.slot.or(Some(ByteSize(1 << 20)));
     }
 }
 
@@ -100,8 +116,13 @@ struct Trial {
 ///
 /// # Errors
 /// When it could not be booted; what Xen thinks of it is no error.
-fn put_to_trial(oracle: &Oracle, name: &str, text: &str) -> Result<Option<Trial>> {
-    let Some(opinion) = Opinion::of(text) else {
+fn put_to_trial(
+    oracle: &Oracle,
+    facts: &MachinePlan,
+    name: &str,
+    text: &str,
+) -> Result<Option<Trial>> {
+    let Some(opinion) = Opinion::of(text, facts) else {
         return Ok(None);
     };
     let Some(layout) = layout(oracle, name, &opinion.plan)? else {
@@ -115,6 +136,20 @@ fn put_to_trial(oracle: &Oracle, name: &str, text: &str) -> Result<Option<Trial>
         judgement,
         answer,
     }))
+}
+
+/// What is known of the machine of a document that says nothing about it: QEMU's.
+fn facts(oracle: &Oracle) -> Result<MachinePlan> {
+    let machine = Machine {
+        cpus: 4,
+        ..Machine::default()
+    };
+    let name = "facts";
+    let tree = oracle.tree(name, &machine, "")?;
+    platform::device_tree::facts(&tree).map_err(|error| Error::Tree {
+        name: name.to_owned(),
+        said: error.to_string(),
+    })
 }
 
 /// The machine that a document is for, if QEMU has it.

@@ -31,11 +31,16 @@ pub(crate) fn run(oracle: &Oracle, wanted: &Wanted) -> Result<Figures, Failure> 
         |case: &Case| case.class.contains(&wanted.filter) || case.name.contains(&wanted.filter);
     let written = written().map_err(|e| Failure::new(format!("the fixtures: {e}")))?;
     let endless = mutants(&written, wanted.seed);
-    let cases = written.iter().cloned().chain(endless).filter(fits);
+    let cases = written
+        .iter()
+        .cloned()
+        .chain(endless.take(wanted.cases.saturating_mul(10)))
+        .filter(fits);
     let step = Step::begin("oracle", "starting");
+    let facts = super::facts(oracle)?;
     let mut tally = Tally::default();
     // Some mutants are nothing that Xen could judge; a filter may leave nothing else.
-    for case in cases.take(wanted.cases.saturating_mul(20)) {
+    for case in cases.take(written.len() + wanted.cases.saturating_mul(4)) {
         if tally.seconds.len() >= wanted.cases {
             break;
         }
@@ -45,7 +50,7 @@ pub(crate) fn run(oracle: &Oracle, wanted: &Wanted) -> Result<Figures, Failure> 
             wanted.cases,
             case.name
         ));
-        let Some(trial) = put_to_trial(oracle, &case.name, &case.text)? else {
+        let Some(trial) = put_to_trial(oracle, &facts, &case.name, &case.text)? else {
             continue;
         };
         if wanted.verdicts {
