@@ -34,7 +34,7 @@ fn amounts() -> Vec<Case> {
         accepted("memory-large", "memory-512-mib", memory(512 << 10)),
         accepted("memory-large", "memory-800-mib", memory(800 << 10)),
         accepted("memory-large", "memory-960-mib", memory(960 << 10)),
-        refused("memory-large", "memory-1000-mib", memory(1000 << 10)),
+        accepted("memory-large", "memory-1000-mib", memory(1000 << 10)),
         refused("memory-large", "memory-1-gib", memory(1 << 20)),
         refused("memory-large", "memory-2-gib", memory(2 << 20)),
         refused("memory-large", "memory-4-tib", memory(4 << 30)),
@@ -387,6 +387,14 @@ fn direct() -> Vec<Case> {
             "direct-map-small-first",
             "direct-map-first-piece-too-small",
             direct(with_static(&[(FREE, MIB), (0x7000_0000, 31 * MIB)], 32768)),
+        ),
+        refused(
+            "direct-map-small-first",
+            "direct-map-first-piece-of-a-page",
+            direct(with_static(
+                &[(FREE, 4096), (0x7000_0000, 32 * MIB - 4096)],
+                32768,
+            )),
         ),
         accepted(
             "direct-map",

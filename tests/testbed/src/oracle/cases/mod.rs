@@ -3,6 +3,7 @@
 //! Each class has at least two, on both sides of its border where there is one. A case says what Xen 4.20 does; a rule is
 //! named by what is wrong, and stays a name here until the checker has one.
 
+mod colours;
 mod cpus;
 mod devices;
 mod events;
@@ -52,6 +53,7 @@ pub(super) fn all() -> Vec<Case> {
         sharing::cases(),
         events::cases(),
         cpus::cases(),
+        colours::cases(),
         modules::cases(),
         places::cases(),
         devices::cases(),
