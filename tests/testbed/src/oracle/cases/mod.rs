@@ -8,6 +8,7 @@ mod cpus;
 mod devices;
 mod events;
 mod good;
+mod heap;
 mod memory;
 mod modules;
 mod places;
@@ -50,6 +51,7 @@ pub(super) fn all() -> Vec<Case> {
     [
         good::cases(),
         memory::cases(),
+        heap::cases(),
         sharing::cases(),
         events::cases(),
         cpus::cases(),
