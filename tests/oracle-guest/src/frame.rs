@@ -38,7 +38,7 @@ impl Writer {
     pub fn finish(&mut self) -> &[u8] {
         let sum = checksum(self.bytes.get(MARK.len()..self.length).unwrap_or_default());
         let mut tail = Tail([0; TAIL], 0);
-        let _ = write!(tail, " ~{sum:04x}\n");
+        let _ = writeln!(tail, " ~{sum:04x}");
         if let Some(room) = self.bytes.get_mut(self.length..self.length + TAIL) {
             room.copy_from_slice(&tail.0);
             self.length += TAIL;

@@ -1,7 +1,5 @@
 //! What is judged: a device tree, what lies in memory beside it, and the machine.
 
-use std::path::PathBuf;
-
 /// Xen's command line for a layout that is to be judged: everything on the first serial port, every guest's word printed,
 /// and the port's input for Xen itself, whose debug keys are read back.
 pub(crate) const XEN_ARGUMENTS: &str =
@@ -36,8 +34,6 @@ pub(crate) enum Content {
     Guest,
     /// These bytes.
     Bytes(Vec<u8>),
-    /// This file.
-    File(PathBuf),
     /// The device tree with this source: what a domain is given of the board.
     Source(String),
 }

@@ -157,7 +157,6 @@ fn modules(layout: &Layout, media: &Media, folder: &Folder, name: &str) -> Resul
     for (index, module) in layout.modules.iter().enumerate() {
         let file = match &module.content {
             Content::Guest => media.guest.clone(),
-            Content::File(path) => path.clone(),
             Content::Bytes(bytes) => {
                 let path = folder.socket(&format!("{name}.module-{index}"));
                 std::fs::write(&path, bytes).map_err(Error::io("write", &path))?;

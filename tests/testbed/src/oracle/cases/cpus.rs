@@ -1,9 +1,9 @@
-//! vCPUs, pools of CPUs, schedulers, cache colours.
+//! vCPUs, pools of CPUs, schedulers.
 
 use super::{Case, Sketch, accepted, refused, wrong};
 
 pub(super) fn cases() -> Vec<Case> {
-    [vcpus(), pools(), schedulers(), colours()]
+    [vcpus(), pools(), schedulers()]
         .into_iter()
         .flatten()
         .collect()
@@ -81,40 +81,142 @@ fn pooled(pools: &[String], first: &str, second: &str) -> Sketch {
 }
 
 fn pools() -> Vec<Case> {
+    let bare = |cpus: &str| format!("a: pool-a {{ compatible = \"xen,cpupool\"; {cpus} }};");
+    let scheduled = |scheduler: &str| {
+        let scheduler = format!("cpupool-sched = \"{scheduler}\";");
+        pooled(
+            &[pool("a", &[0, 1], ""), pool("b", &[2, 3], &scheduler)],
+            "a",
+            "b",
+        )
+    };
+    let misspelt = pool("b", &[2, 3], "").replace("xen,cpupool", "xen,cpu-pool");
     let two = || [pool("a", &[0, 1], ""), pool("b", &[2, 3], "")];
     vec![
         accepted("cpupool", "cpupool-two", pooled(&two(), "a", "b")),
-        accepted("cpupool", "cpupool-one-and-the-rest", pooled(&[pool("a", &[0, 1], "")], "a", "")),
-        accepted("cpupool", "cpupool-other-order", pooled(&[pool("b", &[2, 3], ""), pool("a", &[0, 1], "")], "a", "b")),
+        accepted(
+            "cpupool",
+            "cpupool-one-and-the-rest",
+            pooled(&[pool("a", &[0, 1], "")], "a", ""),
+        ),
+        accepted(
+            "cpupool",
+            "cpupool-other-order",
+            pooled(&[pool("b", &[2, 3], ""), pool("a", &[0, 1], "")], "a", "b"),
+        ),
         accepted("cpupool", "cpupool-domain-in-none", pooled(&two(), "", "b")),
-        accepted("cpupool", "cpupool-null", pooled(&[pool("a", &[0, 1], ""), pool("b", &[2, 3], "cpupool-sched = \"null\";")], "a", "b")),
-        accepted("cpupool", "cpupool-boot-cpu-in-second", pooled(&[pool("a", &[2, 3], ""), pool("b", &[0, 1], "cpupool-sched = \"null\";")], "a", "b")),
-        accepted("cpupool-boot-cpu", "cpupool-boot-cpu-left-over", pooled(&[pool("a", &[2, 3], "")], "a", "")),
-        refused("cpupool-twice", "cpupool-cpu-in-two", pooled(&[pool("a", &[0, 1], ""), pool("b", &[1, 2], "")], "a", "b")),
-        refused("cpupool-twice", "cpupool-cpu-twice-in-one", pooled(&[pool("a", &[1, 1], "")], "a", "")),
-        refused("cpupool-empty", "cpupool-without-cpus", pooled(&["a: pool-a { compatible = \"xen,cpupool\"; };".into()], "a", "")),
-        refused("cpupool-empty", "cpupool-with-empty-list", pooled(&["a: pool-a { compatible = \"xen,cpupool\"; cpupool-cpus; };".into()], "a", "")),
-        refused("cpupool-unknown-cpu", "cpupool-of-a-uart", pooled(&["a: pool-a { compatible = \"xen,cpupool\"; cpupool-cpus = <&{/pl011@9000000}>; };".into()], "a", "")),
-        refused("cpupool-unknown-cpu", "cpupool-unknown-phandle", pooled(&["a: pool-a { compatible = \"xen,cpupool\"; cpupool-cpus = <0x4321>; };".into()], "a", "")),
+        accepted("cpupool", "cpupool-null", scheduled("null")),
+        accepted(
+            "cpupool",
+            "cpupool-boot-cpu-in-second",
+            pooled(
+                &[
+                    pool("a", &[2, 3], ""),
+                    pool("b", &[0, 1], "cpupool-sched = \"null\";"),
+                ],
+                "a",
+                "b",
+            ),
+        ),
+        accepted(
+            "cpupool-boot-cpu",
+            "cpupool-boot-cpu-left-over",
+            pooled(&[pool("a", &[2, 3], "")], "a", ""),
+        ),
+        accepted(
+            "cpupool-boot-cpu",
+            "cpupool-without-boot-cpu-in-the-middle",
+            pooled(&[pool("a", &[1], ""), pool("b", &[2], "")], "a", "b"),
+        ),
+        refused(
+            "cpupool-twice",
+            "cpupool-cpu-in-two",
+            pooled(&[pool("a", &[0, 1], ""), pool("b", &[1, 2], "")], "a", "b"),
+        ),
+        refused(
+            "cpupool-twice",
+            "cpupool-cpu-twice-in-one",
+            pooled(&[pool("a", &[1, 1], "")], "a", ""),
+        ),
+        refused(
+            "cpupool-empty",
+            "cpupool-without-cpus",
+            pooled(&[bare("")], "a", ""),
+        ),
+        refused(
+            "cpupool-empty",
+            "cpupool-with-empty-list",
+            pooled(&[bare("cpupool-cpus;")], "a", ""),
+        ),
+        refused(
+            "cpupool-unknown-cpu",
+            "cpupool-of-a-uart",
+            pooled(&[bare("cpupool-cpus = <&{/pl011@9000000}>;")], "a", ""),
+        ),
+        refused(
+            "cpupool-unknown-cpu",
+            "cpupool-unknown-phandle",
+            pooled(&[bare("cpupool-cpus = <0x4321>;")], "a", ""),
+        ),
         refused("cpupool-unknown-cpu", "cpupool-offline-cpu", {
             pooled(&[pool("a", &[2, 3], "")], "a", "").xen("maxcpus=2")
         }),
-        refused("cpupool-scheduler", "cpupool-scheduler-unknown", pooled(&[pool("a", &[2, 3], "cpupool-sched = \"fair\";")], "a", "")),
-        refused("cpupool-scheduler", "cpupool-scheduler-in-capitals", pooled(&[pool("a", &[2, 3], "cpupool-sched = \"NULL\";")], "a", "")),
-        accepted("cpupool-scheduler", "cpupool-rtds", pooled(&[pool("a", &[0, 1], ""), pool("b", &[2, 3], "cpupool-sched = \"rtds\";")], "a", "b")),
-        refused("sched-arinc653", "cpupool-arinc653", pooled(&[pool("a", &[0, 1], ""), pool("b", &[2], "cpupool-sched = \"arinc653\";")], "a", "b")),
-        accepted("cpupool-scheduler", "cpupool-credit", pooled(&[pool("a", &[0, 1], ""), pool("b", &[2, 3], "cpupool-sched = \"credit\";")], "a", "b")),
-        wrong("cpupool-phandle", "cpupool-phandle-unknown", pooled(&two(), "a", "").domain(2, |domain| {
-            domain.with("domain-cpupool = <0x4321>;");
-        })),
-        refused("cpupool-phandle", "cpupool-phandle-of-a-cpu", pooled(&two(), "a", "").domain(2, |domain| {
-            domain.with("domain-cpupool = <&{/cpus/cpu@2}>;");
-        })),
-        refused("cpupool-phandle", "cpupool-phandle-of-a-domain", pooled(&two(), "a", "").domain(2, |domain| {
-            domain.with("domain-cpupool = <&{/chosen/domain-1}>;");
-        })),
-        wrong("cpupool-disabled", "cpupool-compatible-misspelt", pooled(&[pool("a", &[0, 1], ""), pool("b", &[2, 3], "").replace("xen,cpupool", "xen,cpu-pool")], "a", "")),
-        wrong("cpupool-share", "cpupool-of-one-cpu-for-two-domains", pooled(&[pool("a", &[0, 1, 2], ""), pool("b", &[3], "")], "b", "b")),
+        refused(
+            "cpupool-scheduler",
+            "cpupool-scheduler-unknown",
+            scheduled("fair"),
+        ),
+        refused(
+            "cpupool-scheduler",
+            "cpupool-scheduler-in-capitals",
+            scheduled("NULL"),
+        ),
+        accepted("cpupool-scheduler", "cpupool-rtds", scheduled("rtds")),
+        refused("sched-arinc653", "cpupool-arinc653", scheduled("arinc653")),
+        accepted("cpupool-scheduler", "cpupool-credit", scheduled("credit")),
+        wrong(
+            "cpupool-phandle",
+            "cpupool-phandle-unknown",
+            pooled(&two(), "a", "").domain(2, |domain| {
+                domain.with("domain-cpupool = <0x4321>;");
+            }),
+        ),
+        refused(
+            "cpupool-phandle",
+            "cpupool-phandle-of-a-cpu",
+            pooled(&two(), "a", "").domain(2, |domain| {
+                domain.with("domain-cpupool = <&{/cpus/cpu@2}>;");
+            }),
+        ),
+        refused(
+            "cpupool-phandle",
+            "cpupool-phandle-of-a-domain",
+            pooled(&two(), "a", "").domain(2, |domain| {
+                domain.with("domain-cpupool = <&{/chosen/domain-1}>;");
+            }),
+        ),
+        wrong(
+            "cpupool-disabled",
+            "cpupool-compatible-misspelt",
+            pooled(&[pool("a", &[0, 1], ""), misspelt], "a", ""),
+        ),
+        wrong(
+            "cpupool-disabled",
+            "cpupool-in-a-domains-node",
+            pooled(&[], "", "").domain(1, |domain| {
+                domain.with(&pool("a", &[2, 3], ""));
+            }),
+        ),
+        wrong(
+            "cpupool-share",
+            "cpupool-of-one-cpu-for-two-domains",
+            pooled(&[pool("a", &[0, 1, 2], ""), pool("b", &[3], "")], "b", "b"),
+        ),
+        wrong(
+            "cpupool-share",
+            "cpupool-of-two-cpus-for-two-domains",
+            pooled(&two(), "b", "b"),
+        ),
     ]
 }
 
@@ -167,6 +269,11 @@ fn schedulers() -> Vec<Case> {
             "rtds-pool-2-on-2",
             in_pool("cpus = <2>;", "rtds"),
         ),
+        accepted(
+            "sched-rtds",
+            "rtds-pool-3-on-2",
+            in_pool("cpus = <3>;", "rtds"),
+        ),
         refused(
             "sched-arinc653",
             "arinc653-pool-2-vcpus",
@@ -189,69 +296,5 @@ fn schedulers() -> Vec<Case> {
             "sched-arinc653",
             Sketch::of(2).xen("sched=arinc653"),
         ),
-    ]
-}
-
-fn colours() -> Vec<Case> {
-    let coloured = |first: &str, second: &str| {
-        let property = |colours: &str| {
-            if colours.is_empty() {
-                String::new()
-            } else {
-                format!("llc-colors = \"{colours}\";")
-            }
-        };
-        Sketch::of(2)
-            .xen("llc-coloring=on llc-size=1M llc-nr-ways=16 xen-llc-colors=0")
-            .domain(1, |domain| {
-                domain.with(&property(first));
-            })
-            .domain(2, |domain| {
-                domain.with(&property(second));
-            })
-    };
-    vec![
-        accepted("llc", "llc-disjoint", coloured("1-4", "5-8")),
-        accepted("llc", "llc-lists", coloured("1,3,5", "2,4,6-15")),
-        wrong("llc-default", "llc-second-without", coloured("1-4", "")),
-        wrong("llc-default", "llc-none-at-all", coloured("", "")),
-        wrong("llc-overlap", "llc-overlapping", coloured("1-4", "4-8")),
-        wrong("llc-overlap", "llc-same", coloured("1-4", "1-4")),
-        wrong("llc-overlap", "llc-with-xens", coloured("0-4", "5-8")),
-        wrong("llc-twice", "llc-0-0", coloured("1,1", "5-8")),
-        wrong("llc-twice", "llc-descending", coloured("4,3,2,1", "5-8")),
-        refused("llc-range", "llc-16-of-16", coloured("1-4", "16")),
-        refused("llc-range", "llc-128", coloured("1-4", "128")),
-        refused("llc-range", "llc-across-the-end", coloured("1-4", "12-16")),
-        refused("llc-text", "llc-backwards", coloured("4-1", "5-8")),
-        refused("llc-text", "llc-words", coloured("all", "5-8")),
-        refused("llc-text", "llc-space", coloured("1, 2", "5-8")),
-        wrong("llc-text", "llc-comma-at-the-end", coloured("1-4,", "5-8")),
-        wrong("llc-text", "llc-negative", coloured("-1", "5-8")),
-        refused("llc-off", "llc-without-coloring", Sketch::of(1).domain(1, |domain| {
-            domain.with("llc-colors = \"1-4\";");
-        })),
-        refused("llc-off", "llc-without-coloring-in-second", Sketch::of(2).domain(2, |domain| {
-            domain.with("llc-colors = \"1-4\";");
-        })),
-        refused("llc-static", "llc-and-static-memory", coloured("1-4", "5-8").domain(1, |domain| {
-            domain.with("xen,static-mem = <0 0x60000000 0 0x2000000>;");
-        })),
-        refused("llc-static", "llc-on-and-static-memory-elsewhere", coloured("1-4", "").domain(2, |domain| {
-            domain.with("xen,static-mem = <0 0x60000000 0 0x2000000>;");
-        })),
-        refused("llc-way", "llc-way-not-power-of-two", Sketch::of(1).xen("llc-coloring=on llc-size=768K llc-nr-ways=16")),
-        refused("llc-way", "llc-way-of-a-page", Sketch::of(1).xen("llc-coloring=on llc-size=64K llc-nr-ways=16")),
-        accepted("llc-way", "llc-probed", Sketch::of(1).xen("llc-coloring=on")),
-        refused("llc-xen", "llc-xens-color-out-of-range", Sketch::of(1).xen("llc-coloring=on llc-size=1M llc-nr-ways=16 xen-llc-colors=16")),
-        refused("llc-memory", "llc-too-little-memory-in-a-color", coloured("1", "5-8").domain(1, |domain| {
-            domain.memory = "memory = <0 0x20000>;".into();
-        })),
-        wrong("llc-shm", "llc-and-shared-memory", coloured("1-4", "5-8").domain(1, |domain| {
-            domain.with(
-                "shared { compatible = \"xen,domain-shared-memory-v1\"; xen,shm-id = \"s\"; role = \"owner\"; \
-                 xen,shared-mem = <0 0x70000000 1 0 0 0x100000>; };",
-            );
-        })),
     ]
 }

@@ -150,10 +150,16 @@ fn features() -> Vec<Case> {
             "tee-optee-without-optee",
             with("xen,tee = \"optee\";"),
         ),
+        wrong("tee", "tee-ffa-without-ffa", with("xen,tee = \"ffa\";")),
         wrong(
             "compatible",
             "domain-with-other-words",
             with("xen,dom = \"x\"; status = \"disabled\";"),
+        ),
+        wrong(
+            "compatible",
+            "domain-disabled",
+            with("status = \"disabled\";"),
         ),
     ]
 }
@@ -203,6 +209,14 @@ fn passed() -> Vec<Case> {
     let forced = format!("{RTC} {RTC_PAGE} {FORCE}");
     vec![
         accepted("passthrough", "passthrough-forced", touched(one(&forced))),
+        accepted(
+            "passthrough",
+            "passthrough-forced-elsewhere",
+            one(&format!(
+                "{RTC} {FORCE} xen,reg = <0 0x9010000 0 0x1000 0 0x10000000>;"
+            ))
+            .domain(1, |domain| domain.arguments = "touch=0x10000fe0:r".into()),
+        ),
         refused(
             "passthrough-iommu",
             "passthrough-without-iommu",
@@ -302,6 +316,13 @@ fn passed() -> Vec<Case> {
                 "xen,path = \"/pl011@9000000\"; {FORCE} xen,reg = <0 0x9000000 0 0x1000 0 0x9000000>;"
             )),
         ),
+        refused(
+            "passthrough-irq",
+            "passthrough-of-a-timers-interrupt",
+            one(&format!(
+                "xen,path = \"/timer\"; {FORCE} xen,reg = <0 0x9020000 0 0x1000 0 0x9020000>;"
+            )),
+        ),
     ]
 }
 
@@ -331,6 +352,18 @@ fn shared() -> Vec<Case> {
             two(
                 &format!("{FORCE} xen,reg = <0 0xa000000 0 0x1000 0 0xa000000>;"),
                 &format!("{FORCE} xen,reg = <0 0xa000000 0 0x1000 0 0xa000000>;"),
+            ),
+        ),
+        wrong(
+            "passthrough-parts",
+            "passthrough-virtio-neighbours-by-path",
+            two(
+                &format!(
+                    "xen,path = \"/virtio_mmio@a000000\"; {FORCE} xen,reg = <0 0xa000000 0 0x1000 0 0xa000000>;"
+                ),
+                &format!(
+                    "xen,path = \"/virtio_mmio@a000200\"; {FORCE} xen,reg = <0 0xa000000 0 0x1000 0 0xa000000>;"
+                ),
             ),
         ),
         wrong(

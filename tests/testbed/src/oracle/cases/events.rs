@@ -211,9 +211,23 @@ fn ends() -> Vec<Case> {
             ),
         ),
         wrong(
+            "evtchn-depth",
+            "evtchn-in-a-kernels-node",
+            with(&[], &[]).chosen(&format!(
+                "channels {{ deep {{ {} {} }}; }};",
+                end("a", 10, "b"),
+                end("b", 11, "a")
+            )),
+        ),
+        wrong(
             "evtchn-dom0",
             "evtchn-of-dom0-that-does-not-exist",
             Sketch::of(1).chosen(&[end("a", 10, "b"), end("b", 11, "a")].concat()),
+        ),
+        refused(
+            "evtchn-dom0",
+            "evtchn-between-a-domain-and-dom0-that-does-not-exist",
+            one(&end("a", 10, "b")).chosen(&end("b", 10, "a")),
         ),
     ]
 }

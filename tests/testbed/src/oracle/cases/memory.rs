@@ -1,14 +1,14 @@
-//! Memory that Xen chooses, memory that the layout chooses, and Xen's own heap.
+//! Memory that Xen chooses, and memory that the layout chooses.
 
 use super::sketch::cells;
 use super::{Case, Sketch, accepted, refused, wrong};
 
-const MIB: u64 = 1 << 20;
+pub(super) const MIB: u64 = 1 << 20;
 /// Free RAM on the oracle's machine.
-const FREE: u64 = 0x6000_0000;
+pub(super) const FREE: u64 = 0x6000_0000;
 
 pub(super) fn cases() -> Vec<Case> {
-    [amounts(), fixed(), refused_fixed(), direct(), heap()]
+    [amounts(), fixed(), refused_fixed(), direct()]
         .into_iter()
         .flatten()
         .collect()
@@ -34,7 +34,7 @@ fn amounts() -> Vec<Case> {
         accepted("memory-large", "memory-512-mib", memory(512 << 10)),
         accepted("memory-large", "memory-800-mib", memory(800 << 10)),
         accepted("memory-large", "memory-960-mib", memory(960 << 10)),
-        refused("memory-large", "memory-1000-mib", memory(1000 << 10)),
+        accepted("memory-large", "memory-1000-mib", memory(1000 << 10)),
         refused("memory-large", "memory-1-gib", memory(1 << 20)),
         refused("memory-large", "memory-2-gib", memory(2 << 20)),
         refused("memory-large", "memory-4-tib", memory(4 << 30)),
@@ -89,7 +89,8 @@ fn with_static(ranges: &[(u64, u64)], kib: u64) -> Sketch {
     })
 }
 
-fn static_memory(ranges: &[(u64, u64)]) -> String {
+/// The property with these ranges.
+pub(super) fn static_memory(ranges: &[(u64, u64)]) -> String {
     let list: Vec<String> = ranges
         .iter()
         .map(|(start, size)| format!("{} {}", cells(*start), cells(*size)))
@@ -388,6 +389,14 @@ fn direct() -> Vec<Case> {
             "direct-map-first-piece-too-small",
             direct(with_static(&[(FREE, MIB), (0x7000_0000, 31 * MIB)], 32768)),
         ),
+        refused(
+            "direct-map-small-first",
+            "direct-map-first-piece-of-a-page",
+            direct(with_static(
+                &[(FREE, 4096), (0x7000_0000, 32 * MIB - 4096)],
+                32768,
+            )),
+        ),
         accepted(
             "direct-map",
             "direct-map-out-of-order",
@@ -402,99 +411,6 @@ fn direct() -> Vec<Case> {
             direct(with_static(&[(FREE, 32 * MIB)], 32768)).domain(1, |domain| {
                 domain.with("vpl011;");
             }),
-        ),
-    ]
-}
-
-fn heap() -> Vec<Case> {
-    let heap = |ranges: &[(u64, u64)]| {
-        let list = static_memory(ranges).replace("xen,static-mem", "xen,static-heap");
-        Sketch::of(1).chosen(&list)
-    };
-    vec![
-        accepted(
-            "static-heap",
-            "static-heap-256-mib",
-            heap(&[(FREE, 256 * MIB)]),
-        ),
-        accepted(
-            "static-heap",
-            "static-heap-two-banks",
-            heap(&[(FREE, 128 * MIB), (0x7000_0000, 128 * MIB)]),
-        ),
-        accepted(
-            "static-heap",
-            "static-heap-and-static-memory",
-            heap(&[(FREE, 128 * MIB)]).domain(1, |domain| {
-                domain.with(&static_memory(&[(0x7000_0000, 32 * MIB)]));
-            }),
-        ),
-        refused(
-            "static-heap-small",
-            "static-heap-1-mib",
-            heap(&[(FREE, MIB)]),
-        ),
-        refused(
-            "static-heap-small",
-            "static-heap-16-mib",
-            heap(&[(FREE, 16 * MIB)]),
-        ),
-        refused(
-            "static-heap-small",
-            "static-heap-smaller-than-domain",
-            heap(&[(FREE, 32 * MIB)]),
-        ),
-        wrong(
-            "static-heap-unaligned",
-            "static-heap-4-kib-aligned",
-            heap(&[(FREE + 0x1000, 256 * MIB)]),
-        ),
-        wrong(
-            "static-heap-unaligned",
-            "static-heap-byte",
-            heap(&[(FREE + 1, 256 * MIB)]),
-        ),
-        wrong(
-            "static-heap-unaligned",
-            "static-heap-size-4-kib-aligned",
-            heap(&[(FREE, 256 * MIB + 0x1000)]),
-        ),
-        refused(
-            "static-heap-outside",
-            "static-heap-outside-ram",
-            heap(&[(0x9000_0000, 256 * MIB)]),
-        ),
-        refused(
-            "static-heap-outside",
-            "static-heap-half-outside",
-            heap(&[(0x7800_0000, 256 * MIB)]),
-        ),
-        refused(
-            "static-heap-overlap",
-            "static-heap-over-static-memory",
-            heap(&[(FREE, 256 * MIB)]).domain(1, |domain| {
-                domain.with(&static_memory(&[(FREE + 64 * MIB, 32 * MIB)]));
-            }),
-        ),
-        refused(
-            "static-heap-overlap",
-            "static-heap-over-kernel",
-            heap(&[(0x5000_0000, 256 * MIB)]),
-        ),
-        refused(
-            "static-heap-overlap",
-            "static-heap-over-xen",
-            heap(&[(0x4000_0000, 64 * MIB)]),
-        ),
-        refused(
-            "static-heap-empty",
-            "static-heap-size-0",
-            heap(&[(FREE, 0)]),
-        ),
-        refused(
-            "static-heap-empty",
-            "static-heap-no-cells",
-            Sketch::of(1).chosen("xen,static-heap;"),
         ),
     ]
 }

@@ -3,10 +3,12 @@
 //! Each class has at least two, on both sides of its border where there is one. A case says what Xen 4.20 does; a rule is
 //! named by what is wrong, and stays a name here until the checker has one.
 
+mod colours;
 mod cpus;
 mod devices;
 mod events;
 mod good;
+mod heap;
 mod memory;
 mod modules;
 mod places;
@@ -49,9 +51,11 @@ pub(super) fn all() -> Vec<Case> {
     [
         good::cases(),
         memory::cases(),
+        heap::cases(),
         sharing::cases(),
         events::cases(),
         cpus::cases(),
+        colours::cases(),
         modules::cases(),
         places::cases(),
         devices::cases(),

@@ -5,6 +5,16 @@ use super::{Case, Sketch, accepted, refused, wrong};
 use crate::oracle::{Content, Module};
 
 const MIB: usize = 1 << 20;
+const KERNEL: &str = "\"multiboot,kernel\", \"multiboot,module\"";
+const LINUX: &str = "\"xen,linux-zimage\", \"multiboot,module\"";
+/// Where the first domain's kernel is, and a place that is free.
+const KERNEL_REG: &str = "reg = <0 0x50000000 0 0x10000>;";
+const OTHER_REG: &str = "reg = <0 0x58000000 0 0x10000>;";
+
+/// A module's node.
+fn node(at: u64, compatible: &str, reg: &str) -> String {
+    format!("module@{at:x} {{ compatible = {compatible}; {reg} }};")
+}
 
 pub(super) fn cases() -> Vec<Case> {
     [kernels(), ramdisks(), counts(), lines()]
@@ -22,39 +32,145 @@ fn kernels() -> Vec<Case> {
     // QEMU loads nothing over something else, nor where there is no memory: then only the node speaks of it.
     let only_told = |sketch: Sketch, number| sketch.domain(number, |domain| domain.content = None);
     vec![
-        refused("kernel-missing", "kernel-missing", Sketch::of(1).domain(1, |domain| domain.kernel = None)),
-        refused("kernel-missing", "kernel-missing-in-second", Sketch::of(2).domain(2, |domain| domain.kernel = None)),
-        refused("kernel-missing", "kernel-not-loaded", Sketch::of(1).domain(1, |domain| domain.content = None)),
-        refused("kernel-format", "kernel-zeros", kernel(Content::Bytes(vec![0; 4096]))),
-        refused("kernel-format", "kernel-text", kernel(Content::Bytes(b"#!/bin/sh\n".repeat(100)))),
-        refused("kernel-format", "kernel-of-8-bytes", Sketch::of(1).domain(1, |domain| domain.size = Some(8))),
-        refused("kernel-format", "kernel-size-0", Sketch::of(1).domain(1, |domain| domain.size = Some(0))),
-        refused("kernel-size", "kernel-larger-than-domain", Sketch::of(1).domain(1, |domain| domain.size = Some(64 << 20))),
-        refused("kernel-size", "kernel-larger-than-ram", Sketch::of(1).domain(1, |domain| domain.size = Some(4 << 30))),
-        wrong("kernel-size", "kernel-cut-off", Sketch::of(1).domain(1, |domain| domain.size = Some(0x10000))),
-        refused("kernel-place", "kernel-over-xen", only_told(at(0x4030_0000), 1)),
-        refused("kernel-place", "kernel-over-dtb", only_told(at(0x4800_0000), 1)),
-        refused("kernel-place", "kernel-outside-ram", only_told(at(0x9000_0000), 1)),
+        refused(
+            "kernel-missing",
+            "kernel-missing",
+            Sketch::of(1).domain(1, |domain| domain.kernel = None),
+        ),
+        refused(
+            "kernel-missing",
+            "kernel-missing-in-second",
+            Sketch::of(2).domain(2, |domain| domain.kernel = None),
+        ),
+        refused(
+            "kernel-missing",
+            "kernel-not-loaded",
+            Sketch::of(1).domain(1, |domain| domain.content = None),
+        ),
+        refused(
+            "kernel-format",
+            "kernel-zeros",
+            kernel(Content::Bytes(vec![0; 4096])),
+        ),
+        refused(
+            "kernel-format",
+            "kernel-text",
+            kernel(Content::Bytes(b"#!/bin/sh\n".repeat(100))),
+        ),
+        refused(
+            "kernel-format",
+            "kernel-of-8-bytes",
+            Sketch::of(1).domain(1, |domain| domain.size = Some(8)),
+        ),
+        refused(
+            "kernel-format",
+            "kernel-size-0",
+            Sketch::of(1).domain(1, |domain| domain.size = Some(0)),
+        ),
+        refused(
+            "kernel-size",
+            "kernel-larger-than-domain",
+            Sketch::of(1).domain(1, |domain| domain.size = Some(64 << 20)),
+        ),
+        refused(
+            "kernel-size",
+            "kernel-larger-than-ram",
+            Sketch::of(1).domain(1, |domain| domain.size = Some(4 << 30)),
+        ),
+        wrong(
+            "kernel-size",
+            "kernel-cut-off",
+            Sketch::of(1).domain(1, |domain| domain.size = Some(0x10000)),
+        ),
+        refused(
+            "kernel-place",
+            "kernel-over-xen",
+            only_told(at(0x4030_0000), 1),
+        ),
+        refused(
+            "kernel-place",
+            "kernel-over-dtb",
+            only_told(at(0x4800_0000), 1),
+        ),
+        refused(
+            "kernel-place",
+            "kernel-outside-ram",
+            only_told(at(0x9000_0000), 1),
+        ),
         accepted("kernel-place", "kernel-near-start-of-ram", at(0x4000_1000)),
         wrong("kernel-place", "kernel-unaligned", at(0x5000_0100)),
-        wrong("kernel-shared", "kernel-of-two-domains", Sketch::of(2).domain(2, |domain| { domain.kernel = Some(0x5000_0000); domain.content = None; })),
-        refused("kernel-overlap", "kernel-over-the-others", Sketch::of(2).domain(2, |domain| { domain.kernel = Some(0x5000_1000); domain.content = None; })),
-        refused("kernel-overlap", "kernel-that-claims-the-others", Sketch::of(2).domain(1, |domain| domain.size = Some(0x100_1000))),
-        refused("kernel-compatible", "kernel-compatible-missing", Sketch::of(1).domain(1, |domain| {
-            domain.kernel = None;
-            domain.with("module@50000000 { compatible = \"multiboot,kernel\"; reg = <0 0x50000000 0 0x10000>; };");
-        })),
-        refused("kernel-compatible", "kernel-without-reg", Sketch::of(1).domain(1, |domain| {
-            domain.kernel = None;
-            domain.with("module@50000000 { compatible = \"multiboot,kernel\", \"multiboot,module\"; };");
-        })),
-        refused("kernel-compatible", "kernel-with-short-reg", Sketch::of(1).domain(1, |domain| {
-            domain.kernel = None;
-            domain.with("module@50000000 { compatible = \"multiboot,kernel\", \"multiboot,module\"; reg = <0x50000000 0x10000>; };");
-        })),
-        wrong("kernel-twice", "kernel-twice-in-one-domain", Sketch::of(1).domain(1, |domain| {
-            domain.with("module@58000000 { compatible = \"multiboot,kernel\", \"multiboot,module\"; reg = <0 0x58000000 0 0x10000>; };");
-        })),
+        wrong(
+            "kernel-shared",
+            "kernel-of-two-domains",
+            Sketch::of(2).domain(2, |domain| {
+                domain.kernel = Some(0x5000_0000);
+                domain.content = None;
+            }),
+        ),
+        wrong(
+            "kernel-shared",
+            "kernel-of-three-domains",
+            Sketch::of(3)
+                .domain(2, |domain| {
+                    domain.kernel = Some(0x5000_0000);
+                    domain.content = None;
+                })
+                .domain(3, |domain| {
+                    domain.kernel = Some(0x5000_0000);
+                    domain.content = None;
+                }),
+        ),
+        refused(
+            "kernel-overlap",
+            "kernel-over-the-others",
+            Sketch::of(2).domain(2, |domain| {
+                domain.kernel = Some(0x5000_1000);
+                domain.content = None;
+            }),
+        ),
+        refused(
+            "kernel-overlap",
+            "kernel-that-claims-the-others",
+            Sketch::of(2).domain(1, |domain| domain.size = Some(0x100_1000)),
+        ),
+        refused(
+            "kernel-compatible",
+            "kernel-compatible-missing",
+            Sketch::of(1).domain(1, |domain| {
+                domain.kernel = None;
+                domain.with(&node(0x5000_0000, "\"multiboot,kernel\"", KERNEL_REG));
+            }),
+        ),
+        refused(
+            "kernel-compatible",
+            "kernel-without-reg",
+            Sketch::of(1).domain(1, |domain| {
+                domain.kernel = None;
+                domain.with(&node(0x5000_0000, KERNEL, ""));
+            }),
+        ),
+        refused(
+            "kernel-compatible",
+            "kernel-with-short-reg",
+            Sketch::of(1).domain(1, |domain| {
+                domain.kernel = None;
+                domain.with(&node(0x5000_0000, KERNEL, "reg = <0x50000000 0x10000>;"));
+            }),
+        ),
+        wrong(
+            "kernel-twice",
+            "kernel-twice-in-one-domain",
+            Sketch::of(1).domain(1, |domain| {
+                domain.with(&node(0x5800_0000, KERNEL, OTHER_REG));
+            }),
+        ),
+        wrong(
+            "kernel-twice",
+            "kernel-and-linux-image",
+            Sketch::of(1).domain(1, |domain| {
+                domain.with(&node(0x5800_0000, LINUX, OTHER_REG));
+            }),
+        ),
     ]
 }
 
@@ -113,6 +229,11 @@ fn ramdisks() -> Vec<Case> {
             "module-of-unknown-kind",
             ramdisk(4096, "multiboot,firmware"),
         ),
+        wrong(
+            "module-unknown",
+            "module-without-kind",
+            ramdisk(4096, "multiboot,module"),
+        ),
     ]
 }
 
@@ -155,9 +276,10 @@ fn lines() -> Vec<Case> {
         refused("domain-none", "domain-none", Sketch::of(0)),
         refused("domain-none", "domain-misspelt", {
             let mut sketch = Sketch::of(0);
-            sketch.chosen.push_str(
-                "d { compatible = \"xen,dom\"; #address-cells = <2>; #size-cells = <2>; cpus = <1>; memory = <0 32768>; \
-                 module@50000000 { compatible = \"multiboot,kernel\", \"multiboot,module\"; reg = <0 0x50000000 0 0x10000>; }; };",
+            sketch.chosen = format!(
+                "d {{ compatible = \"xen,dom\"; #address-cells = <2>; #size-cells = <2>; \
+                 cpus = <1>; memory = <0 32768>; {} }};",
+                node(0x5000_0000, KERNEL, KERNEL_REG)
             );
             sketch
         }),

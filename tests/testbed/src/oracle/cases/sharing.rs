@@ -154,6 +154,24 @@ fn ids() -> Vec<Case> {
             }),
         ),
         refused(
+            "shm-id-missing",
+            "shm-id-missing-at-borrower",
+            shared(&[&[OWNER], &[BORROWER]]).domain(2, |domain| {
+                domain.nodes = domain.nodes.replace("xen,shm-id = \"speed\";", "");
+            }),
+        ),
+        refused(
+            "shm-id-place",
+            "shm-id-without-and-with-place",
+            shared(&[
+                &[Side {
+                    host: None,
+                    ..OWNER
+                }],
+                &[BORROWER],
+            ]),
+        ),
+        refused(
             "shm-id-twice",
             "shm-id-with-two-sizes",
             shared(&[
@@ -446,6 +464,13 @@ fn roles() -> Vec<Case> {
             both(|side| side)
                 .domain(1, |domain| domain.arguments = order("read"))
                 .domain(2, |domain| domain.arguments = order("write"))
+        }),
+        accepted("shm-one-writer", "shm-both-write", {
+            let order = format!("shm={GUEST:#x},{MIB:#x},write");
+            let other = order.clone();
+            both(|side| side)
+                .domain(1, move |domain| domain.arguments = order)
+                .domain(2, move |domain| domain.arguments = other)
         }),
         refused("shm-count", "shm-33-regions", many(33)),
         accepted("shm-count", "shm-10-regions", many(10)),
