@@ -3,7 +3,7 @@
 use super::Index;
 use super::places::{PAGE, Place, Ram, hex, is_whole, overlaps};
 use crate::finding::Finding;
-use crate::plan::{Boot, DomainKind, DomainPlan, Plan, Range};
+use crate::plan::{Boot, DomainKind, DomainPlan, MAX_VCPUS, Plan, Range};
 use crate::rules::{self, Rule};
 use crate::units::{ByteSize, GIB, KIB, MIB};
 
@@ -13,8 +13,13 @@ const HEAP_UNIT: u64 = 64 * KIB;
 const XEN_ROOM: u64 = 8 * MIB;
 /// Room that is kept for Xen's device tree (Xen: the largest one it maps, `BOOT_FDT_VIRT_SIZE` less alignment).
 const DEVICE_TREE_ROOM: u64 = 2 * MIB;
-/// Ranges in Xen's table of reserved memory (Xen: `NR_MEM_BANKS`).
+/// Ranges in Xen's table of reserved memory (Xen: `NR_MEM_BANKS`), and pieces of RAM in the list that it boots with
+/// (Xen: `bootmem_region_list`, a page of 16 bytes each).
 const MAX_RANGES: usize = 256;
+/// Least that Xen keeps on each page of RAM, in bytes (Xen: `struct page_info`, 48 to 56).
+const PAGE_RECORD: u64 = 48;
+/// Kernel, device tree and ramdisk of a guest each begin on a multiple of this (Xen: `place_modules`).
+const MODULE_BORDER: u64 = 2 * MIB;
 /// RAM below the hole in a guest's addresses (Xen: `GUEST_RAM0_SIZE`).
 const GUEST_LOW_RAM: u64 = 3 * GIB;
 /// Findings for which a free place is looked for: each search goes through all places.
@@ -25,9 +30,12 @@ pub(super) fn check(plan: &Plan, index: &Index<'_>, findings: &mut Vec<Finding>)
     let colored = plan.domains.iter().position(|d| !d.colors.is_empty());
     for (number, domain) in plan.domains.iter().enumerate() {
         static_memory(number, domain, colored, findings);
+        if domain.boot == Boot::Dom0less && domain.kind != DomainKind::Control {
+            first_memory(number, domain, findings);
+        }
     }
-    range_count(plan, findings);
     let places = places(plan, findings);
+    range_count(plan, &index.ram, &places, findings);
     if plan.machine.banks.is_empty()
         && let Some(place) = places.iter().find(|place| place.what != What::Reserved)
     {
@@ -278,25 +286,34 @@ fn across_hole(at: &str, domain: &DomainPlan, findings: &mut Vec<Finding>) {
     }
 }
 
-fn range_count(plan: &Plan, findings: &mut Vec<Finding>) {
-    let mut count = plan
-        .machine
-        .reserved
-        .len()
-        .saturating_add(plan.xen.static_heap.len());
-    for (number, domain) in plan.domains.iter().enumerate() {
-        count = count.saturating_add(domain.static_memory.len());
-        if count > MAX_RANGES {
-            let message =
-                format!("there are more than {MAX_RANGES} ranges of static and reserved memory");
-            let at = format!("domain[{number}].static_memory");
-            findings.push(
-                Finding::new(&rules::TOO_MANY_RANGES, at, message)
-                    .label("Xen's table is full here"),
-            );
-            return;
-        }
+/// Xen's table of ranges, and its list of the pieces of free RAM between them.
+fn range_count(plan: &Plan, ram: &Ram, places: &[Place<What>], findings: &mut Vec<Finding>) {
+    let listed =
+        |place: &&Place<What>| matches!(place.what, What::Reserved | What::Static(_) | What::Heap);
+    let entries = places.iter().filter(listed).count();
+    // With a heap of its own, Xen leaves the rest of the RAM alone.
+    let pieces = match plan.xen.static_heap.is_empty() && ram.is_known() {
+        true => ram
+            .pieces(places.iter().filter(|place| place.what != What::Window))
+            .saturating_add(plan.boot.modules.len()),
+        false => 0,
+    };
+    if entries.max(pieces) <= MAX_RANGES {
+        return;
     }
+    let last = places.iter().rev().find(listed);
+    let at = last.map_or("machine", |place| place.at.as_str());
+    let (message, label) = match entries > MAX_RANGES {
+        true => (
+            format!("there are {entries} ranges of static and reserved memory"),
+            format!("Xen has room for {MAX_RANGES}"),
+        ),
+        false => (
+            format!("static and reserved memory cut the RAM into {pieces} pieces"),
+            format!("Xen has room for {MAX_RANGES} pieces"),
+        ),
+    };
+    findings.push(Finding::new(&rules::TOO_MANY_RANGES, at, message).label(label));
 }
 
 /// Everything that has a place, in the order of the document; what is no range is reported and left out.
@@ -427,47 +444,98 @@ fn overlapping(plan: &Plan, proposals: &mut Proposals<'_>, findings: &mut Vec<Fi
     }
 }
 
+/// The least that the domains of Xen's own boot and Xen itself take, against what there is.
 fn total(plan: &Plan, ram: &Ram, findings: &mut Vec<Finding>) {
     if !ram.is_known() {
         return;
     }
-    let taken = |ranges: &[Range]| {
-        let sizes = ranges.iter().map(|range| range.size_bytes);
-        sizes.fold(0_u64, u64::saturating_add)
+    let sum = |sizes: &mut dyn Iterator<Item = u64>| sizes.fold(0_u64, u64::saturating_add);
+    let by_xen = plan.domains.iter().enumerate();
+    let by_xen: Vec<_> = by_xen
+        .filter(|(_, domain)| domain.boot == Boot::Dom0less)
+        .collect();
+    let anywhere = by_xen.iter().filter(|(_, d)| d.static_memory.is_empty());
+    // The last one of the largest is the one that would be looked at first.
+    let Some((number, _)) = anywhere.clone().max_by_key(|(_, d)| d.memory_bytes) else {
+        return;
     };
-    let mut largest: Option<(usize, u64)> = None;
-    let mut sum = taken(&plan.xen.static_heap);
-    for reserved in &plan.machine.reserved {
-        if ram.contains(&reserved.range) {
-            sum = sum.saturating_add(reserved.range.size_bytes);
-        }
-    }
-    for (number, domain) in plan.domains.iter().enumerate() {
-        if domain.boot != Boot::Dom0less {
-            continue;
-        }
-        sum = sum.saturating_add(domain.memory_bytes);
-        if largest.is_none_or(|(_, bytes)| domain.memory_bytes > bytes) {
-            largest = Some((number, domain.memory_bytes));
-        }
-    }
-    let Some((number, _)) = largest else { return };
-    // With a place for each byte, what does not fit has been reported where it stands.
-    let floats = |domain: &DomainPlan| {
-        domain.boot == Boot::Dom0less && domain.static_memory.is_empty() && domain.memory_bytes > 0
+    let heap = &plan.xen.static_heap;
+    let records = (ram.bytes() / PAGE).saturating_mul(PAGE_RECORD);
+    let mut wanted = sum(&mut anywhere.map(|(_, domain)| domain.memory_bytes))
+        .saturating_add(sum(&mut by_xen.iter().map(|(_, d)| page_tables(d))))
+        .saturating_add(records);
+    let shared = plan.shared_memory.iter();
+    wanted = wanted.saturating_add(sum(&mut shared
+        .clone()
+        .filter(|memory| memory.at.is_none())
+        .map(|memory| memory.size_bytes)));
+    let (room, what) = if heap.is_empty() {
+        let placed = by_xen.iter().flat_map(|(_, domain)| &domain.static_memory);
+        let placed = placed.map(|range| range.size_bytes);
+        let reserved = plan.machine.reserved.iter().map(|reserved| &reserved.range);
+        let reserved = reserved.filter(|range| ram.contains(range));
+        let shared = shared.filter(|memory| memory.at.is_some());
+        let taken = sum(&mut placed
+            .chain(reserved.map(|range| range.size_bytes))
+            .chain(shared.map(|memory| memory.size_bytes)))
+        .saturating_add(XEN_ROOM);
+        (ram.bytes().saturating_sub(taken), "the RAM that is left")
+    } else {
+        (
+            sum(&mut heap.iter().map(|range| range.size_bytes)),
+            "Xen's heap",
+        )
     };
-    if sum > ram.bytes() && plan.domains.iter().any(floats) {
+    if wanted > room {
         findings.push(
             Finding::new(
                 &rules::MEMORY_BEYOND_RAM,
                 format!("domain[{number}].memory"),
                 format!(
-                    "the domains of Xen's own boot and what is reserved want {}, and the machine has {}",
-                    ByteSize(sum),
-                    ByteSize(ram.bytes())
+                    "the domains of Xen's own boot and Xen itself want {}MiB, and {what} is {}MiB",
+                    wanted.div_ceil(MIB),
+                    room / MIB
                 ),
             )
             .label("the largest of them"),
         );
     }
+}
+
+/// What Xen sets aside for the page tables of a domain that it starts (Xen: `domain_p2m_pages`).
+fn page_tables(domain: &DomainPlan) -> u64 {
+    if domain.kind == DomainKind::Control {
+        return 0;
+    }
+    let pages = u64::from(domain.vcpus.min(MAX_VCPUS))
+        .saturating_mul(256)
+        .saturating_add(domain.memory_bytes / MIB)
+        .saturating_add(128);
+    pages
+        .saturating_mul(PAGE)
+        .checked_next_multiple_of(MIB)
+        .unwrap_or(u64::MAX)
+}
+
+/// Kernel, device tree and ramdisk each begin on a border of 2 MiB, and Xen wants something to be left.
+fn first_memory(number: usize, domain: &DomainPlan, findings: &mut Vec<Finding>) {
+    let (key, bytes) = match domain.static_memory.first() {
+        Some(first) if domain.direct_map => ("static_memory[0].size", first.size_bytes),
+        _ => ("memory", domain.memory_bytes),
+    };
+    let parts: u64 = if domain.ramdisk.is_some() { 3 } else { 2 };
+    let least = parts.saturating_mul(MODULE_BORDER);
+    // None at all has been reported.
+    if bytes == 0 || bytes > least {
+        return;
+    }
+    let message = format!(
+        "the RAM of domain \"{}\" is too small to load it",
+        domain.name
+    );
+    let at = format!("domain[{number}].{key}");
+    findings.push(
+        Finding::new(&rules::FIRST_MEMORY_SMALL, at, message)
+            .label(format!("more than {}", ByteSize(least))),
+    );
 }

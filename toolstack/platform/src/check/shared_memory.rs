@@ -39,6 +39,20 @@ pub(super) fn check(plan: &Plan, index: &Index<'_>, findings: &mut Vec<Finding>)
         }
         place(plan, index, memory, findings);
         users(plan, index, memory, findings);
+        let colored = memory.users.iter().find(|user| {
+            let domain = index.domain(plan, &user.domain);
+            domain.is_some_and(|domain| !domain.colors.is_empty())
+        });
+        if let Some(user) = colored {
+            let message = format!(
+                "shared memory \"{}\" has all cache colours, and domain \"{}\" has some",
+                memory.id, user.domain
+            );
+            let at = memory.from.clone();
+            findings.push(
+                Finding::new(&rules::SHARED_MEMORY_COLORS, at, message).label("of every colour"),
+            );
+        }
     }
     if let Some(memory) = plan.shared_memory.get(MAX_REGIONS) {
         let count = plan.shared_memory.len();
