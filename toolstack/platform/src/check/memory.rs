@@ -3,7 +3,7 @@
 use super::Index;
 use super::places::{PAGE, Place, Ram, hex, is_whole, overlaps};
 use crate::finding::Finding;
-use crate::plan::{Boot, DomainKind, DomainPlan, MAX_VCPUS, Plan, Range};
+use crate::plan::{Boot, DomainKind, DomainPlan, Plan, Range};
 use crate::rules::{self, Rule};
 use crate::units::{ByteSize, GIB, KIB, MIB};
 
@@ -16,10 +16,6 @@ const DEVICE_TREE_ROOM: u64 = 2 * MIB;
 /// Ranges in Xen's table of reserved memory (Xen: `NR_MEM_BANKS`), and pieces of RAM in the list that it boots with
 /// (Xen: `bootmem_region_list`, a page of 16 bytes each).
 const MAX_RANGES: usize = 256;
-/// Least that Xen keeps on each page of RAM, in bytes (Xen: `struct page_info`, 48 to 56).
-const PAGE_RECORD: u64 = 48;
-/// Kernel, device tree and ramdisk of a guest each begin on a multiple of this (Xen: `place_modules`).
-const MODULE_BORDER: u64 = 2 * MIB;
 /// RAM below the hole in a guest's addresses (Xen: `GUEST_RAM0_SIZE`).
 const GUEST_LOW_RAM: u64 = 3 * GIB;
 /// Findings for which a free place is looked for: each search goes through all places.
@@ -30,9 +26,6 @@ pub(super) fn check(plan: &Plan, index: &Index<'_>, findings: &mut Vec<Finding>)
     let colored = plan.domains.iter().position(|d| !d.colors.is_empty());
     for (number, domain) in plan.domains.iter().enumerate() {
         static_memory(number, domain, colored, findings);
-        if domain.boot == Boot::Dom0less && domain.kind != DomainKind::Control {
-            first_memory(number, domain, findings);
-        }
     }
     let places = places(plan, findings);
     range_count(plan, &index.ram, &places, findings);
@@ -50,7 +43,6 @@ pub(super) fn check(plan: &Plan, index: &Index<'_>, findings: &mut Vec<Finding>)
     };
     outside_ram(plan, &mut proposals, findings);
     overlapping(plan, &mut proposals, findings);
-    total(plan, &index.ram, findings);
 }
 
 /// What lies at a place.
@@ -442,100 +434,4 @@ fn overlapping(plan: &Plan, proposals: &mut Proposals<'_>, findings: &mut Vec<Fi
                 .help(help),
         );
     }
-}
-
-/// The least that the domains of Xen's own boot and Xen itself take, against what there is.
-fn total(plan: &Plan, ram: &Ram, findings: &mut Vec<Finding>) {
-    if !ram.is_known() {
-        return;
-    }
-    let sum = |sizes: &mut dyn Iterator<Item = u64>| sizes.fold(0_u64, u64::saturating_add);
-    let by_xen = plan.domains.iter().enumerate();
-    let by_xen: Vec<_> = by_xen
-        .filter(|(_, domain)| domain.boot == Boot::Dom0less)
-        .collect();
-    let anywhere = by_xen.iter().filter(|(_, d)| d.static_memory.is_empty());
-    // The last one of the largest is the one that would be looked at first.
-    let Some((number, _)) = anywhere.clone().max_by_key(|(_, d)| d.memory_bytes) else {
-        return;
-    };
-    let heap = &plan.xen.static_heap;
-    let records = (ram.bytes() / PAGE).saturating_mul(PAGE_RECORD);
-    let mut wanted = sum(&mut anywhere.map(|(_, domain)| domain.memory_bytes))
-        .saturating_add(sum(&mut by_xen.iter().map(|(_, d)| page_tables(d))))
-        .saturating_add(records);
-    let shared = plan.shared_memory.iter();
-    wanted = wanted.saturating_add(sum(&mut shared
-        .clone()
-        .filter(|memory| memory.at.is_none())
-        .map(|memory| memory.size_bytes)));
-    let (room, what) = if heap.is_empty() {
-        let placed = by_xen.iter().flat_map(|(_, domain)| &domain.static_memory);
-        let placed = placed.map(|range| range.size_bytes);
-        let reserved = plan.machine.reserved.iter().map(|reserved| &reserved.range);
-        let reserved = reserved.filter(|range| ram.contains(range));
-        let shared = shared.filter(|memory| memory.at.is_some());
-        let taken = sum(&mut placed
-            .chain(reserved.map(|range| range.size_bytes))
-            .chain(shared.map(|memory| memory.size_bytes)))
-        .saturating_add(XEN_ROOM);
-        (ram.bytes().saturating_sub(taken), "the RAM that is left")
-    } else {
-        (
-            sum(&mut heap.iter().map(|range| range.size_bytes)),
-            "Xen's heap",
-        )
-    };
-    if wanted > room {
-        findings.push(
-            Finding::new(
-                &rules::MEMORY_BEYOND_RAM,
-                format!("domain[{number}].memory"),
-                format!(
-                    "the domains of Xen's own boot and Xen itself want {}MiB, and {what} is {}MiB",
-                    wanted.div_ceil(MIB),
-                    room / MIB
-                ),
-            )
-            .label("the largest of them"),
-        );
-    }
-}
-
-/// What Xen sets aside for the page tables of a domain that it starts (Xen: `domain_p2m_pages`).
-fn page_tables(domain: &DomainPlan) -> u64 {
-    if domain.kind == DomainKind::Control {
-        return 0;
-    }
-    let pages = u64::from(domain.vcpus.min(MAX_VCPUS))
-        .saturating_mul(256)
-        .saturating_add(domain.memory_bytes / MIB)
-        .saturating_add(128);
-    pages
-        .saturating_mul(PAGE)
-        .checked_next_multiple_of(MIB)
-        .unwrap_or(u64::MAX)
-}
-
-/// Kernel, device tree and ramdisk each begin on a border of 2 MiB, and Xen wants something to be left.
-fn first_memory(number: usize, domain: &DomainPlan, findings: &mut Vec<Finding>) {
-    let (key, bytes) = match domain.static_memory.first() {
-        Some(first) if domain.direct_map => ("static_memory[0].size", first.size_bytes),
-        _ => ("memory", domain.memory_bytes),
-    };
-    let parts: u64 = if domain.ramdisk.is_some() { 3 } else { 2 };
-    let least = parts.saturating_mul(MODULE_BORDER);
-    // None at all has been reported.
-    if bytes == 0 || bytes > least {
-        return;
-    }
-    let message = format!(
-        "the RAM of domain \"{}\" is too small to load it",
-        domain.name
-    );
-    let at = format!("domain[{number}].{key}");
-    findings.push(
-        Finding::new(&rules::FIRST_MEMORY_SMALL, at, message)
-            .label(format!("more than {}", ByteSize(least))),
-    );
 }

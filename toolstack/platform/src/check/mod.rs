@@ -16,6 +16,7 @@ mod memory;
 mod modules;
 mod networks;
 mod places;
+mod ram_budget;
 mod roles;
 mod schedulers;
 mod shared_memory;
@@ -67,6 +68,7 @@ pub fn check(plan: &Plan) -> Vec<Finding> {
     domains::check(plan, &mut findings);
     roles::check(plan, &index, &mut findings);
     memory::check(plan, &index, &mut findings);
+    ram_budget::check(plan, &index, &mut findings);
     modules::check(plan, &mut findings);
     cpus::check(plan, &index, &mut findings);
     schedulers::check(plan, &index, &mut findings);

@@ -83,7 +83,8 @@ rules! {
     MEMORY_BEYOND_RAM = "AVPS0420", "memory-beyond-ram", Error,
         help "give the domains less memory, or correct the machine's banks",
         why "Xen allocates each domain's memory and page tables while it boots, from its heap where that has a place, and \
-             stops the machine when it runs out. Its own records take 48 bytes or more for each page.",
+             stops the machine when it runs out. Its own records take 48 bytes or more for each page, and a domain with \
+             cache colours has only the pages of these.",
         source "Xen: xen/arch/arm/domain_build.c, allocate_memory; xen/arch/arm/dom0less-build.c, domain_p2m_pages; tried on Xen 4.20";
     /// The window for modules is no usable range.
     MODULE_WINDOW = "AVPS0421", "module-window", Error,
