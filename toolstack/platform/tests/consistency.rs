@@ -428,3 +428,116 @@ proptest! {
         prop_assert!(others.is_none(), "{:#?}", others);
     }
 }
+
+/// Numbers that a check may stumble over.
+fn number() -> impl Strategy<Value = String> {
+    prop_oneof![
+        Just("0".to_owned()),
+        Just("1".to_owned()),
+        Just("0x3fff_ffff_ffff_ffff".to_owned()),
+        Just("9223372036854775807".to_owned()),
+        (0_u64..5000).prop_map(|number| number.to_string()),
+        (0_u64..0x1_0000).prop_map(|page| (page * 4096).to_string()),
+    ]
+}
+
+fn size() -> impl Strategy<Value = String> {
+    (
+        prop_oneof![Just(0), Just(u64::MAX), 0_u64..5, 0_u64..100_000],
+        0_usize..5,
+    )
+        .prop_map(|(number, unit)| {
+            let unit = ["B", "KiB", "MiB", "GiB", "TiB"][unit];
+            // What does not fit is refused by the reader, and nothing would be checked.
+            let number = if unit == "B" {
+                number
+            } else {
+                number.min(9_000)
+            };
+            format!("\"{number}{unit}\"")
+        })
+}
+
+/// Tables with every key that a check looks at, and values of the right type without any sense.
+fn senseless() -> impl Strategy<Value = String> {
+    const WORDS: [(&str, &[&str]); 9] = [
+        ("kind", &["control", "driver", "guest", "rtos"]),
+        ("boot", &["dom0less", "toolstack"]),
+        ("scheduler", &["credit2", "null", "rtds", "arinc653"]),
+        ("gic", &["v2", "v3"]),
+        ("role", &["owner", "borrower"]),
+        ("enhanced", &["disabled", "enabled", "no-xenstore"]),
+        ("console", &["vpl011", "pv", "none"]),
+        ("iommu", &["none", "smmu-v3"]),
+        ("dma", &["iommu", "none"]),
+    ];
+    let name = (0..4).prop_map(|index| format!("\"{}\"", ["a", "b", "", "c.d"][index as usize]));
+    let numbers =
+        proptest::collection::vec(0_u32..12, 0..6).prop_map(|numbers| format!("{numbers:?}"));
+    let value = |n: String, s: String, name: String, list: String, word: usize| {
+        move |template: &str| {
+            let mut text = template
+                .replace("NUMBER", &n)
+                .replace("SIZE", &s)
+                .replace("NAME", &name);
+            text = text.replace("LIST", &list);
+            for (key, words) in WORDS {
+                text = text.replace(
+                    &format!("{key} = WORD"),
+                    &format!("{key} = \"{}\"", words[word % words.len()]),
+                );
+            }
+            text
+        }
+    };
+    const TEMPLATES: [&str; 12] = [
+        "[[machine.bank]]\nat = NUMBER\nsize = SIZE\n",
+        "[[machine.reserved]]\nname = NAME\nat = NUMBER\nsize = SIZE\n",
+        "[[cpupool]]\nname = NAME\ncpus = LIST\nscheduler = WORD\n",
+        "[[domain]]\nname = NAME\nkind = WORD\nboot = WORD\nkernel = \"k\"\nmemory = SIZE\nvcpus = NUMBER\ncpus = LIST\n\
+         colors = LIST\ncpupool = NAME\nafter = [NAME, NAME]\nenhanced = WORD\nconsole = WORD\ninterrupts = NUMBER\n\
+         rtds = { period = \"10ms\", budget = \"9ms\" }\narinc653 = { runtime = \"1ms\" }\n",
+        "[[domain]]\nname = NAME\nkind = WORD\nboot = \"dom0less\"\nkernel = \"k\"\ndirect_map = true\n\
+         static_memory = [{ at = NUMBER, size = SIZE }, { at = NUMBER, size = SIZE }]\n[[domain.device]]\npath = \"/d\"\n\
+         dma = WORD\ninterrupts = LIST\n[[domain.device.region]]\nat = NUMBER\nsize = SIZE\nguest_at = NUMBER\n",
+        "[[domain]]\nname = NAME\nkernel = \"k\"\nmemory = SIZE\n[domain.tee]\nmode = \"mediated\"\napplications = [NAME]\n\
+         sessions = NUMBER\nshared_memory = SIZE\nrate = NUMBER\n",
+        "[[shared_memory]]\nid = NAME\nsize = SIZE\nat = NUMBER\n[[shared_memory.user]]\ndomain = NAME\nat = NUMBER\nrole = WORD\n\
+         [[shared_memory.user]]\ndomain = NAME\nwrites = true\n",
+        "[[event_channel]]\nbetween = [NAME, NAME]\nports = LIST\n",
+        "[[ipc]]\nname = NAME\nfrom = NAME\nto = NAME\nsize = SIZE\nat = NUMBER\nguest_at = NUMBER\n",
+        "[[network]]\nname = NAME\nrate = NUMBER\n[[network.port]]\ndomain = NAME\nvlan = NUMBER\npriority = NUMBER\n\
+         frame = SIZE\ninterval = \"1us\"\nmac = NAME\n",
+        "[[waive]]\nrule = NAME\nreason = NAME\nowner = NAME\nexpires = 2027-01-01\n",
+        "",
+    ];
+    (
+        number(),
+        size(),
+        name,
+        numbers,
+        0_usize..12,
+        0_usize..TEMPLATES.len(),
+    )
+        .prop_map(move |(n, s, name, list, word, template)| {
+            value(n, s, name, list, word)(TEMPLATES[template])
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1024))]
+
+    #[test]
+    fn no_senseless_document_panics_and_the_same_is_found_each_time(
+        tables in proptest::collection::vec(senseless(), 0..14), cpus in number(), ways in number(), place in number(), room in size(),
+    ) {
+        let text = format!(
+            "[machine]\ncpus = {cpus}\ngic = \"v3\"\nllc = {{ size = {room}, ways = {ways} }}\n\
+             [boot]\nwindow = {{ at = {place}, size = {room} }}\nslot = {room}\nxen_at = {place}\ndevice_tree_at = {place}\n\
+             [xen]\nstatic_heap = [{{ at = {place}, size = {room} }}]\n{}",
+            tables.concat()
+        );
+        let shown = |analysis: &Analysis| format!("{:?}", analysis.findings);
+        prop_assert_eq!(shown(&of(&text)), shown(&of(&text)));
+    }
+}

@@ -11,6 +11,16 @@ use crate::units::{XenVersion, ranges};
 const KNOWN: [XenVersion; 2] = [XenVersion::new(4, 17), XenVersion::new(4, 22)];
 /// Longest command line for Xen in bytes: what is left of Xen's 1024 for the document's own words (Xen: `saved_cmdline`).
 const MAX_CMDLINE: usize = 900;
+/// Words of Xen's command line that are written from other keys.
+const DECIDED: [(&str, &str); 7] = [
+    ("sched", "scheduler in [xen]"),
+    ("dom0_mem", "memory of the control domain"),
+    ("dom0_max_vcpus", "vcpus of the control domain"),
+    ("dtuart", "console in [xen]"),
+    ("llc-coloring", "colors of the domains"),
+    ("llc-size", "llc in [machine]"),
+    ("llc-nr-ways", "llc in [machine]"),
+];
 /// The first release with cache colours.
 const COLORS_SINCE: XenVersion = XenVersion::new(4, 20);
 /// The first release in which the device tree can bind a vCPU to CPUs.
@@ -74,6 +84,18 @@ fn version(plan: &Plan, findings: &mut Vec<Finding>) {
         let message = "Xen cannot keep this command line";
         let finding = Finding::new(&rules::XEN_COMMAND_LINE, "xen.cmdline", message);
         findings.push(finding.label(label));
+        return;
+    }
+    for (word, key) in DECIDED {
+        let is_word = |given: &&str| given.split('=').next() == Some(word);
+        if let Some(given) = cmdline.split(' ').find(is_word) {
+            let message = format!("\"{given}\" is decided by another key of the document");
+            findings.push(
+                Finding::new(&rules::XEN_COMMAND_LINE_WORD, "xen.cmdline", message)
+                    .label(format!("written from {key}"))
+                    .help(format!("remove the word, and use {key}")),
+            );
+        }
     }
 }
 

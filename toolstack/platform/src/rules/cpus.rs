@@ -19,6 +19,12 @@ rules! {
         why "Xen keeps 1024 bytes of its command line, some of which are written for other keys of the document, and cuts \
              the rest off without a word.",
         source "Xen: xen/common/kernel.c, saved_cmdline; tried on Xen 4.20";
+    /// A word of Xen's command line that another key of the document decides.
+    XEN_COMMAND_LINE_WORD = "AVPS0504", "xen-command-line-word", Error,
+        help "remove the word, and use the key that is named",
+        why "Xen takes the last of two words that say the same, and ignores one that it cannot read: what was checked is \
+             then not what runs.",
+        source "Xen: docs/misc/xen-command-line.pandoc; tried on Xen 4.20 (sched=fair boots with another scheduler)";
     /// A CPU that the machine does not have.
     CPU_BEYOND_MACHINE = "AVPS0510", "cpu-beyond-machine", Error,
         help "use CPUs from 0 to one less than [machine].cpus",
