@@ -85,6 +85,7 @@ pub fn analyse(text: &str, base: &str) -> Analysis {
         let resolved = resolve(&document, base, MachinePlan::default());
         let complained: HashSet<String> = findings.iter().map(|f| f.at.clone()).collect();
         spans = document.spans;
+        check::propose(&resolved, &mut findings);
         for mut finding in check::check(&resolved) {
             if complained.contains(&finding.at) {
                 continue;

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use platform::plan::{MachineDevice, Range};
+use platform::plan::{MachineDevice, NamedRange, Range};
 use platform::{Analysis, Document, Finding, MachinePlan, analyse, check, document, resolve};
 use proptest::prelude::*;
 
@@ -45,6 +45,61 @@ fn an_address_that_is_missing_has_no_consequences() {
         guest("b", "static_memory = [{ at = 0x5000_0000 }]\n")
     );
     assert_eq!(ids(&of(&text).findings), ["AVPS0004", "AVPS0004"]);
+}
+
+#[test]
+fn a_place_that_is_missing_is_proposed_where_nothing_is() {
+    let missing = "static_memory = [{ size = \"64MiB\" }]\n";
+    let text = format!(
+        "{RAM}{}{}{}",
+        guest(
+            "a",
+            "static_memory = [{ at = 0x4000_0000, size = \"64MiB\" }]\n"
+        ),
+        guest("b", missing),
+        guest("c", missing)
+    );
+    let findings = of(&text).findings;
+    assert_eq!(ids(&findings), ["AVPS0004", "AVPS0004"]);
+    assert!(
+        findings[0].help.contains("at = 0x4400_0000"),
+        "{}",
+        findings[0].help
+    );
+    assert!(
+        findings[1].help.contains("at = 0x4800_0000"),
+        "{}",
+        findings[1].help
+    );
+}
+
+#[test]
+fn what_the_device_tree_reserves_is_not_held_against_the_document() {
+    let reserved = |at, size_bytes| NamedRange {
+        name: "firmware".to_owned(),
+        range: Range { at, size_bytes },
+    };
+    let reserved = vec![
+        reserved(0x1000, 0x123),
+        reserved(0x5000_0000, 0x2000),
+        reserved(0x5000_1000, 0x1000),
+    ];
+    let facts = MachinePlan {
+        reserved,
+        ..MachinePlan::default()
+    };
+    let place = |at| {
+        guest(
+            "a",
+            &format!("static_memory = [{{ at = {at}, size = \"64MiB\" }}]\n"),
+        )
+    };
+    let found = |at| {
+        let text = format!("[machine]\ndevice_tree = \"board.dtb\"\n{RAM}{}", place(at));
+        ids(&with_facts(&text, facts.clone()))
+    };
+    assert!(found("0x6000_0000").is_empty());
+    assert_eq!(found("0x5000_0000"), ["AVPS0412"]);
 }
 
 #[test]

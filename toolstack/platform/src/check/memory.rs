@@ -2,6 +2,7 @@
 
 use super::Index;
 use super::places::{PAGE, Place, Ram, hex, is_whole, overlaps};
+use super::proposals::Proposals;
 use crate::finding::Finding;
 use crate::plan::{Boot, DomainKind, DomainPlan, Plan, Range};
 use crate::rules::{self, Rule};
@@ -18,8 +19,6 @@ const DEVICE_TREE_ROOM: u64 = 2 * MIB;
 const MAX_RANGES: usize = 256;
 /// RAM below the hole in a guest's addresses (Xen: `GUEST_RAM0_SIZE`).
 const GUEST_LOW_RAM: u64 = 3 * GIB;
-/// Findings for which a free place is looked for: each search goes through all places.
-const PROPOSALS: usize = 8;
 
 pub(super) fn check(plan: &Plan, index: &Index<'_>, findings: &mut Vec<Finding>) {
     machine(plan, findings);
@@ -36,18 +35,14 @@ pub(super) fn check(plan: &Plan, index: &Index<'_>, findings: &mut Vec<Finding>)
         let finding = Finding::new(&rules::RAM_UNKNOWN, place.at.clone(), message);
         findings.push(finding.label("is RAM here?"));
     }
-    let mut proposals = Proposals {
-        ram: &index.ram,
-        places: &places,
-        left: PROPOSALS,
-    };
+    let mut proposals = Proposals::new(&index.ram, &places);
     outside_ram(plan, &mut proposals, findings);
     overlapping(plan, &mut proposals, findings);
 }
 
 /// What lies at a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum What {
+pub(super) enum What {
     Reserved,
     Static(usize),
     Heap,
@@ -107,6 +102,10 @@ fn machine(plan: &Plan, findings: &mut Vec<Finding>) {
                 .related(banks[earlier].at.clone(), extent(&banks[earlier].range)),
         );
     }
+    // What the machine's device tree reserves is as it is, and Xen runs with it.
+    if plan.machine.device_tree.is_some() {
+        return;
+    }
     let ram = Ram::new(&plan.machine.banks);
     for (number, reserved) in plan.machine.reserved.iter().enumerate() {
         let at = reserved_path(plan, number);
@@ -165,7 +164,7 @@ fn whole(
     false
 }
 
-fn extent(range: &Range) -> String {
+pub(super) fn extent(range: &Range) -> String {
     format!("{} to {}", hex(range.at), hex(range.end()))
 }
 
@@ -309,7 +308,7 @@ fn range_count(plan: &Plan, ram: &Ram, places: &[Place<What>], findings: &mut Ve
 }
 
 /// Everything that has a place, in the order of the document; what is no range is reported and left out.
-fn places(plan: &Plan, findings: &mut Vec<Finding>) -> Vec<Place<What>> {
+pub(super) fn places(plan: &Plan, findings: &mut Vec<Finding>) -> Vec<Place<What>> {
     let mut places = Vec::new();
     let mut add = |range: Range, at: String, what: What| {
         places.push(Place { range, at, what });
@@ -366,42 +365,16 @@ fn places(plan: &Plan, findings: &mut Vec<Finding>) -> Vec<Place<What>> {
     places
 }
 
-/// Looks for free places, for the first findings that want one.
-struct Proposals<'a> {
-    ram: &'a Ram,
-    places: &'a [Place<What>],
-    left: usize,
-}
-
-impl Proposals<'_> {
-    fn help(&mut self, rule: &Rule, size: u64) -> String {
-        let left = self.left;
-        self.left = left.saturating_sub(1);
-        let free = (left > 0).then(|| self.ram.free(size, self.places));
-        match free.flatten() {
-            Some(at) => format!(
-                "{}; nothing of this document is at {}",
-                rule.help,
-                extent(&Range {
-                    at,
-                    size_bytes: size
-                })
-            ),
-            None => rule.help.to_owned(),
-        }
-    }
-}
-
 fn outside_ram(plan: &Plan, proposals: &mut Proposals<'_>, findings: &mut Vec<Finding>) {
-    if !proposals.ram.is_known() {
+    if !proposals.ram().is_known() {
         return;
     }
-    let places = proposals.places;
+    let places = proposals.places();
     for place in places {
-        if place.what == What::Reserved || proposals.ram.contains(&place.range) {
+        if place.what == What::Reserved || proposals.ram().contains(&place.range) {
             continue;
         }
-        let label = match proposals.ram.touches(&place.range) {
+        let label = match proposals.ram().touches(&place.range) {
             true => format!("RAM ends before {}", hex(place.range.end())),
             false => "no RAM here".to_owned(),
         };
@@ -417,9 +390,13 @@ fn outside_ram(plan: &Plan, proposals: &mut Proposals<'_>, findings: &mut Vec<Fi
 }
 
 fn overlapping(plan: &Plan, proposals: &mut Proposals<'_>, findings: &mut Vec<Finding>) {
-    let places = proposals.places;
+    let places = proposals.places();
     for (later, earlier) in overlaps(places) {
         let (later, earlier) = (&places[later], &places[earlier]);
+        let by_tree = plan.machine.device_tree.is_some();
+        if by_tree && [later.what, earlier.what] == [What::Reserved; 2] {
+            continue;
+        }
         let rule = &rules::PLACE_OVERLAP;
         let (a, b) = (later.what.name(plan), earlier.what.name(plan));
         let message = match a == b {

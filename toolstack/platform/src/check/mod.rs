@@ -16,6 +16,7 @@ mod memory;
 mod modules;
 mod networks;
 mod places;
+mod proposals;
 mod ram_budget;
 mod roles;
 mod schedulers;
@@ -27,6 +28,7 @@ use std::collections::HashMap;
 use crate::finding::Finding;
 use crate::plan::{DomainPlan, Plan};
 use places::Ram;
+pub(crate) use proposals::propose;
 
 /// What several checks look up.
 struct Index<'a> {

@@ -162,7 +162,7 @@ fn users(plan: &Plan, index: &Index<'_>, memory: &SharedMemory, findings: &mut V
     guest_pages(memory, findings);
     if memory.ipc.is_none() {
         owners(memory, findings);
-        writers(memory, findings);
+        writers(plan, index, memory, findings);
     }
 }
 
@@ -237,10 +237,12 @@ fn owners(memory: &SharedMemory, findings: &mut Vec<Finding>) {
     }
 }
 
-fn writers(memory: &SharedMemory, findings: &mut Vec<Finding>) {
+fn writers(plan: &Plan, index: &Index<'_>, memory: &SharedMemory, findings: &mut Vec<Finding>) {
+    let level = |user: &SharedMemoryUser| index.domain(plan, &user.domain).map(|d| d.asil);
     let mut writers = memory.users.iter().filter(|user| user.writes);
     let Some(first) = writers.next() else { return };
-    for user in writers {
+    // Writers of different levels break a rule of freedom from interference.
+    for user in writers.filter(|user| level(user) == level(first)) {
         let message = format!(
             "domains \"{}\" and \"{}\" both write to shared memory \"{}\"",
             first.domain, user.domain, memory.id
