@@ -1,6 +1,7 @@
 //! Places in memory: RAM, and what lies there before any domain runs.
 
 use super::Index;
+use super::modules::MAX_MODULES;
 use super::places::{PAGE, Place, Ram, hex, is_whole, overlaps};
 use super::proposals::Proposals;
 use crate::finding::Finding;
@@ -286,7 +287,7 @@ fn range_count(plan: &Plan, ram: &Ram, places: &[Place<What>], findings: &mut Ve
     let pieces = match plan.xen.static_heap.is_empty() && ram.is_known() {
         true => ram
             .pieces(places.iter().filter(|place| place.what != What::Window))
-            .saturating_add(plan.boot.modules.len()),
+            .saturating_add(plan.boot.modules.len().min(MAX_MODULES)),
         false => 0,
     };
     if entries.max(pieces) <= MAX_RANGES {
