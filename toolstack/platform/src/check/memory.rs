@@ -29,7 +29,9 @@ pub(super) fn check(plan: &Plan, index: &Index<'_>, findings: &mut Vec<Finding>)
     }
     let places = places(plan, findings);
     range_count(plan, &index.ram, &places, findings);
+    // Where a device tree is named, whoever cannot read it says so.
     if plan.machine.banks.is_empty()
+        && plan.machine.device_tree.is_none()
         && let Some(place) = places.iter().find(|place| place.what != What::Reserved)
     {
         let message = "addresses are given, and the machine's RAM is not known";

@@ -6,8 +6,8 @@ use super::names::mac;
 use super::saturate;
 use crate::document::{DocumentTable, IpcTable, SharedMemoryTable};
 use crate::plan::{
-    self, DomainPlan, EventChannel, EventChannelEnd, IpcKind, IpcLink, Network, NetworkPort,
-    SharedMemory, SharedMemoryUser, ShmRole,
+    self, DomainKind, DomainPlan, EventChannel, EventChannelEnd, IpcKind, IpcLink, Network,
+    NetworkPort, SharedMemory, SharedMemoryUser, ShmRole,
 };
 use crate::units::{ByteSize, KIB, MIB, Texts};
 
@@ -63,7 +63,10 @@ struct Places<'a> {
 
 impl<'a> Places<'a> {
     fn new(domains: &'a [DomainPlan]) -> Self {
-        let direct = domains.iter().filter(|domain| domain.direct_map);
+        // Xen's first domain always has the machine's addresses.
+        let is_direct =
+            |domain: &&DomainPlan| domain.direct_map || domain.kind == DomainKind::Control;
+        let direct = domains.iter().filter(is_direct);
         Places {
             direct: direct.map(|domain| domain.name.as_str()).collect(),
             next: plan::SHARED_MEMORY_BASE,

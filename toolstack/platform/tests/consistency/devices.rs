@@ -109,3 +109,16 @@ fn an_iommu_helps_only_devices_behind_it() {
     let findings = with_facts(&text, facts(vec![can(0x904_1000)]));
     assert_eq!(ids(&findings), ["AVPS0704"]);
 }
+
+#[test]
+fn a_device_tree_that_was_not_read_is_no_reason_for_findings() {
+    let text = format!(
+        "[machine]\ndevice_tree = \"board.dtb\"\n{}[[domain.device]]\npath = \"/can\"\n",
+        guest(
+            "a",
+            "static_memory = [{ at = 0x6000_0000, size = \"64MiB\" }]\n"
+        )
+    );
+    let findings = with_facts(&text, MachinePlan::default());
+    assert!(findings.is_empty(), "{findings:#?}");
+}
