@@ -29,9 +29,10 @@ rules! {
     /// A place for static memory, for Xen's heap or for shared memory that is no range of whole pages.
     PLACE_RANGE = "AVPS0410", "place-range", Error,
         help "use multiples of 4KiB (64KiB for Xen's heap), and a size that is not zero",
-        why "Xen only checks this with an assertion that release builds do not have, and maps whole pages: the neighbours \
-             of an unaligned range would be shared without a word. Its heap it takes in units of 64 KiB.",
-        source "Xen: xen/arch/arm/static-memory.c, acquire_static_memory_bank; docs/misc/arm/device-tree/booting.txt, xen,static-heap";
+        why "Xen maps whole pages. It stops the machine for an address that is not on one, and for a size it counts what is \
+             left over as memory that the guest does not have. Its heap it takes in units of 64 KiB, without a word about \
+             the rest.",
+        source "Xen: xen/arch/arm/static-memory.c, acquire_static_memory_bank; docs/misc/arm/device-tree/booting.txt, xen,static-heap; tried on Xen 4.20";
     /// A place where no RAM is.
     PLACE_OUTSIDE_RAM = "AVPS0411", "place-outside-ram", Error,
         help "choose a place inside one bank of the machine's RAM",
