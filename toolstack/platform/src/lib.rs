@@ -100,6 +100,7 @@ pub fn analyse_in(text: &str, base: &str, files: &dyn Files) -> Analysis {
         let resolved = resolve(&document, base, facts);
         let complained: HashSet<String> = findings.iter().map(|f| f.at.clone()).collect();
         spans = document.spans;
+        check::propose(&resolved, &mut findings);
         for mut finding in check::check(&resolved) {
             if complained.contains(&finding.at) {
                 continue;

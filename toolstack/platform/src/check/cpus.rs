@@ -9,6 +9,18 @@ use crate::units::{XenVersion, ranges};
 
 /// Releases whose source was read.
 const KNOWN: [XenVersion; 2] = [XenVersion::new(4, 17), XenVersion::new(4, 22)];
+/// Longest command line for Xen in bytes: what is left of Xen's 1024 for the document's own words (Xen: `saved_cmdline`).
+const MAX_CMDLINE: usize = 900;
+/// Words of Xen's command line that are written from other keys.
+const DECIDED: [(&str, &str); 7] = [
+    ("sched", "scheduler in [xen]"),
+    ("dom0_mem", "memory of the control domain"),
+    ("dom0_max_vcpus", "vcpus of the control domain"),
+    ("dtuart", "console in [xen]"),
+    ("llc-coloring", "colors of the domains"),
+    ("llc-size", "llc in [machine]"),
+    ("llc-nr-ways", "llc in [machine]"),
+];
 /// The first release with cache colours.
 const COLORS_SINCE: XenVersion = XenVersion::new(4, 20);
 /// The first release in which the device tree can bind a vCPU to CPUs.
@@ -30,7 +42,8 @@ pub(super) fn check(plan: &Plan, index: &Index<'_>, findings: &mut Vec<Finding>)
         let at = format!("machine.cluster[{number}].cpus");
         cpu_list(plan, &at, &cluster.cpus, findings);
     }
-    let colors = color_count(plan, findings);
+    let colored = plan.domains.iter().position(|d| !d.colors.is_empty());
+    let colors = colored.and_then(|domain| color_count(plan, domain, findings));
     for (number, domain) in plan.domains.iter().enumerate() {
         let at = format!("domain[{number}]");
         pool(&at, index, &pools, domain, findings);
@@ -50,7 +63,7 @@ pub(super) fn check(plan: &Plan, index: &Index<'_>, findings: &mut Vec<Finding>)
             );
         }
         interrupts(&at, domain, findings);
-        domain_colors(plan, &at, domain, colors, findings);
+        domain_colors(plan, &at, domain, colors, colored, findings);
     }
 }
 
@@ -61,6 +74,28 @@ fn version(plan: &Plan, findings: &mut Vec<Finding>) {
         let message = format!("Xen {version} is not known to this program");
         let finding = Finding::new(&rules::XEN_VERSION, "xen.version", message);
         findings.push(finding.label(format!("known are {first} to {last}")));
+    }
+    let cmdline = &plan.xen.cmdline;
+    if cmdline.len() > MAX_CMDLINE || cmdline.chars().any(char::is_control) {
+        let label = match cmdline.len() > MAX_CMDLINE {
+            true => format!("{} bytes", cmdline.len()),
+            false => "has control characters".to_owned(),
+        };
+        let message = "Xen cannot keep this command line";
+        let finding = Finding::new(&rules::XEN_COMMAND_LINE, "xen.cmdline", message);
+        findings.push(finding.label(label));
+        return;
+    }
+    for (word, key) in DECIDED {
+        let is_word = |given: &&str| given.split('=').next() == Some(word);
+        if let Some(given) = cmdline.split(' ').find(is_word) {
+            let message = format!("\"{given}\" is decided by another key of the document");
+            findings.push(
+                Finding::new(&rules::XEN_COMMAND_LINE_WORD, "xen.cmdline", message)
+                    .label(format!("written from {key}"))
+                    .help(format!("remove the word, and use {key}")),
+            );
+        }
     }
 }
 
@@ -251,8 +286,7 @@ fn interrupts(at: &str, domain: &DomainPlan, findings: &mut Vec<Finding>) {
 }
 
 /// How many colours there are; a cache that has none is reported, if somebody wants them.
-fn color_count(plan: &Plan, findings: &mut Vec<Finding>) -> Option<u32> {
-    let wanted = plan.domains.iter().position(|d| !d.colors.is_empty())?;
+fn color_count(plan: &Plan, wanted: usize, findings: &mut Vec<Finding>) -> Option<u32> {
     let Some(llc) = plan.machine.llc else {
         let at = format!("domain[{wanted}].colors");
         let message = "there are cache colours, and the cache is not described";
@@ -286,13 +320,27 @@ fn domain_colors(
     at: &str,
     domain: &DomainPlan,
     colors: Option<u32>,
+    others: Option<usize>,
     findings: &mut Vec<Finding>,
 ) {
-    if domain.colors.is_empty() {
-        return;
-    }
     let at = format!("{at}.colors");
     let name = &domain.name;
+    if domain.colors.is_empty() {
+        let by_xen = domain.boot == Boot::Dom0less && domain.kind != DomainKind::Control;
+        // Static memory on a coloured machine has been reported.
+        if let Some(other) = others
+            && by_xen
+            && domain.static_memory.is_empty()
+        {
+            let message = format!("domain \"{name}\" has no colours, and others have");
+            findings.push(
+                Finding::new(&rules::COLORS_MISSING, at, message)
+                    .label("gets those of another domain, or all")
+                    .related(format!("domain[{other}].colors"), "has colours"),
+            );
+        }
+        return;
+    }
     if plan.xen.version < COLORS_SINCE {
         let message = format!("Xen {} knows no cache colours", plan.xen.version);
         findings.push(

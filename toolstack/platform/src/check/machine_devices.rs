@@ -31,20 +31,25 @@ const XENS_OWN: [(&str, &str); 11] = [
 ];
 
 /// What the device tree says of devices, by path.
-pub(super) struct Known<'a>(HashMap<&'a str, &'a MachineDevice>);
+pub(super) struct Known<'a> {
+    devices: HashMap<&'a str, &'a MachineDevice>,
+    /// A device tree is named, and nothing of it is known: whoever could not read it has said so.
+    is_unread: bool,
+}
 
 impl<'a> Known<'a> {
     pub(super) fn new(plan: &'a Plan) -> Self {
         let devices = plan.machine.devices.iter();
-        Known(
-            devices
+        Known {
+            devices: devices
                 .map(|device| (device.path.as_str(), device))
                 .collect(),
-        )
+            is_unread: plan.machine.device_tree.is_some() && plan.machine.devices.is_empty(),
+        }
     }
 
     fn get(&self, path: &str) -> Option<&'a MachineDevice> {
-        self.0.get(path).copied()
+        self.devices.get(path).copied()
     }
 
     /// The device's registers: those of the document, or else those of the device tree.
@@ -159,6 +164,9 @@ fn dma(plan: &Plan, known: &Known<'_>, device: &DevicePassthrough, findings: &mu
     }
     let has_iommu = !matches!(plan.machine.iommu, None | Some(Iommu::None));
     let fact = known.get(&device.path);
+    if known.is_unread && plan.machine.iommu.is_none() {
+        return;
+    }
     let label = match (has_iommu, fact) {
         (false, _) => "the machine has no IOMMU",
         (true, Some(fact)) if !fact.behind_iommu => "not behind the IOMMU",
@@ -210,7 +218,7 @@ fn registers(
     findings: &mut Vec<Finding>,
 ) {
     let regions = known.regions(device);
-    if regions.is_empty() {
+    if regions.is_empty() && !known.is_unread {
         let message = format!("it is not known where the registers of {} are", device.path);
         findings.push(
             Finding::new(&rules::DEVICE_REGISTERS, device.from.clone(), message)

@@ -1,7 +1,9 @@
 //! Places in memory: RAM, and what lies there before any domain runs.
 
 use super::Index;
+use super::modules::MAX_MODULES;
 use super::places::{PAGE, Place, Ram, hex, is_whole, overlaps};
+use super::proposals::Proposals;
 use crate::finding::Finding;
 use crate::plan::{Boot, DomainKind, DomainPlan, Plan, Range};
 use crate::rules::{self, Rule};
@@ -13,12 +15,11 @@ const HEAP_UNIT: u64 = 64 * KIB;
 const XEN_ROOM: u64 = 8 * MIB;
 /// Room that is kept for Xen's device tree (Xen: the largest one it maps, `BOOT_FDT_VIRT_SIZE` less alignment).
 const DEVICE_TREE_ROOM: u64 = 2 * MIB;
-/// Ranges in Xen's table of reserved memory (Xen: `NR_MEM_BANKS`).
+/// Ranges in Xen's table of reserved memory (Xen: `NR_MEM_BANKS`), and pieces of RAM in the list that it boots with
+/// (Xen: `bootmem_region_list`, a page of 16 bytes each).
 const MAX_RANGES: usize = 256;
 /// RAM below the hole in a guest's addresses (Xen: `GUEST_RAM0_SIZE`).
 const GUEST_LOW_RAM: u64 = 3 * GIB;
-/// Findings for which a free place is looked for: each search goes through all places.
-const PROPOSALS: usize = 8;
 
 pub(super) fn check(plan: &Plan, index: &Index<'_>, findings: &mut Vec<Finding>) {
     machine(plan, findings);
@@ -26,28 +27,25 @@ pub(super) fn check(plan: &Plan, index: &Index<'_>, findings: &mut Vec<Finding>)
     for (number, domain) in plan.domains.iter().enumerate() {
         static_memory(number, domain, colored, findings);
     }
-    range_count(plan, findings);
     let places = places(plan, findings);
+    range_count(plan, &index.ram, &places, findings);
+    // Where a device tree is named, whoever cannot read it says so.
     if plan.machine.banks.is_empty()
+        && plan.machine.device_tree.is_none()
         && let Some(place) = places.iter().find(|place| place.what != What::Reserved)
     {
         let message = "addresses are given, and the machine's RAM is not known";
         let finding = Finding::new(&rules::RAM_UNKNOWN, place.at.clone(), message);
         findings.push(finding.label("is RAM here?"));
     }
-    let mut proposals = Proposals {
-        ram: &index.ram,
-        places: &places,
-        left: PROPOSALS,
-    };
+    let mut proposals = Proposals::new(&index.ram, &places);
     outside_ram(plan, &mut proposals, findings);
     overlapping(plan, &mut proposals, findings);
-    total(plan, &index.ram, findings);
 }
 
 /// What lies at a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum What {
+pub(super) enum What {
     Reserved,
     Static(usize),
     Heap,
@@ -107,6 +105,10 @@ fn machine(plan: &Plan, findings: &mut Vec<Finding>) {
                 .related(banks[earlier].at.clone(), extent(&banks[earlier].range)),
         );
     }
+    // What the machine's device tree reserves is as it is, and Xen runs with it.
+    if plan.machine.device_tree.is_some() {
+        return;
+    }
     let ram = Ram::new(&plan.machine.banks);
     for (number, reserved) in plan.machine.reserved.iter().enumerate() {
         let at = reserved_path(plan, number);
@@ -165,7 +167,7 @@ fn whole(
     false
 }
 
-fn extent(range: &Range) -> String {
+pub(super) fn extent(range: &Range) -> String {
     format!("{} to {}", hex(range.at), hex(range.end()))
 }
 
@@ -278,29 +280,38 @@ fn across_hole(at: &str, domain: &DomainPlan, findings: &mut Vec<Finding>) {
     }
 }
 
-fn range_count(plan: &Plan, findings: &mut Vec<Finding>) {
-    let mut count = plan
-        .machine
-        .reserved
-        .len()
-        .saturating_add(plan.xen.static_heap.len());
-    for (number, domain) in plan.domains.iter().enumerate() {
-        count = count.saturating_add(domain.static_memory.len());
-        if count > MAX_RANGES {
-            let message =
-                format!("there are more than {MAX_RANGES} ranges of static and reserved memory");
-            let at = format!("domain[{number}].static_memory");
-            findings.push(
-                Finding::new(&rules::TOO_MANY_RANGES, at, message)
-                    .label("Xen's table is full here"),
-            );
-            return;
-        }
+/// Xen's table of ranges, and its list of the pieces of free RAM between them.
+fn range_count(plan: &Plan, ram: &Ram, places: &[Place<What>], findings: &mut Vec<Finding>) {
+    let listed =
+        |place: &&Place<What>| matches!(place.what, What::Reserved | What::Static(_) | What::Heap);
+    let entries = places.iter().filter(listed).count();
+    // With a heap of its own, Xen leaves the rest of the RAM alone.
+    let pieces = match plan.xen.static_heap.is_empty() && ram.is_known() {
+        true => ram
+            .pieces(places.iter().filter(|place| place.what != What::Window))
+            .saturating_add(plan.boot.modules.len().min(MAX_MODULES)),
+        false => 0,
+    };
+    if entries.max(pieces) <= MAX_RANGES {
+        return;
     }
+    let last = places.iter().rev().find(listed);
+    let at = last.map_or("machine", |place| place.at.as_str());
+    let (message, label) = match entries > MAX_RANGES {
+        true => (
+            format!("there are {entries} ranges of static and reserved memory"),
+            format!("Xen has room for {MAX_RANGES}"),
+        ),
+        false => (
+            format!("static and reserved memory cut the RAM into {pieces} pieces"),
+            format!("Xen has room for {MAX_RANGES} pieces"),
+        ),
+    };
+    findings.push(Finding::new(&rules::TOO_MANY_RANGES, at, message).label(label));
 }
 
 /// Everything that has a place, in the order of the document; what is no range is reported and left out.
-fn places(plan: &Plan, findings: &mut Vec<Finding>) -> Vec<Place<What>> {
+pub(super) fn places(plan: &Plan, findings: &mut Vec<Finding>) -> Vec<Place<What>> {
     let mut places = Vec::new();
     let mut add = |range: Range, at: String, what: What| {
         places.push(Place { range, at, what });
@@ -357,42 +368,16 @@ fn places(plan: &Plan, findings: &mut Vec<Finding>) -> Vec<Place<What>> {
     places
 }
 
-/// Looks for free places, for the first findings that want one.
-struct Proposals<'a> {
-    ram: &'a Ram,
-    places: &'a [Place<What>],
-    left: usize,
-}
-
-impl Proposals<'_> {
-    fn help(&mut self, rule: &Rule, size: u64) -> String {
-        let left = self.left;
-        self.left = left.saturating_sub(1);
-        let free = (left > 0).then(|| self.ram.free(size, self.places));
-        match free.flatten() {
-            Some(at) => format!(
-                "{}; nothing of this document is at {}",
-                rule.help,
-                extent(&Range {
-                    at,
-                    size_bytes: size
-                })
-            ),
-            None => rule.help.to_owned(),
-        }
-    }
-}
-
 fn outside_ram(plan: &Plan, proposals: &mut Proposals<'_>, findings: &mut Vec<Finding>) {
-    if !proposals.ram.is_known() {
+    if !proposals.ram().is_known() {
         return;
     }
-    let places = proposals.places;
+    let places = proposals.places();
     for place in places {
-        if place.what == What::Reserved || proposals.ram.contains(&place.range) {
+        if place.what == What::Reserved || proposals.ram().contains(&place.range) {
             continue;
         }
-        let label = match proposals.ram.touches(&place.range) {
+        let label = match proposals.ram().touches(&place.range) {
             true => format!("RAM ends before {}", hex(place.range.end())),
             false => "no RAM here".to_owned(),
         };
@@ -408,9 +393,13 @@ fn outside_ram(plan: &Plan, proposals: &mut Proposals<'_>, findings: &mut Vec<Fi
 }
 
 fn overlapping(plan: &Plan, proposals: &mut Proposals<'_>, findings: &mut Vec<Finding>) {
-    let places = proposals.places;
+    let places = proposals.places();
     for (later, earlier) in overlaps(places) {
         let (later, earlier) = (&places[later], &places[earlier]);
+        let by_tree = plan.machine.device_tree.is_some();
+        if by_tree && [later.what, earlier.what] == [What::Reserved; 2] {
+            continue;
+        }
         let rule = &rules::PLACE_OVERLAP;
         let (a, b) = (later.what.name(plan), earlier.what.name(plan));
         let message = match a == b {
@@ -423,51 +412,6 @@ fn overlapping(plan: &Plan, proposals: &mut Proposals<'_>, findings: &mut Vec<Fi
                 .label(extent(&later.range))
                 .related(earlier.at.clone(), extent(&earlier.range))
                 .help(help),
-        );
-    }
-}
-
-fn total(plan: &Plan, ram: &Ram, findings: &mut Vec<Finding>) {
-    if !ram.is_known() {
-        return;
-    }
-    let taken = |ranges: &[Range]| {
-        let sizes = ranges.iter().map(|range| range.size_bytes);
-        sizes.fold(0_u64, u64::saturating_add)
-    };
-    let mut largest: Option<(usize, u64)> = None;
-    let mut sum = taken(&plan.xen.static_heap);
-    for reserved in &plan.machine.reserved {
-        if ram.contains(&reserved.range) {
-            sum = sum.saturating_add(reserved.range.size_bytes);
-        }
-    }
-    for (number, domain) in plan.domains.iter().enumerate() {
-        if domain.boot != Boot::Dom0less {
-            continue;
-        }
-        sum = sum.saturating_add(domain.memory_bytes);
-        if largest.is_none_or(|(_, bytes)| domain.memory_bytes > bytes) {
-            largest = Some((number, domain.memory_bytes));
-        }
-    }
-    let Some((number, _)) = largest else { return };
-    // With a place for each byte, what does not fit has been reported where it stands.
-    let floats = |domain: &DomainPlan| {
-        domain.boot == Boot::Dom0less && domain.static_memory.is_empty() && domain.memory_bytes > 0
-    };
-    if sum > ram.bytes() && plan.domains.iter().any(floats) {
-        findings.push(
-            Finding::new(
-                &rules::MEMORY_BEYOND_RAM,
-                format!("domain[{number}].memory"),
-                format!(
-                    "the domains of Xen's own boot and what is reserved want {}, and the machine has {}",
-                    ByteSize(sum),
-                    ByteSize(ram.bytes())
-                ),
-            )
-            .label("the largest of them"),
         );
     }
 }

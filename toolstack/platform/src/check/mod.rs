@@ -16,6 +16,8 @@ mod memory;
 mod modules;
 mod networks;
 mod places;
+mod proposals;
+mod ram_budget;
 mod roles;
 mod schedulers;
 mod shared_memory;
@@ -26,6 +28,7 @@ use std::collections::HashMap;
 use crate::finding::Finding;
 use crate::plan::{DomainPlan, Plan};
 use places::Ram;
+pub(crate) use proposals::propose;
 
 /// What several checks look up.
 struct Index<'a> {
@@ -67,6 +70,7 @@ pub fn check(plan: &Plan) -> Vec<Finding> {
     domains::check(plan, &mut findings);
     roles::check(plan, &index, &mut findings);
     memory::check(plan, &index, &mut findings);
+    ram_budget::check(plan, &index, &mut findings);
     modules::check(plan, &mut findings);
     cpus::check(plan, &index, &mut findings);
     schedulers::check(plan, &index, &mut findings);

@@ -7,7 +7,7 @@ use crate::rules;
 use crate::units::ByteSize;
 
 /// Modules that Xen has room for, itself and its device tree among them (Xen: `MAX_MODULES`).
-const MAX_MODULES: usize = 32;
+pub(super) const MAX_MODULES: usize = 32;
 /// Slots for modules that each domain has.
 const SLOTS: u64 = 3;
 /// Longest command line of a module in bytes (Xen: `BOOTMOD_MAX_CMDLINE`, with the final zero).
@@ -48,6 +48,17 @@ fn window(plan: &Plan, findings: &mut Vec<Finding>) {
         .map(|(number, _)| number)
         .collect();
     let Some(last) = loaded.last() else { return };
+    let modules = boot.modules.len().saturating_add(2);
+    if modules > MAX_MODULES {
+        findings.push(
+            Finding::new(
+                &rules::TOO_MANY_MODULES,
+                format!("domain[{last}]"),
+                format!("there are {modules} modules, and Xen has room for {MAX_MODULES}"),
+            )
+            .label("Xen, its device tree, and all that the domains are made of"),
+        );
+    }
     let Some(window) = boot.window else { return };
     if boot.slot_bytes == 0 || !boot.slot_bytes.is_multiple_of(PAGE) {
         findings.push(
@@ -76,17 +87,6 @@ fn window(plan: &Plan, findings: &mut Vec<Finding>) {
                 ),
             )
             .label(format!("at least {}", ByteSize(wanted))),
-        );
-    }
-    let modules = boot.modules.len().saturating_add(2);
-    if modules > MAX_MODULES {
-        findings.push(
-            Finding::new(
-                &rules::TOO_MANY_MODULES,
-                format!("domain[{last}]"),
-                format!("there are {modules} modules, and Xen has room for {MAX_MODULES}"),
-            )
-            .label("Xen, its device tree, and all that the domains are made of"),
         );
     }
 }

@@ -94,6 +94,28 @@ impl Ram {
         self.0.get(next.checked_sub(1)?)
     }
 
+    /// Into how many pieces these places cut what they leave of the RAM.
+    pub(super) fn pieces<'a, T: 'a>(&self, places: impl Iterator<Item = &'a Place<T>>) -> usize {
+        let mut ranges: Vec<Range> = places.map(|place| place.range).collect();
+        ranges.sort_by_key(|range| range.at);
+        let mut ranges = ranges.into_iter().peekable();
+        let mut pieces = 0_usize;
+        let mut free_from = 0;
+        for bank in &self.0 {
+            free_from = bank.at.max(free_from);
+            while let Some(range) = ranges.next_if(|range| range.at < bank.end()) {
+                if range.at > free_from {
+                    pieces = pieces.saturating_add(1);
+                }
+                free_from = free_from.max(range.end());
+            }
+            if free_from < bank.end() {
+                pieces = pieces.saturating_add(1);
+            }
+        }
+        pieces
+    }
+
     /// A place for this many bytes that nothing in the list has, on a border of 2 MiB.
     pub(super) fn free<T>(&self, size: u64, taken: &[Place<T>]) -> Option<u64> {
         const BORDER: u64 = 2 * crate::units::MIB;
@@ -223,6 +245,10 @@ mod tests {
             let ram = Ram::new(&banks);
             prop_assert_eq!(ram.contains(&range), bytes(&range).all(is_ram));
             prop_assert_eq!(ram.touches(&range), bytes(&range).any(is_ram));
+            let taken = places(&[(at, size)]);
+            let free = |byte: u64| is_ram(byte) && !bytes(&range).any(|other| other == byte);
+            let pieces = (0..64).filter(|byte| free(*byte) && !(*byte > 0 && free(byte - 1))).count();
+            prop_assert_eq!(ram.pieces(taken.iter()), pieces);
             prop_assert_eq!(ram.bytes(), (0..64).filter(|byte| is_ram(*byte)).count() as u64);
         }
 

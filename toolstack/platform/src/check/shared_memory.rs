@@ -39,6 +39,20 @@ pub(super) fn check(plan: &Plan, index: &Index<'_>, findings: &mut Vec<Finding>)
         }
         place(plan, index, memory, findings);
         users(plan, index, memory, findings);
+        let colored = memory.users.iter().find(|user| {
+            let domain = index.domain(plan, &user.domain);
+            domain.is_some_and(|domain| !domain.colors.is_empty())
+        });
+        if let Some(user) = colored {
+            let message = format!(
+                "shared memory \"{}\" has all cache colours, and domain \"{}\" has some",
+                memory.id, user.domain
+            );
+            let at = memory.from.clone();
+            findings.push(
+                Finding::new(&rules::SHARED_MEMORY_COLORS, at, message).label("of every colour"),
+            );
+        }
     }
     if let Some(memory) = plan.shared_memory.get(MAX_REGIONS) {
         let count = plan.shared_memory.len();
@@ -128,104 +142,116 @@ fn users(plan: &Plan, index: &Index<'_>, memory: &SharedMemory, findings: &mut V
         );
     }
     let mut seen: HashSet<&str> = HashSet::new();
-    let mut owner: Option<&SharedMemoryUser> = None;
-    let mut writer: Option<&SharedMemoryUser> = None;
-    let mut misplaced: Option<u64> = None;
     for user in &memory.users {
         let path = user_path(memory, user);
-        if !seen.insert(&user.domain) && !user.domain.is_empty() {
+        if seen.insert(&user.domain) {
+            match index.domain(plan, &user.domain) {
+                None => findings.push(roles::unknown(path, &user.domain)),
+                Some(domain) => known_user(memory, user, domain, path, findings),
+            }
+        } else if memory.ipc.is_none() {
             // An IPC link with one domain on both ends is reported as such.
-            if memory.ipc.is_none() {
-                let message = format!(
-                    "domain \"{}\" is listed twice for shared memory \"{id}\"",
-                    user.domain
-                );
-                findings.push(
-                    Finding::new(&rules::SHARED_MEMORY_USER_TWICE, path, message).label("again"),
-                );
-            }
-            continue;
-        }
-        match index.domain(plan, &user.domain) {
-            None => findings.push(roles::unknown(path, &user.domain)),
-            Some(domain) => {
-                if domain.boot == Boot::Toolstack {
-                    let message = format!(
-                        "domain \"{}\" cannot have shared memory: the toolstack starts it",
-                        domain.name
-                    );
-                    findings.push(
-                        Finding::new(&rules::LINK_OF_TOOLSTACK, path, message)
-                            .label("not started by Xen"),
-                    );
-                } else if let Some(at) = memory.at
-                    && is_direct(domain)
-                    && user.at != at
-                {
-                    let message = format!(
-                        "domain \"{}\" has the machine's addresses, and is to see \"{id}\" elsewhere",
-                        domain.name
-                    );
-                    findings.push(
-                        Finding::new(
-                            &rules::SHARED_MEMORY_DIRECT,
-                            guest_path(memory, user),
-                            message,
-                        )
-                        .label(format!("not {}", super::places::hex(at)))
-                        .help("use the region's own address here"),
-                    );
-                }
-            }
-        }
-        // Both users of an IPC link see it at one address, which is reported once.
-        if !user.at.is_multiple_of(PAGE) && misplaced != Some(user.at) {
             let message = format!(
-                "domain \"{}\" is to see shared memory \"{id}\" in the middle of a page",
+                "domain \"{}\" is listed twice for shared memory \"{id}\"",
                 user.domain
             );
-            // What is put there because the region is there follows from that.
-            if memory.at != Some(user.at) {
-                let at = guest_path(memory, user);
-                findings.push(
-                    Finding::new(&rules::SHARED_MEMORY_GUEST_PAGE, at, message)
-                        .label("no multiple of 4KiB"),
-                );
-            }
-            misplaced = memory.ipc.as_ref().map(|_| user.at);
+            findings
+                .push(Finding::new(&rules::SHARED_MEMORY_USER_TWICE, path, message).label("again"));
         }
-        if user.role == ShmRole::Owner {
-            if let Some(first) = owner {
-                let message = format!("shared memory \"{id}\" has two owners");
-                findings.push(
-                    Finding::new(
-                        &rules::SHARED_MEMORY_OWNERS,
-                        format!("{}.role", user.from),
-                        message,
-                    )
-                    .label("a second owner")
-                    .related(format!("{}.role", first.from), "the first one"),
-                );
-            }
-            owner = owner.or(Some(user));
+    }
+    guest_pages(memory, findings);
+    if memory.ipc.is_none() {
+        owners(memory, findings);
+        writers(plan, index, memory, findings);
+    }
+}
+
+fn known_user(
+    memory: &SharedMemory,
+    user: &SharedMemoryUser,
+    domain: &DomainPlan,
+    path: String,
+    findings: &mut Vec<Finding>,
+) {
+    let name = &domain.name;
+    if domain.boot == Boot::Toolstack {
+        let message =
+            format!("domain \"{name}\" cannot have shared memory: the toolstack starts it");
+        findings.push(
+            Finding::new(&rules::LINK_OF_TOOLSTACK, path, message).label("not started by Xen"),
+        );
+    } else if let Some(at) = memory.at
+        && is_direct(domain)
+        && user.at != at
+    {
+        let message = format!(
+            "domain \"{name}\" has the machine's addresses, and is to see \"{}\" elsewhere",
+            memory.id
+        );
+        let path = guest_path(memory, user);
+        findings.push(
+            Finding::new(&rules::SHARED_MEMORY_DIRECT, path, message)
+                .label(format!("not {}", super::places::hex(at)))
+                .help("use the region's own address here"),
+        );
+    }
+}
+
+fn guest_pages(memory: &SharedMemory, findings: &mut Vec<Finding>) {
+    // Both users of an IPC link see it at one address, which is reported once.
+    let users = match memory.ipc {
+        Some(_) => memory.users.get(..1).unwrap_or_default(),
+        None => &memory.users,
+    };
+    for user in users {
+        // What is put there because the region is there follows from that.
+        if user.at.is_multiple_of(PAGE) || memory.at == Some(user.at) {
+            continue;
         }
-        if user.writes && memory.ipc.is_none() {
-            if let Some(first) = writer {
-                let message = format!(
-                    "domains \"{}\" and \"{}\" both write to shared memory \"{id}\"",
-                    first.domain, user.domain
-                );
-                findings.push(
-                    Finding::new(
-                        &rules::SHARED_MEMORY_WRITERS,
-                        format!("{}.writes", user.from),
-                        message,
-                    )
-                    .label("writes too")
-                    .related(format!("{}.writes", first.from), "writes"),
-                );
-            }
-            writer = writer.or(Some(user));
-        }
+        let message = format!(
+            "domain \"{}\" is to see shared memory \"{}\" in the middle of a page",
+            user.domain, memory.id
+        );
+        let at = guest_path(memory, user);
+        findings.push(
+            Finding::new(&rules::SHARED_MEMORY_GUEST_PAGE, at, message)
+                .label("no multiple of 4KiB"),
+        );
+    }
+}
+
+fn owners(memory: &SharedMemory, findings: &mut Vec<Finding>) {
+    let mut owners = memory
+        .users
+        .iter()
+        .filter(|user| user.role == ShmRole::Owner);
+    let Some(first) = owners.next() else { return };
+    for user in owners {
+        let message = format!("shared memory \"{}\" has two owners", memory.id);
+        let at = format!("{}.role", user.from);
+        findings.push(
+            Finding::new(&rules::SHARED_MEMORY_OWNERS, at, message)
+                .label("a second owner")
+                .related(format!("{}.role", first.from), "the first one"),
+        );
+    }
+}
+
+fn writers(plan: &Plan, index: &Index<'_>, memory: &SharedMemory, findings: &mut Vec<Finding>) {
+    let level = |user: &SharedMemoryUser| index.domain(plan, &user.domain).map(|d| d.asil);
+    let mut writers = memory.users.iter().filter(|user| user.writes);
+    let Some(first) = writers.next() else { return };
+    // Writers of different levels break a rule of freedom from interference.
+    for user in writers.filter(|user| level(user) == level(first)) {
+        let message = format!(
+            "domains \"{}\" and \"{}\" both write to shared memory \"{}\"",
+            first.domain, user.domain, memory.id
+        );
+        let at = format!("{}.writes", user.from);
+        findings.push(
+            Finding::new(&rules::SHARED_MEMORY_WRITERS, at, message)
+                .label("writes too")
+                .related(format!("{}.writes", first.from), "writes"),
+        );
     }
 }

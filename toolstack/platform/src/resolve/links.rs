@@ -63,7 +63,7 @@ struct Places<'a> {
 
 impl<'a> Places<'a> {
     fn new(domains: &'a [DomainPlan]) -> Self {
-        // The control domain's addresses are always the machine's.
+        // Xen's first domain always has the machine's addresses.
         let is_direct =
             |domain: &&DomainPlan| domain.direct_map || domain.kind == DomainKind::Control;
         let direct = domains.iter().filter(is_direct);

@@ -13,6 +13,18 @@ rules! {
         help "use a newer release of Xen, or remove the property",
         why "Xen ignores properties of the device tree that it does not know: the domain starts, without what was asked for.",
         source "Xen: docs/misc/arm/device-tree/booting.txt of each release";
+    /// A command line that Xen cannot keep.
+    XEN_COMMAND_LINE = "AVPS0503", "xen-command-line", Error,
+        help "use at most 900 bytes on one line",
+        why "Xen keeps 1024 bytes of its command line, some of which are written for other keys of the document, and cuts \
+             the rest off without a word.",
+        source "Xen: xen/common/kernel.c, saved_cmdline; tried on Xen 4.20";
+    /// A word of Xen's command line that another key of the document decides.
+    XEN_COMMAND_LINE_WORD = "AVPS0504", "xen-command-line-word", Error,
+        help "remove the word, and use the key that is named",
+        why "Xen takes the last of two words that say the same, and ignores one that it cannot read: what was checked is \
+             then not what runs.",
+        source "Xen: docs/misc/xen-command-line.pandoc; tried on Xen 4.20 (sched=fair boots with another scheduler)";
     /// A CPU that the machine does not have.
     CPU_BEYOND_MACHINE = "AVPS0510", "cpu-beyond-machine", Error,
         help "use CPUs from 0 to one less than [machine].cpus",
@@ -138,4 +150,10 @@ rules! {
         why "The colour of a page is some bits of its address, so there have to be 2, 4, 8 … of them. Xen stops the machine \
              otherwise.",
         source "Xen: xen/common/llc-coloring.c, llc_coloring_init";
+    /// A domain without colours on a machine with colours.
+    COLORS_MISSING = "AVPS0534", "colors-missing", Error,
+        help "give it colours, all of them if that is meant",
+        why "Xen 4.20 gives it the colours of the domain before it in the device tree, because it forgets to reset a \
+             variable; later ones, and the first domain, get every colour: those of the others, too.",
+        source "Xen: xen/arch/arm/dom0less-build.c, create_domUs (llc_colors_str); tried on Xen 4.20";
 }

@@ -78,6 +78,17 @@ rules! {
         why "What two domains write can only be trusted after both were examined: an error of one destroys the data of \
              the other, and neither can prove it was not its own.",
         source "ISO 26262-6, annex D (exchange of information); this project's design";
+    /// Shared memory behind the last address a guest can have.
+    SHARED_MEMORY_BEYOND_GUEST = "AVPS0615", "shared-memory-beyond-guest", Error,
+        help "choose a guest address below 0x100_0000_0000",
+        why "A guest's addresses have 40 bits. Xen does not notice, and the guest cannot reach the memory.",
+        source "Xen: xen/include/public/arch-arm.h, GUEST_RAM1_BASE and _SIZE; tried on Xen 4.20";
+    /// Shared memory at a place, on a machine with cache colours.
+    SHARED_MEMORY_COLORS = "AVPS0616", "shared-memory-colors", Warning waivable true,
+        help "leave as little as possible in shared memory, and state why that is acceptable",
+        why "The pages of shared memory have all colours, whatever colours its users have: through it each of them \
+             can drive out what the others have in the cache.",
+        source "Xen: xen/arch/arm/static-shmem.c, acquire_shared_memory_bank; tried on Xen 4.20";
     /// A port that an event channel cannot have.
     EVENT_PORT = "AVPS0620", "event-port", Error,
         help "use ports from 2 to 1023, or leave ports out",

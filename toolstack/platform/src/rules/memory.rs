@@ -29,9 +29,10 @@ rules! {
     /// A place for static memory, for Xen's heap or for shared memory that is no range of whole pages.
     PLACE_RANGE = "AVPS0410", "place-range", Error,
         help "use multiples of 4KiB (64KiB for Xen's heap), and a size that is not zero",
-        why "Xen only checks this with an assertion that release builds do not have, and maps whole pages: the neighbours \
-             of an unaligned range would be shared without a word. Its heap it takes in units of 64 KiB.",
-        source "Xen: xen/arch/arm/static-memory.c, acquire_static_memory_bank; docs/misc/arm/device-tree/booting.txt, xen,static-heap";
+        why "Xen maps whole pages. It stops the machine for an address that is not on one, and for a size it counts what is \
+             left over as memory that the guest does not have. Its heap it takes in units of 64 KiB, without a word about \
+             the rest.",
+        source "Xen: xen/arch/arm/static-memory.c, acquire_static_memory_bank; docs/misc/arm/device-tree/booting.txt, xen,static-heap; tried on Xen 4.20";
     /// A place where no RAM is.
     PLACE_OUTSIDE_RAM = "AVPS0411", "place-outside-ram", Error,
         help "choose a place inside one bank of the machine's RAM",
@@ -69,10 +70,10 @@ rules! {
         source "Xen: xen/common/device-tree/bootfdt.c, process_domain_node; xl.cfg(5)";
     /// More ranges than Xen has room for.
     TOO_MANY_RANGES = "AVPS0417", "too-many-ranges", Error,
-        help "use fewer and larger ranges",
-        why "Reserved memory, static memory and static heap share one table of 256 entries; Xen stops without a word when \
-             it is full.",
-        source "Xen: xen/include/xen/bootfdt.h, NR_MEM_BANKS";
+        help "use fewer and larger ranges, one behind the other",
+        why "Reserved memory, static memory and static heap share one table of 256 entries, and the pieces of free RAM \
+             between them another one. Xen stops when one of them is full.",
+        source "Xen: xen/include/xen/bootfdt.h, NR_MEM_BANKS; xen/common/page_alloc.c, bootmem_region_list; tried on Xen 4.20";
     /// A range of static memory lies across the hole in the guest's addresses.
     STATIC_ACROSS_HOLE = "AVPS0418", "static-memory-across-hole", Error,
         help "split the range so that the ranges before it sum up to exactly 3GiB",
@@ -82,8 +83,10 @@ rules! {
     /// The domains of Xen's own boot want more than there is.
     MEMORY_BEYOND_RAM = "AVPS0420", "memory-beyond-ram", Error,
         help "give the domains less memory, or correct the machine's banks",
-        why "Xen allocates each domain's memory while it boots and stops the machine when it runs out.",
-        source "Xen: xen/arch/arm/domain_build.c, allocate_memory";
+        why "Xen allocates each domain's memory and page tables while it boots, from its heap where that has a place, and \
+             stops the machine when it runs out. Its own records take 48 bytes or more for each page, and a domain with \
+             cache colours has only the pages of these.",
+        source "Xen: xen/arch/arm/domain_build.c, allocate_memory; xen/arch/arm/dom0less-build.c, domain_p2m_pages; tried on Xen 4.20";
     /// The window for modules is no usable range.
     MODULE_WINDOW = "AVPS0421", "module-window", Error,
         help "use multiples of 4KiB, and a slot that is not zero",
@@ -112,4 +115,10 @@ rules! {
         why "Up to 4.21 Xen writes the device tree of a domain that it starts into 4 KiB: about 30 vCPUs, or 18 regions of \
              shared memory. It stops the machine when that is not enough.",
         source "Xen: xen/arch/arm/dom0less-build.c, DOMU_DTB_SIZE, prepare_dtb_domU";
+    /// The RAM that a guest's kernel is loaded to is too small for anything.
+    FIRST_MEMORY_SMALL = "AVPS0427", "first-memory-small", Error,
+        help "use more than 4MiB, or more than 6MiB with a ramdisk; with direct_map, in the first range",
+        why "Xen puts kernel, device tree and ramdisk into the first range of a guest's RAM, each on a border of 2 MiB of \
+             its own. It stops the machine when they do not fit.",
+        source "Xen: xen/arch/arm/kernel.c, place_modules; tried on Xen 4.20";
 }
