@@ -12,7 +12,8 @@ use dtoolkit::model::overlay::OverlayApplier;
 use dtoolkit::{Node, Property};
 use platform::Plan;
 use platform::emit::dom0less::{Dom0lessError, Sizes, dtb, dtbo, dts};
-use platform::plan::Module;
+use platform::plan::{Llc, Module};
+use platform::units::XenVersion;
 use proptest::prelude::*;
 
 const SAMPLE: &str = include_str!("../../../configs/dom0less.avps.toml");
@@ -29,7 +30,7 @@ window = { at = 0x9000_0000, size = "256MiB" }
 slot = "4MiB"
 [xen]
 console = "serial0"
-static_heap = [{ at = 0xa000_0000, size = "64MiB" }]
+static_heap = [{ at = 0x8_9000_0000, size = "1GiB" }]
 cmdline = "loglvl=all"
 [[cpupool]]
 name = "little cores"
@@ -247,7 +248,7 @@ fn links_devices_and_the_control_domain_are_told() {
     assert_eq!(words(&chosen, "#address-cells"), [2]);
     assert_eq!(
         words(&chosen, "xen,static-heap"),
-        [0, 0xa000_0000, 0, 64 << 20]
+        [8, 0x9000_0000, 0, 1 << 30]
     );
     assert!(text(&chosen, "xen,dom0-bootargs").contains("root=\"/dev/vda\""));
     let bootargs = text(&chosen, "xen,xen-bootargs");
@@ -363,13 +364,13 @@ fn what_is_not_known_is_told_instead_of_guessed() {
 fn xen_from_4_21_on_is_told_where_each_vcpu_runs() {
     let base = machine("virt.dts");
     let pinned = SAMPLE.replace("vcpus = 2", "vcpus = 2\ncpus = \"0-1\"");
-    let source = |version: &str| {
-        let text = pinned.replace("4.20", version);
-        let plan = plan_on(&base, &text);
+    let mut plan = plan_on(&base, &pinned.replace("4.20", "4.21"));
+    let mut source = |minor: u16| {
+        plan.xen.version = XenVersion::new(4, minor);
         dts(&plan, Some(&base), &sizes).expect("emits")
     };
-    assert!(!source("4.20").contains("xen,vcpu"), "4.20 would ignore it");
-    let newer = source("4.21");
+    assert!(!source(20).contains("xen,vcpu"), "4.20 would ignore it");
+    let newer = source(21);
     assert_eq!(newer.matches("hard-affinity = \"0-1\";").count(), 2);
     dtc(&newer, false);
 }
@@ -377,13 +378,13 @@ fn xen_from_4_21_on_is_told_where_each_vcpu_runs() {
 #[test]
 fn where_one_domain_has_colours_all_say_theirs() {
     let base = machine("virt.dts");
-    let text = SAMPLE
-        .replace(
-            "static_memory = [{ at = 0x6000_0000, size = \"64MiB\" }]",
-            "memory = \"64MiB\"\ncolors = \"0-3,6\"",
-        )
-        .replace("[boot]", "llc = { size = \"1MiB\", ways = 16 }\n[boot]");
-    let plan = plan_on(&base, &text);
+    let mut plan = plan_on(&base, SAMPLE);
+    plan.machine.llc = Some(Llc {
+        size_bytes: 1 << 20,
+        ways: 16,
+    });
+    plan.domains[0].static_memory.clear();
+    plan.domains[0].colors = vec![0, 1, 2, 3, 6];
     let source = dts(&plan, Some(&base), &sizes).expect("emits");
     assert!(source.contains("llc-coloring=on llc-size=1048576 llc-nr-ways=16"));
     assert_eq!(source.matches("llc-colors = \"0-3,6\"").count(), 1);
@@ -457,7 +458,7 @@ proptest! {
 
     #[test]
     fn what_is_emitted_reads_back_as_the_same_layout(
-        domains in proptest::collection::vec((1_u64..64, 1_u32..=8, any::<bool>(), any::<bool>()), 1..7)
+        domains in proptest::collection::vec((8_u64..64, 1_u32..=8, any::<bool>(), any::<bool>()), 1..7)
     ) {
         use std::sync::OnceLock;
         static VIRT: OnceLock<Vec<u8>> = OnceLock::new();
