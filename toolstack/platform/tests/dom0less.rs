@@ -469,4 +469,27 @@ proptest! {
         prop_assert_eq!(layout(&blob), domains);
         prop_assert_eq!(&blob, &dtb(&plan, base, sizes).expect("emits"), "the same bytes");
     }
+
+    #[test]
+    fn a_broken_machine_is_refused_or_gives_a_whole_tree(
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..30)
+    ) {
+        use std::sync::OnceLock;
+        static BOARD: OnceLock<(Vec<u8>, Plan)> = OnceLock::new();
+        let (board, plan) = BOARD.get_or_init(|| {
+            let board = machine("board.dts");
+            let plan = plan_on(&board, FULL);
+            (board, plan)
+        });
+        let mut mutant = board.clone();
+        for (at, byte) in changes {
+            let at = 40 + at.index(mutant.len() - 40);
+            mutant[at] = byte;
+        }
+        let _ = platform::emit::partial::emit(plan, &mutant);
+        if let Ok(blob) = dtb(plan, &mutant, &sizes) {
+            prop_assert!(platform::device_tree::facts(&blob).is_ok());
+            prop_assert!(dts(plan, Some(&mutant), &sizes).is_ok());
+        }
+    }
 }
