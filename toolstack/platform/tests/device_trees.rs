@@ -84,8 +84,8 @@ fn memory_cpus_and_controllers_are_those_of_the_tree() {
 #[test]
 fn a_device_is_where_the_cpu_sees_it_and_depends_on_what_supplies_it() {
     let board = facts(&machine("board.dts")).expect("reads");
-    let can = device(&board, "/soc/can@80000400");
-    assert_eq!(can.regions, [range(0x4_0000_0400, 0x200)], "second range");
+    let can = device(&board, "/soc/can@80001000");
+    assert_eq!(can.regions, [range(0x4_0000_1000, 0x1000)], "second range");
     assert_eq!(
         can.interrupts,
         [92, 93],
@@ -112,10 +112,10 @@ fn a_device_is_where_the_cpu_sees_it_and_depends_on_what_supplies_it() {
 
 #[test]
 fn what_the_document_says_replaces_what_the_tree_says() {
-    let text = MINIMAL.replace("[[domain]]", "cpus = 2\n[[domain]]");
+    let text = MINIMAL.replace("[[domain]]", "gic = \"v3\"\n[[domain]]");
     let plan = plan_on(&machine("board.dts"), &text);
-    assert_eq!(plan.machine.cpus, Some(2));
-    assert_eq!(plan.machine.gic, Some(Gic::V2));
+    assert_eq!(plan.machine.gic, Some(Gic::V3));
+    assert_eq!(plan.machine.cpus, Some(3));
     assert_eq!(
         plan.machine.device_tree.as_deref(),
         Some("/base/machine.dtb")
@@ -125,15 +125,15 @@ fn what_the_document_says_replaces_what_the_tree_says() {
 #[test]
 fn registers_and_interrupts_that_are_left_out_come_from_the_tree() {
     let text = format!(
-        "{MINIMAL}device = [{{ path = \"/soc/can@80000400\", dma = \"none\" }}, \
+        "{MINIMAL}device = [{{ path = \"/soc/can@80001000\", dma = \"none\" }}, \
          {{ path = \"/soc/mmc@5000000\", interrupts = [200], region = [{{ at = 0x1500_0000, size = \"4KiB\" }}] }}]\n"
     );
     let plan = plan_on(&machine("board.dts"), &text);
     let [can, mmc] = plan.domains[0].devices.as_slice() else {
         panic!("two devices");
     };
-    assert_eq!(can.regions[0].at, 0x4_0000_0400);
-    assert_eq!(can.regions[0].guest_at, 0x4_0000_0400);
+    assert_eq!(can.regions[0].at, 0x4_0000_1000);
+    assert_eq!(can.regions[0].guest_at, 0x4_0000_1000);
     assert_eq!(can.interrupts, [92, 93]);
     assert_eq!(mmc.interrupts, [200]);
     assert_eq!(mmc.regions[0].at, 0x1500_0000);

@@ -132,6 +132,12 @@ fn exercise(text: &str) {
     if let Some(plan) = analysis.plan {
         plan.to_json();
         let _ = platform::emit::xl::emit(&plan);
+        let _ = platform::emit::uboot::emit(&plan);
+        let _ = platform::emit::dom0less::dts(&plan, None, &|_| None);
+        let _ = platform::emit::dom0less::dtbo(&plan, None, &|_| None);
+        platform::emit::libxl_json::emit(&plan);
+        platform::emit::kconfig::emit(&plan);
+        platform::emit::cmdline::emit(&plan);
     }
 }
 
@@ -145,6 +151,11 @@ fn piece() -> impl Strategy<Value = String> {
         Just("[[domain.block]]\nimage = \"i\"\n".to_owned()),
         Just("domain = 3\n".to_owned()),
         Just("[platform]\n".to_owned()),
+        Just("[boot]\nwindow = { at = 0x5000_0000, size = \"1GiB\" }\n".to_owned()),
+        Just("boot = \"dom0less\"\n".to_owned()),
+        Just("static_memory = [{ at = 0x6000_0000, size = \"1MiB\" }]\n".to_owned()),
+        Just("[[cpupool]]\nname = \"p\"\ncpus = [1]\n".to_owned()),
+        Just("device = [{ path = \"/soc/can@1\" }]\n".to_owned()),
         (
             "(schema|name|kernel|memory|vcpus|block|image|cache|domain|[a-z]{1,5})",
             prop_oneof![

@@ -12,7 +12,8 @@ use dtoolkit::model::overlay::OverlayApplier;
 use dtoolkit::{Node, Property};
 use platform::Plan;
 use platform::emit::dom0less::{Dom0lessError, Sizes, dtb, dtbo, dts};
-use platform::plan::Module;
+use platform::plan::{Llc, Module};
+use platform::units::XenVersion;
 use proptest::prelude::*;
 
 const SAMPLE: &str = include_str!("../../../configs/dom0less.avps.toml");
@@ -29,7 +30,7 @@ window = { at = 0x9000_0000, size = "256MiB" }
 slot = "4MiB"
 [xen]
 console = "serial0"
-static_heap = [{ at = 0xa000_0000, size = "64MiB" }]
+static_heap = [{ at = 0x8_9000_0000, size = "1GiB" }]
 cmdline = "loglvl=all"
 [[cpupool]]
 name = "little cores"
@@ -50,7 +51,7 @@ kernel = "rtos.bin"
 static_memory = [{ at = 0xb000_0000, size = "16MiB" }, { at = 0x8_8000_0000, size = "16MiB" }]
 cpupool = "little cores"
 interrupts = 128
-device = [{ path = "/soc/can@80000400", dma = "none" }, { path = "/soc/mmc@5000000" }]
+device = [{ path = "/soc/can@80001000", dma = "none" }, { path = "/soc/mmc@5000000" }]
 [[domain]]
 name = "a-name-of-more-than-thirty-one-characters"
 boot = "dom0less"
@@ -61,7 +62,7 @@ console = "none"
 id = "speed"
 size = "64KiB"
 at = 0xb800_0000
-user = [{ domain = "cluster", writes = true }, { domain = "dom0" }]
+user = [{ domain = "cluster", writes = true }, { domain = "dom0", at = 0xb800_0000 }]
 [[event_channel]]
 between = ["cluster", "a-name-of-more-than-thirty-one-characters"]
 ports = [10, 11]
@@ -247,7 +248,7 @@ fn links_devices_and_the_control_domain_are_told() {
     assert_eq!(words(&chosen, "#address-cells"), [2]);
     assert_eq!(
         words(&chosen, "xen,static-heap"),
-        [0, 0xa000_0000, 0, 64 << 20]
+        [8, 0x9000_0000, 0, 1 << 30]
     );
     assert!(text(&chosen, "xen,dom0-bootargs").contains("root=\"/dev/vda\""));
     let bootargs = text(&chosen, "xen,xen-bootargs");
@@ -283,7 +284,7 @@ fn links_devices_and_the_control_domain_are_told() {
     let module = module.expect("there");
     let length = u32::try_from(partial[0].dtb.len()).expect("short");
     assert_eq!(words(&module, "reg")[3], length);
-    for path in ["/soc/can@80000400", "/soc/mmc@5000000"] {
+    for path in ["/soc/can@80001000", "/soc/mmc@5000000"] {
         assert!(has(&fdt.find_node(path).expect("there"), "xen,passthrough"));
     }
 }
@@ -297,14 +298,10 @@ fn a_guest_is_told_of_its_devices_and_of_nothing_it_cannot_reach() {
     let fdt = Fdt::new(&partial[0].dtb).expect("reads");
     let gic = fdt.find_node("/gic").expect("there");
     assert_eq!(words(&gic, "phandle"), [65000]);
-    let can = fdt.find_node("/passthrough/can@400000400").expect("there");
-    assert_eq!(words(&can, "reg"), [4, 0x400, 0, 0x200]);
-    assert_eq!(
-        words(&can, "xen,reg"),
-        [4, 0, 0, 0x1000, 4, 0],
-        "whole pages"
-    );
-    assert_eq!(text(&can, "xen,path"), "/soc/can@80000400");
+    let can = fdt.find_node("/passthrough/can@400001000").expect("there");
+    assert_eq!(words(&can, "reg"), [4, 0x1000, 0, 0x1000]);
+    assert_eq!(words(&can, "xen,reg"), [4, 0x1000, 0, 0x1000, 4, 0x1000]);
+    assert_eq!(text(&can, "xen,path"), "/soc/can@80001000");
     assert!(has(&can, "xen,force-assign-without-iommu"));
     assert_eq!(words(&can, "interrupts"), [0, 60, 1, 0, 61, 4]);
     assert_eq!(words(&can, "interrupt-parent"), [65000]);
@@ -344,7 +341,9 @@ fn what_is_not_known_is_told_instead_of_guessed() {
     assert!(matches!(error, Dom0lessError::NoPlace { ref domain, .. } if domain == "cluster"));
     let error = refused(SAMPLE, None);
     assert!(matches!(error, Dom0lessError::NoTree { .. }));
-    let error = refused(&SAMPLE.replace("cpus = [3]", "cpus = [4]"), Some(&base));
+    let mut plan = plan_on(&base, SAMPLE);
+    plan.xen.cpupools[0].cpus = vec![4];
+    let error = dts(&plan, Some(&base), &sizes).expect_err("refused");
     assert!(matches!(
         error,
         Dom0lessError::NoCpu {
@@ -364,28 +363,28 @@ fn what_is_not_known_is_told_instead_of_guessed() {
 #[test]
 fn xen_from_4_21_on_is_told_where_each_vcpu_runs() {
     let base = machine("virt.dts");
-    let pinned = SAMPLE.replace("vcpus = 2", "vcpus = 2\ncpus = \"0-1,3\"");
-    let source = |version: &str| {
-        let text = pinned.replace("4.20", version);
-        let plan = plan_on(&base, &text);
+    let pinned = SAMPLE.replace("vcpus = 2", "vcpus = 2\ncpus = \"0-1\"");
+    let mut plan = plan_on(&base, &pinned.replace("4.20", "4.21"));
+    let mut source = |minor: u16| {
+        plan.xen.version = XenVersion::new(4, minor);
         dts(&plan, Some(&base), &sizes).expect("emits")
     };
-    assert!(!source("4.20").contains("xen,vcpu"), "4.20 would ignore it");
-    let newer = source("4.21");
-    assert_eq!(newer.matches("hard-affinity = \"0-1,3\";").count(), 2);
+    assert!(!source(20).contains("xen,vcpu"), "4.20 would ignore it");
+    let newer = source(21);
+    assert_eq!(newer.matches("hard-affinity = \"0-1\";").count(), 2);
     dtc(&newer, false);
 }
 
 #[test]
 fn where_one_domain_has_colours_all_say_theirs() {
     let base = machine("virt.dts");
-    let text = SAMPLE
-        .replace(
-            "static_memory = [{ at = 0x6000_0000, size = \"64MiB\" }]",
-            "memory = \"64MiB\"\ncolors = \"0-3,6\"",
-        )
-        .replace("[boot]", "llc = { size = \"1MiB\", ways = 16 }\n[boot]");
-    let plan = plan_on(&base, &text);
+    let mut plan = plan_on(&base, SAMPLE);
+    plan.machine.llc = Some(Llc {
+        size_bytes: 1 << 20,
+        ways: 16,
+    });
+    plan.domains[0].static_memory.clear();
+    plan.domains[0].colors = vec![0, 1, 2, 3, 6];
     let source = dts(&plan, Some(&base), &sizes).expect("emits");
     assert!(source.contains("llc-coloring=on llc-size=1048576 llc-nr-ways=16"));
     assert_eq!(source.matches("llc-colors = \"0-3,6\"").count(), 1);
@@ -459,7 +458,7 @@ proptest! {
 
     #[test]
     fn what_is_emitted_reads_back_as_the_same_layout(
-        domains in proptest::collection::vec((1_u64..64, 1_u32..=8, any::<bool>(), any::<bool>()), 1..7)
+        domains in proptest::collection::vec((8_u64..64, 1_u32..=8, any::<bool>(), any::<bool>()), 1..7)
     ) {
         use std::sync::OnceLock;
         static VIRT: OnceLock<Vec<u8>> = OnceLock::new();
@@ -469,5 +468,28 @@ proptest! {
         let blob = dtb(&plan, base, sizes).expect("emits");
         prop_assert_eq!(layout(&blob), domains);
         prop_assert_eq!(&blob, &dtb(&plan, base, sizes).expect("emits"), "the same bytes");
+    }
+
+    #[test]
+    fn a_broken_machine_is_refused_or_gives_a_whole_tree(
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..30)
+    ) {
+        use std::sync::OnceLock;
+        static BOARD: OnceLock<(Vec<u8>, Plan)> = OnceLock::new();
+        let (board, plan) = BOARD.get_or_init(|| {
+            let board = machine("board.dts");
+            let plan = plan_on(&board, FULL);
+            (board, plan)
+        });
+        let mut mutant = board.clone();
+        for (at, byte) in changes {
+            let at = 40 + at.index(mutant.len() - 40);
+            mutant[at] = byte;
+        }
+        let _ = platform::emit::partial::emit(plan, &mutant);
+        if let Ok(blob) = dtb(plan, &mutant, &sizes) {
+            prop_assert!(platform::device_tree::facts(&blob).is_ok());
+            prop_assert!(dts(plan, Some(&mutant), &sizes).is_ok());
+        }
     }
 }

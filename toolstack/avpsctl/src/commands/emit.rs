@@ -163,5 +163,5 @@ fn needed_base(plan: &Plan) -> Result<Vec<u8>> {
 /// Length of a module's file, if it is on this machine.
 fn size(module: &Module) -> Option<u64> {
     let file = fs::metadata(&module.path).ok()?;
-    file.is_file().then(|| file.len())
+    file.is_file().then_some(file.len())
 }

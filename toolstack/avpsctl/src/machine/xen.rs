@@ -310,6 +310,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_emitted_for_libxl_is_what_libxl_is_given() {
+        let text = include_str!("../../../../configs/demo.avps.toml");
+        let text = text.replace("vcpus = 1", "vcpus = 2\non_crash = \"preserve\"");
+        let plan = platform::analyse(&text, "/").plan.expect("no errors");
+        let given = config(&plan.domains[0]).expect("valid").to_json();
+        let mut given = given.expect("valid");
+        let mut emitted = platform::emit::libxl_json::config(&plan, &plan.domains[0]);
+        // Only told where this program runs on Arm.
+        for json in [&mut given, &mut emitted] {
+            let build = json["b_info"].as_object_mut().expect("an object");
+            build.remove("acpi");
+        }
+        assert_eq!(given, emitted);
+    }
+
+    #[test]
     fn permission_denied_by_xenstore_is_told_as_such() {
         let error = store_error(xenstore::Error::Unreachable {
             tried: "/dev/xen/xenbus".into(),

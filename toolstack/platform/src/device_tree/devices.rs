@@ -1,5 +1,7 @@
 //! Devices: where they are, what they interrupt, what they can reach and what they depend on.
 
+use std::collections::BTreeSet;
+
 use dtoolkit::model::DeviceTreeNode;
 use dtoolkit::{Node, Property};
 
@@ -108,15 +110,12 @@ fn suppliers(tree: &Tree, node: &DeviceTreeNode) -> Vec<String> {
             handles.extend(word(node, name));
         }
     }
-    let mut paths: Vec<String> = Vec::new();
-    for handle in handles {
-        if let Some((path, _)) = tree.by_phandle(handle)
-            && !paths.iter().any(|known| known == path)
-        {
-            paths.push(path.to_owned());
-        }
-    }
-    paths
+    let mut known = BTreeSet::new();
+    handles.retain(|handle| known.insert(*handle));
+    let paths = handles
+        .iter()
+        .filter_map(|handle| tree.phandles.get(handle));
+    paths.cloned().collect()
 }
 
 /// `pinctrl-0`, `pinctrl-1`, …

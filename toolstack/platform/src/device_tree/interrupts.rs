@@ -1,5 +1,7 @@
 //! Interrupts, as the interrupt controller counts them, and the timer.
 
+use std::collections::BTreeSet;
+
 use dtoolkit::model::DeviceTreeNode;
 
 use super::tree::{Place, Tree, has, is_compatible, phandle, word, words};
@@ -70,14 +72,12 @@ fn specifiers(tree: &Tree, place: Place<'_, '_>) -> Vec<Vec<u32>> {
     own.chunks_exact(length).map(<[u32]>::to_vec).collect()
 }
 
-/// A node's interrupts, as the GIC counts them.
+/// A node's interrupts, as the GIC counts them, each once.
 pub(super) fn interrupts(tree: &Tree, place: Place<'_, '_>) -> Vec<u32> {
-    let mut numbers = Vec::new();
-    for specifier in specifiers(tree, place) {
-        let number = gic_number(&specifier);
-        numbers.extend(number.filter(|number| !numbers.contains(number)));
-    }
-    numbers
+    let mut known = BTreeSet::new();
+    let specifiers = specifiers(tree, place);
+    let numbers = specifiers.iter().filter_map(|cells| gic_number(cells));
+    numbers.filter(|number| known.insert(*number)).collect()
 }
 
 /// The cells behind the number of each interrupt of a node that the GIC gets: how it is triggered.

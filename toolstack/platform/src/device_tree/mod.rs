@@ -2,7 +2,7 @@
 //!
 //! A vendor's device tree is the one place where a machine's memory, interrupts, clocks and IOMMU streams are written
 //! down. [`facts`] takes them from there, so that nobody types them again. A tree is foreign input: whatever is wrong with
-//! it ends in a [`DeviceTreeError`], never in a panic, and reading takes time and memory in proportion to its length.
+//! it ends in a [`DeviceTreeError`], never in a panic, and it is no longer and no deeper than there are limits for.
 
 mod address;
 mod devices;

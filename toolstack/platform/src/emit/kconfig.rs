@@ -22,8 +22,6 @@ pub struct Fragment {
 
 /// First release with `VM_EVENT` in place of `MEM_ACCESS`.
 const VM_EVENT: XenVersion = XenVersion::new(4, 21);
-/// Colours that Xen has room for unless it is told otherwise (`LLC_COLORS_ORDER`).
-const DEFAULT_COLORS: u32 = 128;
 
 /// What keeps an option out of an ordinary build.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -129,19 +127,6 @@ fn xen_boot(plan: &Plan, options: &mut Options) {
         Behind::Expert,
         "Colours of the last-level cache.",
     );
-    let count = plan.machine.llc.map_or(0, |llc| llc.colors());
-    if colors && count > DEFAULT_COLORS {
-        let order = format!(
-            "LLC_COLORS_ORDER={}",
-            count.next_power_of_two().trailing_zeros()
-        );
-        add(
-            true,
-            &order,
-            Behind::Nothing,
-            "The cache has more colours than there is room for by default.",
-        );
-    }
 }
 
 fn xen_schedulers(plan: &Plan, options: &mut Options) {

@@ -57,6 +57,8 @@ pub fn config(plan: &Plan, domain: &DomainPlan) -> Value {
     let actions = [
         ("on_poweroff", domain.on_poweroff),
         ("on_reboot", domain.on_reboot),
+        // A guest that its watchdog ends did not end by itself.
+        ("on_watchdog", domain.on_crash),
         ("on_crash", domain.on_crash),
     ];
     for (key, action) in actions

@@ -97,6 +97,8 @@ fn config(plan: &Plan, domain: &DomainPlan) -> Result<String, XlError> {
     }
     line("on_poweroff", format!("\"{}\"", domain.on_poweroff.word()));
     line("on_reboot", format!("\"{}\"", domain.on_reboot.word()));
+    // A guest that its watchdog ends did not end by itself.
+    line("on_watchdog", format!("\"{}\"", domain.on_crash.word()));
     line("on_crash", format!("\"{}\"", domain.on_crash.word()));
     if let Some(share) = domain.rtds {
         let _ = writeln!(

@@ -8,6 +8,8 @@ use crate::plan::{
 };
 use crate::units::{KIB, XenVersion};
 
+/// Colours that Xen has room for (Xen: `CONFIG_LLC_COLORS_ORDER`, 7).
+const MAX_COLORS: u32 = 128;
 /// First release that reads a vCPU's node.
 const VCPU_NODES: XenVersion = XenVersion::new(4, 21);
 
@@ -71,7 +73,8 @@ impl Work<'_> {
         if !domain.colors.is_empty() {
             return Some(ranges(&domain.colors));
         }
-        let last = self.plan.machine.llc?.colors().checked_sub(1)?;
+        let count = self.plan.machine.llc?.colors().min(MAX_COLORS);
+        let last = count.checked_sub(1)?;
         Some(format!("0-{last}"))
     }
 

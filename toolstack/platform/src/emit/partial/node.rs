@@ -196,3 +196,23 @@ fn is_for_guests(name: &str) -> bool {
         || (name.starts_with("pinctrl-") && name != "pinctrl-names");
     !names_others && !LEFT_OUT.contains(&name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_gets_whole_pages() {
+        let window = |at, size_bytes, guest_at| RegisterWindow {
+            at,
+            size_bytes,
+            guest_at,
+        };
+        let registers = window(0x1_0ff0, 0x20, 0x5_0ff0);
+        assert_eq!(pages(&registers), window(0x1_0000, 0x2000, 0x5_0000));
+        let whole = window(0x1000, 0x1000, 0x1000);
+        assert_eq!(pages(&whole), whole);
+        let last = pages(&window(u64::MAX - 1, 2, 0));
+        assert_eq!(last.at % PAGE, 0, "no overflow");
+    }
+}
