@@ -1,9 +1,9 @@
 //! What Xen did, against the plan.
 
-use crate::oracle::readback::Range;
+use crate::oracle::readback::{Pool, Range};
 use crate::oracle::{Answer, GuestReport, Readback, Verdict};
 use platform::Plan;
-use platform::plan::{Console, DomainPlan, Scheduler};
+use platform::plan::{Console, Cpupool, DomainPlan};
 
 /// What Xen made of a layout.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +71,15 @@ fn domain_differs(
             wrong.push(format!("{what} {seen} instead of {wanted}"));
         }
     };
-    let total: u64 = guest.memory.iter().map(|(_, size)| size).sum();
+    // Xen tells the guest shared memory as RAM, too, beside the node of its own.
+    let shared: Vec<Range> = guest
+        .shared
+        .keys()
+        .filter_map(|name| place(guest, name))
+        .collect();
+    let is_own = |range: &&Range| !shared.contains(range);
+    let memory: Vec<Range> = guest.memory.iter().filter(is_own).copied().collect();
+    let total: u64 = memory.iter().map(|(_, size)| size).sum();
     expect(
         "memory",
         format!("{total:#x}"),
@@ -97,11 +105,7 @@ fn domain_differs(
         let seen = told.map(|told| told.host_banks.clone()).unwrap_or_default();
         expect("places", hex(&merged(seen)), hex(&wanted));
         if domain.direct_map {
-            expect(
-                "its own addresses",
-                hex(&merged(guest.memory.clone())),
-                hex(&wanted),
-            );
+            expect("its own addresses", hex(&merged(memory)), hex(&wanted));
         }
     }
     if !domain.colors.is_empty() {
@@ -112,13 +116,20 @@ fn domain_differs(
             format!("{:?}", domain.colors),
         );
     }
-    let pool = told.and_then(|told| told.pool);
-    let wanted = pool_number(plan, domain);
-    expect(
-        "pool",
-        format!("{:?}", pool.unwrap_or(0)),
-        format!("{wanted:?}"),
-    );
+    let mut pools = plan.xen.cpupools.iter();
+    if let Some(pool) = pools.find(|pool| Some(&pool.name) == domain.cpupool.as_ref()) {
+        let seen = told.and_then(|told| readback.pools.get(&told.pool.unwrap_or(0)));
+        expect(
+            "pool as wanted",
+            is_pool(seen, pool).to_string(),
+            true.to_string(),
+        );
+    }
+    if !domain.cpus.is_empty() {
+        let seen = told.map(|told| told.affinity.clone()).unwrap_or_default();
+        let wanted = vec![domain.cpus.clone(); seen.len().max(1)];
+        expect("affinity", format!("{seen:?}"), format!("{wanted:?}"));
+    }
     let uart = guest
         .nodes
         .iter()
@@ -147,51 +158,32 @@ fn domain_differs(
     wrong
 }
 
-/// Xen's number of a domain's pool: pools of the document that hold the boot CPU are number 0, the others follow in the
-/// order of the device tree.
-fn pool_number(plan: &Plan, domain: &DomainPlan) -> u32 {
-    let Some(name) = &domain.cpupool else {
-        return 0;
-    };
-    let mut number = 0;
-    for pool in &plan.xen.cpupools {
-        let this = if pool.cpus.contains(&0) {
-            0
-        } else {
-            number += 1;
-            number
-        };
-        if pool.name == *name {
-            return this;
-        }
-    }
-    u32::MAX
+/// Where a guest sees the node of this name.
+fn place(guest: &GuestReport, name: &str) -> Option<Range> {
+    let mut nodes = guest.nodes.iter();
+    let (_, at, size) = nodes.find(|(found, ..)| found == name)?;
+    Some((*at, *size))
+}
+
+/// Whether Xen has a pool as the document wants it. Xen gives numbers of its own: the boot CPU's pool is 0.
+fn is_pool(seen: Option<&Pool>, wanted: &Cpupool) -> bool {
+    seen.is_some_and(|seen| {
+        let mut cpus = wanted.cpus.clone();
+        cpus.sort_unstable();
+        seen.cpus == cpus && seen.scheduler == wanted.scheduler.word()
+    })
 }
 
 fn pools(plan: &Plan, readback: &Readback, differences: &mut Vec<String>) {
-    let mut number = 0;
     for pool in &plan.xen.cpupools {
-        let this = if pool.cpus.contains(&0) {
-            0
-        } else {
-            number += 1;
-            number
-        };
-        let seen = readback.pools.get(&this);
-        let cpus = seen.map(|seen| seen.cpus.clone()).unwrap_or_default();
-        let scheduler = seen.map(|seen| seen.scheduler.clone()).unwrap_or_default();
-        if cpus != pool.cpus {
-            differences.push(format!("pool {}: CPUs {cpus:?}", pool.name));
-        }
-        if scheduler != word(pool.scheduler) {
-            differences.push(format!("pool {}: scheduler {scheduler:?}", pool.name));
+        if !readback
+            .pools
+            .values()
+            .any(|seen| is_pool(Some(seen), pool))
+        {
+            differences.push(format!("no pool is {}: {:?}", pool.name, readback.pools));
         }
     }
-}
-
-/// The scheduler's name in Xen's own words.
-fn word(scheduler: Scheduler) -> &'static str {
-    scheduler.word()
 }
 
 /// Neighbours as one, by address.
