@@ -189,8 +189,8 @@ Examples:
   avpsctl emit dom0less-dts cockpit.avps.toml             what Xen itself starts, to read
   avpsctl emit dom0less-dtb --output /boot cockpit.avps.toml
 
-The dom0less languages, partial-dtb and those with CPU pools need the machine's device tree:
-[machine] device_tree. Modules whose files are on this machine are told with their real sizes,
+The dom0less languages and partial-dtb take CPUs and devices from the machine's device tree: [machine]
+device_tree. Modules whose files are on this machine are told with their real sizes,
 others with the size of their slot.")]
     Emit(EmitArgs),
     /// Explain a rule of check
