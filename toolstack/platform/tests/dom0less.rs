@@ -386,7 +386,7 @@ fn where_one_domain_has_colours_all_say_theirs() {
     plan.domains[0].static_memory.clear();
     plan.domains[0].colors = vec![0, 1, 2, 3, 6];
     let source = dts(&plan, Some(&base), &sizes).expect("emits");
-    assert!(source.contains("llc-coloring=on llc-size=1048576 llc-nr-ways=16"));
+    assert!(source.contains("llc-coloring=on llc-size=1048576B llc-nr-ways=16"));
     assert_eq!(source.matches("llc-colors = \"0-3,6\"").count(), 1);
     assert_eq!(source.matches("llc-colors = \"0-15\"").count(), 2);
 }

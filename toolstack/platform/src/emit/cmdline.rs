@@ -35,7 +35,8 @@ fn colors(plan: &Plan) -> Vec<String> {
     }
     let mut words = vec!["llc-coloring=on".to_owned()];
     if let Some(llc) = plan.machine.llc {
-        words.push(format!("llc-size={}", llc.size_bytes));
+        // Without a unit Xen takes KiB.
+        words.push(format!("llc-size={}B", llc.size_bytes));
         words.push(format!("llc-nr-ways={}", llc.ways));
     }
     if let Some(control) = plan.control().filter(|domain| !domain.colors.is_empty()) {

@@ -15,12 +15,12 @@ pub(super) use run::{Wanted, run};
 use super::{Answer, Content, Error, Layout, Machine, Module, Oracle, Result, XEN_ARGUMENTS};
 use platform::document::{Document, RangeTable};
 use platform::plan::{DomainKind, Iommu, MachinePlan, ModuleRole};
-use platform::units::{Address, ByteSize};
+use platform::units::{Address, ByteSize, XenVersion};
 use platform::words::Boot;
 use platform::{Plan, Severity};
 
 /// Rules that Xen has no opinion on, by the beginning of their ids. Such a refusal is right whatever Xen does.
-const NOT_XENS: [&str; 13] = [
+const NOT_XENS: [&str; 17] = [
     // The text, names and images, virtio's own limits, this host, interference, safety.
     "AVPS00", "AVPS01", "AVPS02", "AVPS03", "AVPS08", "AVPS09",
     // A share of time is something the toolstack gives: what runs does not show that it was not given.
@@ -31,6 +31,8 @@ const NOT_XENS: [&str; 13] = [
     "AVPS0623", // Networks and the secure world are not in the device tree.
     "AVPS064", "AVPS072", // Which release the document is for.
     "AVPS050",
+    // Names that lead nowhere, or twice to the same; where modules are put is the boot loader's affair.
+    "AVPS0512", "AVPS0601", "AVPS0421", "AVPS0422",
 ];
 
 /// What the checker thinks of a document.
@@ -63,6 +65,9 @@ impl Opinion {
             return None;
         }
         machine(&plan)?;
+        if plan.xen.version != XenVersion::DEFAULT {
+            return None;
+        }
         findings.extend(platform::check::check(&plan));
         let errors = findings.iter().filter(|f| f.severity() == Severity::Error);
         Some(Self {
@@ -199,12 +204,19 @@ fn layout(oracle: &Oracle, name: &str, plan: &Plan) -> Result<Option<Layout>> {
     let Ok(dtb) = platform::emit::dom0less::dtb(&plan, &base, &size) else {
         return Ok(None);
     };
+    let Ok(partial) = platform::emit::partial::emit(&plan, &base) else {
+        return Ok(None);
+    };
     let modules = plan.boot.modules.iter().filter_map(|module| {
         Some(Module {
             content: match module.role {
                 ModuleRole::Kernel => Content::Guest,
                 ModuleRole::Ramdisk => Content::Bytes(vec![0; 4096]),
-                ModuleRole::DeviceTree => return None,
+                ModuleRole::DeviceTree => {
+                    let of_domain =
+                        |tree: &&platform::emit::partial::PartialTree| tree.domain == module.domain;
+                    Content::Bytes(partial.iter().find(of_domain)?.dtb.clone())
+                }
             },
             address: module.at?,
         })
