@@ -43,6 +43,9 @@ pub struct Finding {
     pub span: Option<Span>,
     /// Other places that explain this one.
     pub related: Vec<Related>,
+    /// Names of what it is about: domains, links, shared memory, device paths, networks. A waiver that names a subject
+    /// answers only for findings that have it here.
+    pub subjects: Vec<String>,
 }
 
 /// Another place that has to do with a finding.
@@ -68,6 +71,7 @@ impl Finding {
             label: "here".to_owned(),
             span: None,
             related: Vec::new(),
+            subjects: Vec::new(),
         }
     }
 
@@ -100,6 +104,16 @@ impl Finding {
             label: label.into(),
             span: None,
         });
+        self
+    }
+
+    /// Names something that the finding is about.
+    #[must_use]
+    pub fn subject(mut self, name: impl Into<String>) -> Self {
+        let name = name.into();
+        if !name.is_empty() && !self.subjects.contains(&name) {
+            self.subjects.push(name);
+        }
         self
     }
 

@@ -35,6 +35,7 @@ mod render;
 mod resolve;
 pub mod rules;
 pub mod schema;
+pub mod support;
 pub mod units;
 pub mod words;
 

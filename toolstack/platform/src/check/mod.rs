@@ -4,6 +4,9 @@
 //! path of the value it is about. Rules that depend on this machine's files are in [`crate::host`].
 
 mod domains;
+mod interference;
+pub mod levels;
+pub(crate) mod parties;
 
 use crate::finding::Finding;
 use crate::plan::Plan;
@@ -12,5 +15,7 @@ use crate::plan::Plan;
 pub fn check(plan: &Plan) -> Vec<Finding> {
     let mut findings = Vec::new();
     domains::check(plan, &mut findings);
+    interference::check(plan, &mut findings);
+    levels::check(plan, &mut findings);
     findings
 }
