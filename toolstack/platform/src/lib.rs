@@ -37,6 +37,7 @@ pub mod rules;
 pub mod schema;
 pub mod support;
 pub mod units;
+pub mod waive;
 pub mod words;
 
 use std::collections::HashSet;
@@ -48,6 +49,7 @@ pub use finding::{
 pub use plan::{MachinePlan, Plan};
 pub use render::{Style, render};
 pub use resolve::resolve;
+pub use waive::Waived;
 
 /// Longest document that is read, in bytes. A document is written by people; one that is larger
 /// than this is a mistake (a disk image given instead, say).
@@ -60,6 +62,8 @@ pub struct Analysis {
     pub plan: Option<Plan>,
     /// Every finding, in the order of the document.
     pub findings: Vec<Finding>,
+    /// Findings that somebody answers for, in the order of the document.
+    pub waived: Vec<Waived>,
     /// Where each value of the document was written, for findings made later (on the host).
     pub spans: SpanMap,
 }
@@ -79,14 +83,34 @@ impl Analysis {
 /// All findings of all steps come back at once, so that one run shows everything there is to
 /// correct; what is only a consequence of an earlier finding is left out.
 pub fn analyse(text: &str, base: &str) -> Analysis {
+    analyse_with(text, base, Options::default())
+}
+
+/// What an analysis depends on beside the document.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// The day on which waivers expire. Left out, only those expire whose day was over before the format existed.
+    pub today: Option<units::Date>,
+}
+
+/// The same, on a day.
+pub fn analyse_with(text: &str, base: &str, options: Options) -> Analysis {
     let (document, mut findings) = document::read(text);
     let mut plan = None;
+    let mut waived = Vec::new();
     let mut spans = SpanMap::default();
     if let Some(document) = document {
         let resolved = resolve(&document, base, MachinePlan::default());
         let complained: HashSet<String> = findings.iter().map(|f| f.at.clone()).collect();
+        let whole = findings.is_empty();
+        let (found, answered_for) =
+            waive::apply(check::check(&resolved), &resolved, options.today, whole);
         spans = document.spans;
-        for mut finding in check::check(&resolved) {
+        waived = answered_for;
+        for waived in &mut waived {
+            waived.finding.locate(&spans);
+        }
+        for mut finding in found {
             if complained.contains(&finding.at) {
                 continue;
             }
@@ -96,9 +120,11 @@ pub fn analyse(text: &str, base: &str) -> Analysis {
         plan = Some(resolved);
     }
     finding::sort(&mut findings);
+    waived.sort_by(|a, b| finding::order(&a.finding, &b.finding));
     let mut analysis = Analysis {
         plan,
         findings,
+        waived,
         spans,
     };
     if analysis.has_errors() {

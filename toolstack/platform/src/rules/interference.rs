@@ -64,11 +64,6 @@ rules! {
         why "A bus master without an IOMMU reads and writes any physical address its driver gives it: no page table of Xen \
              stands between it and the safety domain.",
         source "Xen: docs/misc/arm/passthrough-noiommu.txt; ISO 26262-6, D.2.3";
-    /// Two devices in one page of registers.
-    REGISTER_PAGE = "AVPS0814", "register-page-across-levels", Warning error from B waivable true,
-        help "give both devices to one domain",
-        why "The MMU gives away pages of 4 KiB. Who gets a page for one device gets every register in it.",
-        source "Xen: docs/misc/arm/device-tree/booting.txt, xen,reg; Renesas R-Car: GPIO banks 0x400 apart";
     /// An interrupt line that a lower level can pull at will.
     DOORBELL = "AVPS0816", "doorbell-from-lower-level", Warning error from D waivable true,
         help "poll instead, mask the port in the handler and unmask it at the rate that was budgeted, or waive this with that \

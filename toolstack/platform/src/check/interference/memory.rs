@@ -103,9 +103,8 @@ fn foreign(plan: &Plan, domain: &DomainPlan, findings: &mut Vec<Finding>) {
         }
         let (served_by, words) = backend(plan, device.backend.as_deref());
         let message = format!(
-            "the backend of {}'s {} in {words} may map all of that domain's memory",
-            who(domain),
-            device.device.kind()
+            "the backend of a disk of {}, in {words}, may map all of that domain's memory",
+            who(domain)
         );
         findings.push(
             Finding::new(

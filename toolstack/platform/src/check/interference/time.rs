@@ -102,13 +102,18 @@ fn cpus(
         findings.push(with_others(finding, others));
         return;
     }
-    scheduler(&own, at, &others, domain, findings);
+    // Between two of one level the first one says it; one of a higher level has said more.
+    let alone = others.is_empty();
+    let equal = others
+        .into_iter()
+        .filter(|(other_index, other, _)| other.asil == domain.asil && *other_index > index);
+    scheduler(&own, at, (alone, equal.collect()), domain, findings);
 }
 
 fn scheduler(
     own: &Place<'_>,
     at: String,
-    others: &[&(usize, &DomainPlan, Place<'_>)],
+    (alone, others): (bool, Vec<&(usize, &DomainPlan, Place<'_>)>),
     domain: &DomainPlan,
     findings: &mut Vec<Finding>,
 ) {
@@ -117,7 +122,7 @@ fn scheduler(
         return;
     }
     let room = u32::try_from(own.known_cpus().len()).unwrap_or(u32::MAX);
-    let crowded = room != 0 && domain.vcpus > room;
+    let crowded = alone && room != 0 && domain.vcpus > room;
     if others.is_empty() && !crowded {
         return;
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Edge, How, Levels, Node};
 use crate::check::parties::{control, level, several};
 use crate::finding::Finding;
-use crate::plan::{Asil, Plan};
+use crate::plan::{Asil, DevicePlan, MemoryModel, Plan};
 use crate::rules::{self, Rule};
 
 /// Domains named by one finding; more are only counted.
@@ -20,7 +20,7 @@ pub(super) fn check(levels: &Levels, plan: &Plan, findings: &mut Vec<Finding>) {
     for node in &below {
         dependences(levels, plan, node, findings);
     }
-    by_way_of(levels, findings);
+    by_way_of(levels, &below, findings);
 }
 
 fn rule(how: How) -> Option<&'static Rule> {
@@ -88,6 +88,9 @@ fn dependences(levels: &Levels, plan: &Plan, node: &Node, findings: &mut Vec<Fin
             _ => first.at.clone(),
         };
         let mut finding = blame(levels, rule, at, node, &chain);
+        if let Some(can) = backend_can(plan, first).filter(|_| how == How::Backend) {
+            finding = finding.label(can);
+        }
         for (_, more) in chains
             .iter()
             .skip(1)
@@ -98,6 +101,18 @@ fn dependences(levels: &Levels, plan: &Plan, node: &Node, findings: &mut Vec<Fin
         }
         findings.push(finding);
     }
+}
+
+/// What exactly the backend of a device can do to its guest.
+fn backend_can(plan: &Plan, edge: &Edge) -> Option<&'static str> {
+    let mut devices = plan.domains.iter().flat_map(|domain| &domain.virtio);
+    let device = devices.find(|device| device.from == edge.at)?;
+    let DevicePlan::Block(disk) = &device.device;
+    Some(match (device.memory, disk.readonly) {
+        (MemoryModel::Foreign, _) => "answers what it likes, and reaches all of the guest",
+        (_, true) => "answers what it likes, or never",
+        (_, false) => "answers what it likes, or never; may lose or change what is written",
+    })
 }
 
 /// The domain that a chain through this edge ends at.
@@ -151,61 +166,48 @@ fn subject(finding: Finding, node: &Node) -> Finding {
     }
 }
 
-/// Doors that lead to a domain at fault: what is between its neighbours and it is a shared CPU or shared memory.
-fn by_way_of(levels: &Levels, findings: &mut Vec<Finding>) {
-    let mut into: BTreeMap<&Node, Vec<(&Node, &Edge)>> = BTreeMap::new();
-    for (from, edges) in levels.graph.sources() {
-        for edge in edges.iter().filter(|edge| is_door(&edge.to)) {
-            into.entry(&edge.to).or_default().push((from, edge));
+/// Domains whose shortest chain begins at a shared CPU or shared memory, behind which is a domain that is itself at fault:
+/// one finding for all that stand at one door. Where the domain behind it has the level, the rules of interference speak.
+fn by_way_of(levels: &Levels, below: &[&Node], findings: &mut Vec<Finding>) {
+    let mut doors: BTreeMap<(&Edge, &Node), Vec<(&Node, &Edge)>> = BTreeMap::new();
+    for node in below {
+        let chain = levels.chain(node);
+        let [first, second, ..] = chain.as_slice() else {
+            continue;
+        };
+        let is_met = levels.own(&second.to) >= Some(levels.required(node));
+        if is_door(&first.to) && !is_met {
+            doors
+                .entry((second, &first.to))
+                .or_default()
+                .push((node, first));
         }
     }
-    // A domain may be reached by several groups of CPUs; that is one cause.
-    let mut said: BTreeMap<(&Node, How), ()> = BTreeMap::new();
-    for (door, sources) in &into {
-        let out = levels.graph.from(door);
-        let directly = out
-            .iter()
-            .filter_map(|edge| levels.own(&edge.to))
-            .max()
-            .unwrap_or(Asil::Qm);
-        for way in out {
-            let (own, required) = (
-                levels.own(&way.to).unwrap_or(Asil::Qm),
-                levels.required(&way.to),
-            );
-            // Who stands at the door of a domain with that level is told so already.
-            if own >= required || directly >= required || said.contains_key(&(&way.to, way.how)) {
-                continue;
+    for ((way, door), neighbours) in doors {
+        let Some((_, first)) = neighbours.first() else {
+            continue;
+        };
+        let required = levels.required(&way.to);
+        let rest = levels.chain(&way.to);
+        let steps: Vec<_> = rest.iter().map(|edge| levels.step(edge)).collect();
+        let message = format!(
+            "{} can disturb {} over {}, and that one needs {}: → {}",
+            several(neighbours.iter().map(|(node, _)| levels.words(node))),
+            levels.words(&way.to),
+            levels.words(door),
+            level(required),
+            steps.join(" → ")
+        );
+        let mut finding = Finding::new(&rules::LEVEL_BY_WAY_OF, first.at.clone(), message)
+            .label(format!("can disturb {}", levels.words(&way.to)))
+            .for_level(required);
+        for (node, edge) in neighbours.iter().take(MAX_NAMED) {
+            finding = subject(finding, node);
+            if edge.at != finding.at {
+                finding = finding.related(edge.at.clone(), levels.words(node));
             }
-            let neighbours = || {
-                let others = sources.iter().filter(|(node, _)| **node != way.to);
-                others.filter(|(node, _)| levels.own(node).is_some_and(|other| other <= own))
-            };
-            let Some((_, first)) = neighbours().next() else {
-                continue;
-            };
-            said.insert((&way.to, way.how), ());
-            let rest = levels.chain(&way.to);
-            let steps: Vec<_> = rest.iter().map(|edge| levels.step(edge)).collect();
-            let message = format!(
-                "{} can disturb {} over {}, which needs {}: → {}",
-                several(neighbours().map(|(node, _)| levels.words(node))),
-                levels.words(&way.to),
-                levels.words(door),
-                level(required),
-                steps.join(" → ")
-            );
-            let mut finding = Finding::new(&rules::LEVEL_BY_WAY_OF, first.at.clone(), message)
-                .label(format!("can disturb {}", levels.words(&way.to)))
-                .for_level(required);
-            for (node, edge) in neighbours().take(MAX_NAMED) {
-                finding = subject(finding, node);
-                if edge.at != finding.at {
-                    finding = finding.related(edge.at.clone(), levels.words(node));
-                }
-            }
-            findings.push(explain(levels, finding, &way.to, &rest));
         }
+        findings.push(explain(levels, finding, &way.to, &rest));
     }
 }
 
