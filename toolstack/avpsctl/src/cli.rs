@@ -177,7 +177,8 @@ All findings are shown at once, each with its line, what to do, and the id of it
 the files and the memory of this machine are checked too.
 
 Fields of --json (schema avps-findings/1): document, errors, warnings, findings[] {id, name, severity,
-message, help, rationale, path, start {line, column}, end, related[] {path, label, start}}.")]
+message, help, rationale, path, start {line, column}, end, related[] {path, label, start}, subjects[]},
+waived[] {the same, and waiver {reason, owner, expires, path}}.")]
     Check(CheckArgs),
     /// Show the plan: the document with every number decided, as JSON
     Plan(DocumentArg),
@@ -185,7 +186,8 @@ message, help, rationale, path, start {line, column}, end, related[] {path, labe
     #[command(after_help = "\
 Examples:
   avpsctl emit xl cockpit.avps.toml
-  avpsctl emit xl --output /etc/xen cockpit.avps.toml     one file per domain")]
+  avpsctl emit xl --output /etc/xen cockpit.avps.toml     one file per domain
+  avpsctl emit report cockpit.avps.toml > safety.md")]
     Emit(EmitArgs),
     /// Explain a rule of check
     #[command(after_help = "\
@@ -358,6 +360,9 @@ pub struct CheckArgs {
     /// Check the files and the memory of this machine too
     #[arg(long)]
     pub host: bool,
+    /// Write SARIF 2.1.0, for code review and continuous integration
+    #[arg(long, conflicts_with = "json")]
+    pub sarif: bool,
 }
 
 /// Arguments of `emit`.
@@ -382,6 +387,8 @@ pub struct EmitArgs {
 pub enum Language {
     /// xl configurations
     Xl,
+    /// Safety report, as Markdown
+    Report,
 }
 
 /// Arguments of `supervise`.

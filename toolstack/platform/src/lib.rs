@@ -34,6 +34,7 @@ mod reader;
 mod render;
 mod resolve;
 pub mod rules;
+mod sarif;
 pub mod schema;
 pub mod support;
 pub mod units;
@@ -49,6 +50,7 @@ pub use finding::{
 pub use plan::{MachinePlan, Plan};
 pub use render::{Style, render};
 pub use resolve::resolve;
+pub use sarif::sarif;
 pub use waive::Waived;
 
 /// Longest document that is read, in bytes. A document is written by people; one that is larger

@@ -6,6 +6,7 @@ mod create;
 mod document;
 mod down;
 mod power;
+mod report;
 mod show;
 mod supervisor;
 mod text;

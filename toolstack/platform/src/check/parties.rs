@@ -121,8 +121,9 @@ pub(crate) struct Place<'a> {
 impl Place<'_> {
     /// Whether both may run on one CPU.
     pub(crate) fn meets(&self, other: &Place<'_>) -> bool {
-        let apart = !self.cpus.is_empty() && !other.cpus.is_empty();
-        self.pool == other.pool && !(apart && !self.cpus.iter().any(|cpu| other.cpus.contains(cpu)))
+        let common = self.cpus.iter().any(|cpu| other.cpus.contains(cpu));
+        let anywhere = self.cpus.is_empty() || other.cpus.is_empty();
+        self.pool == other.pool && (anywhere || common)
     }
 
     /// The CPUs it may run on; empty where that is not known.

@@ -124,11 +124,11 @@ fn foreign(plan: &Plan, domain: &DomainPlan, findings: &mut Vec<Finding>) {
 fn scrubbing(plan: &Plan, findings: &mut Vec<Finding>) {
     let words = plan.xen.cmdline.split_ascii_whitespace();
     // Xen reads from left to right: the last word counts.
-    let last = words.filter(|word| {
+    let mut last = words.rev().filter(|word| {
         let (name, _) = word.split_once('=').unwrap_or((word, ""));
         matches!(name, "bootscrub" | "no-bootscrub")
     });
-    let Some(word) = last.last().filter(|word| *word != "bootscrub=idle") else {
+    let Some(word) = last.next().filter(|word| *word != "bootscrub=idle") else {
         return;
     };
     let domains = || plan.dom0less().filter(|domain| domain.asil > Asil::Qm);

@@ -33,10 +33,13 @@ fn rule(how: How) -> Option<&'static Rule> {
     }
 }
 
+/// A dependence, and the ownership of a device before it, if that is how it begins.
+type Steps<'a> = (Vec<&'a Edge>, &'a Edge);
+
 /// What others rest on a domain for, itself or by the devices it owns: one finding for each pair and way.
 fn dependences(levels: &Levels, plan: &Plan, node: &Node, findings: &mut Vec<Finding>) {
     let own = levels.own(node).unwrap_or(Asil::Qm);
-    let mut firsts: Vec<(Vec<&Edge>, &Edge)> = Vec::new();
+    let mut firsts: Vec<Steps<'_>> = Vec::new();
     for edge in levels.graph.from(node) {
         if edge.how == How::Owns {
             let steps = levels.graph.from(&edge.to).iter();
@@ -46,7 +49,7 @@ fn dependences(levels: &Levels, plan: &Plan, node: &Node, findings: &mut Vec<Fin
         }
     }
     // What reaches one target in one way is one cause: three disks, or one clock of four devices of a domain.
-    let mut causes: BTreeMap<(How, Node), Vec<(Vec<&Edge>, &Edge)>> = BTreeMap::new();
+    let mut causes: BTreeMap<(How, Node), Vec<Steps<'_>>> = BTreeMap::new();
     for (before, edge) in firsts {
         let required = levels.required(&edge.to);
         if rule(edge.how).is_none() || required <= own || ends_at(levels, edge) == *node {
