@@ -25,7 +25,11 @@ pub(crate) fn several(names: impl IntoIterator<Item = String>) -> String {
     const SHOWN: usize = 3;
     let mut names = names.into_iter();
     let mut shown: Vec<_> = names.by_ref().take(SHOWN).collect();
-    let more = names.count();
+    // Where the number is known, nobody has to be named to be counted.
+    let more = match names.size_hint() {
+        (least, Some(most)) if least == most => least,
+        _ => names.count(),
+    };
     if more > 0 {
         shown.push(format!("{more} more"));
     }

@@ -115,6 +115,12 @@ rules! {
         why "A domain that hangs looks like one that has nothing to say. Somebody has to notice within the fault-tolerant time \
              interval, and to be able to act.",
         source "ISO 26262-6, D.2.2 and 7.4.12 (program flow monitoring)";
+    /// A lower level whose watchdog resets the machine.
+    RESET_BY_LOWER = "AVPS0825", "reset-by-lower-level", Warning error from C waivable true,
+        help "use action = \"restart\" for the domain of the lower level, or no watchdog at all",
+        why "A watchdog that resets the machine gives its domain the power to do so: it only has to hang. Every domain of a higher \
+             level stops with it.",
+        source "Xen: xen/common/sched/core.c, domain_watchdog_timeout; ISO 26262-6, D.2.2";
     /// A network on which lower levels go first.
     NETWORK_PRIORITY = "AVPS0830", "network-without-precedence", Warning error from B waivable true,
         help "give the safety domain's port a higher priority than every port of a lower level, or reserved time (frame and \

@@ -1,8 +1,8 @@
 //! Who notices that a safety domain hangs, and what stands behind the features it uses.
 
-use crate::check::parties::{safety, several, who};
+use crate::check::parties::{highest, safety, several, who};
 use crate::finding::Finding;
-use crate::plan::Plan;
+use crate::plan::{DomainKind, Plan, WatchdogAction};
 use crate::rules;
 use crate::support::{Support, features_of};
 
@@ -35,7 +35,39 @@ pub(super) fn check(plan: &Plan, findings: &mut Vec<Finding>) {
             .for_level(domain.asil),
         );
     }
+    resets(plan, findings);
     experimental(plan, findings);
+}
+
+/// Watchdogs of lower levels that reset the machine. One that Xen itself keeps (without an owner) only ends the domain; that
+/// the end of the control domain ends everything is a finding of its own.
+fn resets(plan: &Plan, findings: &mut Vec<Finding>) {
+    let highest = highest(plan);
+    for (index, domain) in plan.domains.iter().enumerate() {
+        let Some(watchdog) = &domain.watchdog else {
+            continue;
+        };
+        let resets = watchdog.action == WatchdogAction::Reset && watchdog.owner.is_some();
+        if domain.asil >= highest || !resets || domain.kind == DomainKind::Control {
+            continue;
+        }
+        let above = safety(plan).filter(|(_, other)| other.asil > domain.asil);
+        let message = format!(
+            "when {} hangs, its watchdog resets the machine, and {} with it",
+            who(domain),
+            several(above.map(|(_, other)| who(other)))
+        );
+        findings.push(
+            Finding::new(
+                &rules::RESET_BY_LOWER,
+                format!("domain[{index}].watchdog.action"),
+                message,
+            )
+            .label("the default is to reset the machine")
+            .subject(&domain.name)
+            .for_level(highest),
+        );
+    }
 }
 
 /// One finding per domain, with all that it uses.

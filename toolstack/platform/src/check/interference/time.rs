@@ -1,15 +1,17 @@
 //! Time: CPUs, caches, schedulers, interrupts and networks that two levels share.
 
-use crate::check::parties::{Place, control, level, place, safety, several, who, with_others};
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::check::parties::{Place, control, level, place, several, who, with_others};
 use crate::finding::Finding;
 use crate::plan::{Asil, DomainPlan, Network, NetworkPort, Plan, Scheduler};
 use crate::rules;
 
 pub(super) fn check(plan: &Plan, findings: &mut Vec<Finding>) {
-    let neighbours = Neighbours::new(plan);
-    for (index, domain) in safety(plan) {
-        cpus(plan, &neighbours, index, domain, findings);
-        cache(plan, &neighbours, index, domain, findings);
+    let classes = Classes::new(plan);
+    for class in classes.all.iter().filter(|class| class.asil > Asil::Qm) {
+        cpus(plan, &classes, class, findings);
+        cache(plan, &classes, class, findings);
     }
     doorbells(plan, findings);
     for network in &plan.networks {
@@ -17,30 +19,72 @@ pub(super) fn check(plan: &Plan, findings: &mut Vec<Finding>) {
     }
 }
 
-/// All domains with their places, each found once.
-struct Neighbours<'a> {
-    all: Vec<(usize, &'a DomainPlan, Place<'a>)>,
+/// Domains that are the same in all that matters here. What disturbs one of them disturbs each, so it is looked for once.
+struct Class<'a> {
+    place: Place<'a>,
+    asil: Asil,
+    colors: &'a [u32],
+    clusters: BTreeSet<usize>,
+    members: Vec<usize>,
 }
 
-impl<'a> Neighbours<'a> {
+impl Class<'_> {
+    /// Whether they may hold each other's vCPUs up.
+    fn disturbs(&self, other: &Class<'_>) -> bool {
+        self.place.meets(&other.place) && !self.place.partitions_time()
+    }
+
+    /// Whether accesses of both go through the same lines of a cache, on CPUs of their own.
+    fn evicts(&self, other: &Class<'_>, one_for_all: bool) -> bool {
+        let reached = one_for_all || !self.clusters.is_disjoint(&other.clusters);
+        let apart = !self.colors.is_empty()
+            && !other.colors.is_empty()
+            && !self.colors.iter().any(|color| other.colors.contains(color));
+        // Who shares the CPU shares its caches; that is said already.
+        reached && !apart && !self.disturbs(other)
+    }
+}
+
+struct Classes<'a> {
+    domains: &'a [DomainPlan],
+    all: Vec<Class<'a>>,
+}
+
+impl<'a> Classes<'a> {
     fn new(plan: &'a Plan) -> Self {
-        let domains = plan.domains.iter().enumerate();
-        Neighbours {
-            all: domains
-                .map(|(index, domain)| (index, domain, place(plan, domain)))
-                .collect(),
+        let mut by_key: BTreeMap<_, Class<'a>> = BTreeMap::new();
+        for (index, domain) in plan.domains.iter().enumerate() {
+            let key = (&domain.cpupool, &domain.cpus, &domain.colors, domain.asil);
+            let class = by_key.entry(key).or_insert_with(|| {
+                let place = place(plan, domain);
+                let here = |cpus: &[u32]| cpus.iter().any(|cpu| place.known_cpus().contains(cpu));
+                let clusters = plan.machine.clusters.iter().enumerate();
+                let clusters = clusters.filter(|(_, cluster)| here(&cluster.cpus));
+                Class {
+                    place,
+                    asil: domain.asil,
+                    colors: &domain.colors,
+                    clusters: clusters.map(|(index, _)| index).collect(),
+                    members: Vec::new(),
+                }
+            });
+            class.members.push(index);
+        }
+        Classes {
+            domains: &plan.domains,
+            all: by_key.into_values().collect(),
         }
     }
 
-    /// The others on the CPUs of this domain.
-    fn on_cpus_of(
-        &self,
-        index: usize,
-    ) -> impl Iterator<Item = &(usize, &'a DomainPlan, Place<'a>)> {
-        let own = self.all.get(index).map(|(_, _, place)| *place);
-        self.all.iter().filter(move |(other, _, place)| {
-            *other != index && own.is_some_and(|own| own.meets(place))
-        })
+    /// Domains of all classes that are so, in the order of the document.
+    fn members(&self, are: impl Fn(&Class<'_>) -> bool) -> Vec<(usize, &'a DomainPlan)> {
+        let classes = self.all.iter().filter(|class| are(class));
+        let mut members: Vec<_> = classes.flat_map(|class| &class.members).copied().collect();
+        members.sort_unstable();
+        let domains = members.into_iter();
+        domains
+            .filter_map(|index| Some((index, self.domains.get(index)?)))
+            .collect()
     }
 }
 
@@ -55,40 +99,33 @@ fn place_at(index: usize, domain: &DomainPlan) -> String {
 }
 
 /// Sharing with a lower level; without that, taking turns under a scheduler that promises nothing.
-fn cpus(
-    plan: &Plan,
-    neighbours: &Neighbours<'_>,
-    index: usize,
-    domain: &DomainPlan,
-    findings: &mut Vec<Finding>,
-) {
-    let own = place(plan, domain);
+fn cpus(plan: &Plan, classes: &Classes<'_>, class: &Class<'_>, findings: &mut Vec<Finding>) {
+    let own = &class.place;
     if own.partitions_time() {
         return;
     }
-    let at = place_at(index, domain);
-    let others: Vec<_> = neighbours.on_cpus_of(index).collect();
-    let lower: Vec<_> = others
-        .iter()
-        .filter(|(_, other, _)| other.asil < domain.asil)
-        .collect();
+    let lower = classes.members(|other| other.asil < class.asil && class.disturbs(other));
     // A control domain that is not described runs in the first pool, like every domain without one.
     let hidden = control(plan)
         .filter(|control| control.domain.is_none() && own.pool.is_none() && own.cpus.is_empty());
-    if !lower.is_empty() || hidden.is_some() {
-        let names = lower.iter().map(|(_, other, _)| who(other));
-        let names = several(names.chain(hidden.map(|control| control.who())));
+    if lower.is_empty() && hidden.is_none() {
+        scheduler(classes, class, findings);
+        return;
+    }
+    let names = lower.iter().map(|(_, other)| who(other));
+    let names = several(names.chain(hidden.map(|control| control.who())));
+    let label = match (own.pool, own.cpus.is_empty()) {
+        (_, false) => "these CPUs are not its own".to_owned(),
+        (Some(pool), true) => format!("pool \"{pool}\" is not its own"),
+        (None, true) => "no CPUs of its own".to_owned(),
+    };
+    for (index, domain) in classes.members(|other| std::ptr::eq(other, class)) {
         let message = format!("{} may run on the same CPUs as {names}", who(domain));
-        let label = match (own.pool, own.cpus.is_empty()) {
-            (_, false) => "these CPUs are not its own".to_owned(),
-            (Some(pool), true) => format!("pool \"{pool}\" is not its own"),
-            (None, true) => "no CPUs of its own".to_owned(),
-        };
-        let finding = Finding::new(&rules::CPU_SHARED, at, message)
-            .label(label)
+        let finding = Finding::new(&rules::CPU_SHARED, place_at(index, domain), message)
+            .label(label.clone())
             .subject(&domain.name)
             .for_level(domain.asil);
-        let others = lower.iter().map(|(other_index, other, _)| {
+        let others = lower.iter().map(|(other_index, other)| {
             let devices = other.devices.iter();
             let interrupts: usize = devices.map(|device| device.interrupts.len()).sum();
             let taken = match interrupts {
@@ -100,119 +137,78 @@ fn cpus(
             (*other, place_at(*other_index, other), remark)
         });
         findings.push(with_others(finding, others));
-        return;
     }
-    // Between two of one level the first one says it; one of a higher level has said more.
-    let alone = others.is_empty();
-    let equal = others
-        .into_iter()
-        .filter(|(other_index, other, _)| other.asil == domain.asil && *other_index > index);
-    scheduler(&own, at, (alone, equal.collect()), domain, findings);
 }
 
-fn scheduler(
-    own: &Place<'_>,
-    at: String,
-    (alone, others): (bool, Vec<&(usize, &DomainPlan, Place<'_>)>),
-    domain: &DomainPlan,
-    findings: &mut Vec<Finding>,
-) {
+fn scheduler(classes: &Classes<'_>, class: &Class<'_>, findings: &mut Vec<Finding>) {
+    let own = &class.place;
     // RTDS gives each vCPU its budget; that it is experimental is a finding of its own.
     if own.scheduler == Scheduler::Rtds {
         return;
     }
-    let room = u32::try_from(own.known_cpus().len()).unwrap_or(u32::MAX);
-    let crowded = alone && room != 0 && domain.vcpus > room;
-    if others.is_empty() && !crowded {
-        return;
-    }
     let word = own.scheduler.word();
-    let message = if others.is_empty() {
-        format!(
-            "the {} vCPUs of {} take turns on {room} CPU(s) under {word}",
-            domain.vcpus,
-            who(domain)
-        )
-    } else {
-        let names = several(others.iter().map(|(_, other, _)| who(other)));
-        format!("{} takes turns with {names} under {word}", who(domain))
-    };
-    let finding = Finding::new(&rules::SCHEDULER, at, message)
-        .label(format!("{word} promises no time"))
-        .subject(&domain.name)
-        .for_level(domain.asil);
-    let others = others.iter().map(|(other_index, other, _)| {
-        let remark = format!("{} runs there too", who(other));
-        (*other, place_at(*other_index, other), remark)
-    });
-    findings.push(with_others(finding, others));
+    let room = u32::try_from(own.known_cpus().len()).unwrap_or(u32::MAX);
+    let alone = classes.members(|other| class.disturbs(other)).len() == 1;
+    // Between two of one level the first one says it; to one of a higher level more has been said.
+    let equal = classes.members(|other| other.asil == class.asil && class.disturbs(other));
+    for (index, domain) in classes.members(|other| std::ptr::eq(other, class)) {
+        let first = equal.partition_point(|(other, _)| *other <= index);
+        let later = equal.get(first..).unwrap_or_default();
+        let crowded = alone && room != 0 && domain.vcpus > room;
+        let message = if crowded {
+            let vcpus = domain.vcpus;
+            format!(
+                "the {vcpus} vCPUs of {} take turns on {room} CPU(s) under {word}",
+                who(domain)
+            )
+        } else if later.is_empty() {
+            continue;
+        } else {
+            let names = several(later.iter().map(|(_, other)| who(other)));
+            format!("{} takes turns with {names} under {word}", who(domain))
+        };
+        let finding = Finding::new(&rules::SCHEDULER, place_at(index, domain), message)
+            .label(format!("{word} promises no time"))
+            .subject(&domain.name)
+            .for_level(domain.asil);
+        let others = later.iter().map(|(other_index, other)| {
+            let remark = format!("{} runs there too", who(other));
+            (*other, place_at(*other_index, other), remark)
+        });
+        findings.push(with_others(finding, others));
+    }
 }
 
 /// Lower levels whose accesses go through the same cache without a partition.
-fn cache(
-    plan: &Plan,
-    neighbours: &Neighbours<'_>,
-    index: usize,
-    domain: &DomainPlan,
-    findings: &mut Vec<Finding>,
-) {
-    let machine = &plan.machine;
-    if machine.llc.is_none() && machine.clusters.is_empty() {
-        return;
-    }
-    let own = place(plan, domain);
-    let clusters_of = |place: &Place<'_>| -> Vec<usize> {
-        let cpus = place.known_cpus().to_vec();
-        let clusters = machine.clusters.iter().enumerate();
-        let with =
-            clusters.filter(|(_, cluster)| cluster.cpus.iter().any(|cpu| cpus.contains(cpu)));
-        with.map(|(index, _)| index).collect()
-    };
-    let own_clusters = clusters_of(&own);
-    let mut lower = Vec::new();
-    for (other_index, other, place) in &neighbours.all {
-        let one_cluster = own_clusters
-            .iter()
-            .any(|cluster| clusters_of(place).contains(cluster));
-        let reached = machine.llc.is_some() || one_cluster;
-        // Who shares the CPU shares its caches; that is said already.
-        let said = own.meets(place) && !own.partitions_time();
-        let apart = !domain.colors.is_empty()
-            && !other.colors.is_empty()
-            && !domain
-                .colors
-                .iter()
-                .any(|color| other.colors.contains(color));
-        if *other_index != index && other.asil < domain.asil && reached && !said && !apart {
-            lower.push((*other_index, *other));
-        }
-    }
+fn cache(plan: &Plan, classes: &Classes<'_>, class: &Class<'_>, findings: &mut Vec<Finding>) {
+    let one_for_all = plan.machine.llc.is_some();
+    let lower =
+        classes.members(|other| other.asil < class.asil && class.evicts(other, one_for_all));
     if lower.is_empty() {
         return;
     }
     let names = several(lower.iter().map(|(_, other)| who(other)));
-    let what = match machine.llc {
-        Some(_) => "the last-level cache",
-        None => "the cache of a cluster",
+    let what = match one_for_all {
+        true => "the last-level cache",
+        false => "the cache of a cluster",
     };
-    let message = format!("{} shares {what} with {names}", who(domain));
-    let label = match domain.colors.is_empty() {
+    let label = match class.colors.is_empty() {
         true => "no colours of its own",
         false => "some of these colours are used by others",
     };
-    let finding = Finding::new(
-        &rules::CACHE_SHARED,
-        format!("domain[{index}].colors"),
-        message,
-    )
-    .label(label)
-    .subject(&domain.name)
-    .for_level(domain.asil);
-    let others = lower.into_iter().map(|(other_index, other)| {
-        let remark = format!("{} may use the same lines", who(other));
-        (other, format!("domain[{other_index}].colors"), remark)
-    });
-    findings.push(with_others(finding, others));
+    for (index, domain) in classes.members(|other| std::ptr::eq(other, class)) {
+        let message = format!("{} shares {what} with {names}", who(domain));
+        let at = format!("domain[{index}].colors");
+        let finding = Finding::new(&rules::CACHE_SHARED, at, message)
+            .label(label)
+            .subject(&domain.name)
+            .for_level(domain.asil);
+        let others = lower.iter().map(|(other_index, other)| {
+            let remark = format!("{} may use the same lines", who(other));
+            (*other, format!("domain[{other_index}].colors"), remark)
+        });
+        findings.push(with_others(finding, others));
+    }
 }
 
 /// Event channels from a lower level. Those of a link are part of the finding about the link.

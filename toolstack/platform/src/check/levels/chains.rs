@@ -136,23 +136,37 @@ fn blame(
 ) -> Finding {
     let last = chain.last().map_or(node, |edge| &edge.to);
     let required = levels.required(last);
-    let steps: Vec<_> = chain.iter().map(|edge| levels.step(edge)).collect();
     let words = levels.words(node);
-    let message = format!(
-        "{words} needs {}: {words} → {}",
-        level(required),
-        steps.join(" → ")
-    );
+    let steps = steps(levels, chain);
+    let message = format!("{words} needs {}: {words} → {steps}", level(required));
     let finding = Finding::new(rule, at, message)
         .label(format!("needs {}", level(required)))
         .for_level(required);
     explain(levels, finding, node, chain)
 }
 
+/// A chain in words; of a very long one the beginning and the end.
+fn steps(levels: &Levels, chain: &[&Edge]) -> String {
+    let named = |edges: &[&Edge]| {
+        let words: Vec<_> = edges.iter().map(|edge| levels.step(edge)).collect();
+        words.join(" → ")
+    };
+    match chain.split_last_chunk::<2>() {
+        Some((first, last)) if first.len() > MAX_NAMED => {
+            let first = first.get(..MAX_NAMED).unwrap_or_default();
+            format!("{} → … → {}", named(first), named(last))
+        }
+        _ => named(chain),
+    }
+}
+
 /// Adds what the chain is about, and the place of each of its steps.
 fn explain(levels: &Levels, finding: Finding, node: &Node, chain: &[&Edge]) -> Finding {
     let mut finding = subject(finding, node);
-    for (number, edge) in (1..).zip(chain) {
+    if let Some(last) = chain.last() {
+        finding = subject(finding, &last.to);
+    }
+    for (number, edge) in (1..=MAX_NAMED).zip(chain) {
         finding = subject(finding, &edge.to);
         let place = edge.at.clone();
         if !place.is_empty() && !finding.at.starts_with(&place) {
@@ -192,14 +206,13 @@ fn by_way_of(levels: &Levels, below: &[&Node], findings: &mut Vec<Finding>) {
         };
         let required = levels.required(&way.to);
         let rest = levels.chain(&way.to);
-        let steps: Vec<_> = rest.iter().map(|edge| levels.step(edge)).collect();
         let message = format!(
             "{} can disturb {} over {}, and that one needs {}: → {}",
             several(neighbours.iter().map(|(node, _)| levels.words(node))),
             levels.words(&way.to),
             levels.words(door),
             level(required),
-            steps.join(" → ")
+            steps(levels, &rest)
         );
         let mut finding = Finding::new(&rules::LEVEL_BY_WAY_OF, first.at.clone(), message)
             .label(format!("can disturb {}", levels.words(&way.to)))
