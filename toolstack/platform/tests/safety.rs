@@ -172,6 +172,11 @@ proptest! {
             domains.map(|node| (node.clone(), levels.required(&node))).collect::<BTreeMap<_, _>>()
         };
         prop_assert_eq!(required(&one), required(&other));
+        // Whatever is found can be shown.
+        let text = platform_of(&domains);
+        let analysis = platform::analyse(&text, "/");
+        platform::sarif("p", &text, &analysis.findings, &analysis.waived);
+        platform::emit::report::emit(&other, &analysis.findings, &analysis.waived);
         prop_assert_eq!(said(&one), said(&other));
     }
 
@@ -291,5 +296,42 @@ fn clocks_behind_clocks_are_found_and_shown_with_the_whole_chain() {
     assert!(
         platform::check::check(&plan).is_empty(),
         "what nobody can reach is nobody's fault"
+    );
+}
+
+#[test]
+fn pins_and_regulators_belong_to_the_device_around_them() {
+    let text = read(&fixtures().join("good/AVPS0812-dma-everywhere.toml"));
+    let mut plan = plan(&text);
+    plan.machine.devices = vec![
+        device("/soc/watchdog@9000000", &["/soc/gpu@9040000/pins/a"]),
+        device("/soc/gpu@9040000", &[]),
+    ];
+    let findings = platform::check::check(&plan);
+    let ids: Vec<_> = findings.iter().map(|finding| finding.rule.id).collect();
+    assert_eq!(ids, ["AVPS0902"], "{findings:#?}");
+    assert_eq!(findings[0].at, "domain[1].device[0].path");
+}
+
+#[test]
+fn what_nobody_owns_is_in_the_hands_of_the_control_domain() {
+    let text = read(&fixtures().join("good/AVPS0817-console-of-control-domain.toml"));
+    let mut plan = plan(&text);
+    plan.machine.devices = vec![
+        device("/soc/watchdog@9000000", &["/soc/clock@1"]),
+        device("/soc/clock@1", &[]),
+    ];
+    let findings = platform::check::check(&plan);
+    let found = findings
+        .iter()
+        .find(|finding| finding.rule.id == "AVPS0902");
+    let found = found.unwrap_or_else(|| panic!("{findings:#?}"));
+    assert_eq!(found.at, "domain[0].kind");
+    // A fixed clock has no registers: nobody can stop it.
+    plan.machine.devices[1].regions.clear();
+    let findings = platform::check::check(&plan);
+    assert!(
+        findings.iter().all(|finding| finding.rule.id != "AVPS0902"),
+        "{findings:#?}"
     );
 }

@@ -194,6 +194,11 @@ pub(super) fn load_startable(context: &Context, path: &Path) -> Result<(Loaded, 
 /// `avpsctl check`.
 pub(super) fn check(context: &Context, args: &CheckArgs) -> Result<()> {
     let ui = &context.ui;
+    if args.sarif && ui.json {
+        // clap sees a conflict only behind the name of the command.
+        let message = "--sarif and --json are two forms of the same: choose one";
+        return Err(Error::Usage(message.to_owned()));
+    }
     let mut loaded = Loaded::read(&args.document, Waivers::Expire)?;
     if args.host
         && let Some(plan) = &loaded.analysis.plan

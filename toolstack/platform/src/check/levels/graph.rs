@@ -255,24 +255,42 @@ impl Graph {
             let node = Node::Domain(domain.name.clone());
             self.add(Node::Memory, How::Dma, node, format!("domain[{index}]"));
         }
+        let written = plan
+            .machine
+            .devices
+            .iter()
+            .filter(|device| !device.regions.is_empty());
+        let written: BTreeSet<&str> = written.map(|device| device.path.as_str()).collect();
         for device in &plan.machine.devices {
             let node = Node::Device(device.path.clone());
             // What no domain has is the control domain's, if it has registers that somebody can write.
-            if let (Some(control), false) = (&control_node, owned.contains(device.path.as_str()))
-                && !device.regions.is_empty()
+            let is_free = !owned.contains(device.path.as_str());
+            if let Some(control) = control_node.as_ref().filter(|_| is_free)
+                && written.contains(device.path.as_str())
             {
                 self.add(control.clone(), How::Owns, node.clone(), "");
             }
             for supplier in &device.suppliers {
-                self.add(
-                    Node::Device(supplier.clone()),
-                    How::Supplies,
-                    node.clone(),
-                    "",
-                );
+                let supplies = Node::Device(supplier.clone());
+                self.add(supplies.clone(), How::Supplies, node.clone(), "");
+                // A regulator, or a group of pins, is a part of the device that somebody writes to.
+                let is_known = |path: &&str| owned.contains(path) || written.contains(path);
+                if !is_known(&supplier.as_str())
+                    && let Some(whole) = above(supplier).find(is_known)
+                {
+                    let whole = Node::Device(whole.to_owned());
+                    self.add(whole, How::Supplies, supplies, "");
+                }
             }
         }
     }
+}
+
+/// The nodes around a node of the device tree, the nearest first.
+fn above(path: &str) -> impl Iterator<Item = &str> {
+    path.rmatch_indices('/')
+        .filter_map(|(at, _)| path.get(..at))
+        .filter(|path| !path.is_empty())
 }
 
 /// The control domain's node, if there is one.
