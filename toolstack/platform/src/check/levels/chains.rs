@@ -183,17 +183,19 @@ fn subject(finding: Finding, node: &Node) -> Finding {
     }
 }
 
-/// Domains whose shortest chain begins at a shared CPU or shared memory, behind which is a domain that is itself at fault:
-/// one finding for all that stand at one door. Where the domain behind it has the level, the rules of interference speak.
+/// Domains whose shortest chain begins at a shared CPU or shared memory, behind which is a domain that others rest on and
+/// that is itself at fault: one finding for all that stand at one door. Where the domain behind it has the level, or only
+/// reaches one by a door of its own, the rules of interference speak about that door, and closing it ends the chain.
 fn by_way_of(levels: &Levels, below: &[&Node], findings: &mut Vec<Finding>) {
     let mut doors: BTreeMap<(&Edge, &Node), Vec<(&Node, &Edge)>> = BTreeMap::new();
     for node in below {
         let chain = levels.chain(node);
-        let [first, second, ..] = chain.as_slice() else {
+        let [first, second, third, ..] = chain.as_slice() else {
             continue;
         };
         let is_met = levels.own(&second.to) >= Some(levels.required(node));
-        if is_door(&first.to) && !is_met {
+        let serves = third.how.is_dependence() || third.how == How::Owns;
+        if is_door(&first.to) && serves && !is_met {
             doors
                 .entry((second, &first.to))
                 .or_default()

@@ -6,7 +6,7 @@
 //!
 //! Which rule speaks about what: a *dependence* (disk, clock, watchdog, start) is found here, at every step of a chain; a
 //! *door* that no function needs (a shared CPU, memory that both can write) is a rule of [`super::interference`] where it
-//! leads to the safety domain itself, and is found here only where it leads to a domain that is itself at fault.
+//! leads to the safety domain itself, and is found here only where it leads to a domain that others rest on.
 
 mod chains;
 mod graph;
