@@ -195,3 +195,15 @@ fn severity_follows_the_level() {
     assert_eq!(severity("B"), Some(platform::Severity::Error));
     assert_eq!(severity("D"), Some(platform::Severity::Error));
 }
+
+#[test]
+fn a_door_is_one_finding_however_many_stand_behind_it() {
+    // The radio shares its CPU with the cluster, and the cluster shares memory with the safety domain: that memory is the
+    // door, and closing it is enough.
+    let memory = "[[shared_memory]]\nid = \"speed\"\nsize = \"4KiB\"\nat = 0x7000_0000\n\
+                  [[shared_memory.user]]\ndomain = \"adas\"\nwrites = true\n\
+                  [[shared_memory.user]]\ndomain = \"cluster\"\n";
+    let radio = "[[domain]]\nname = \"radio\"\nboot = \"dom0less\"\nkernel = \"Image\"\nmemory = \"64MiB\"\n\
+                 cpupool = \"rest\"\n";
+    assert_eq!(broken(&format!("{}{radio}{memory}", good())), ["AVPS0801"]);
+}
