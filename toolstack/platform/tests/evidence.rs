@@ -40,7 +40,7 @@ fn the_report_of_a_platform_with_everything_is_what_reviewers_were_promised() {
         "report-toolstack",
         emit(&plan, &analysis.findings, &analysis.waived)
     );
-    let text = read("good/AVPS0810-cache-shared-across-levels.toml");
+    let text = read("good/AVPS0809-cpu-shared-across-levels.toml");
     let text = format!(
         "{text}[[ipc]]\nname = \"speed\"\nfrom = \"adas\"\nto = \"cluster\"\nat = 0x7000_0000\n\n\
          [[waive]]\nrule = \"AVPS0801\"\nsubject = \"speed\"\nreason = \"E2E profile 5\"\nowner = \"safety@example.com\"\n\
