@@ -177,7 +177,8 @@ All findings are shown at once, each with its line, what to do, and the id of it
 the files and the memory of this machine are checked too.
 
 Fields of --json (schema avps-findings/1): document, errors, warnings, findings[] {id, name, severity,
-message, help, rationale, path, start {line, column}, end, related[] {path, label, start}}.")]
+message, help, rationale, path, start {line, column}, end, related[] {path, label, start}, subjects[]},
+waived[] {the same, and waiver {reason, owner, expires, path}}.")]
     Check(CheckArgs),
     /// Show the plan: the document with every number decided, as JSON
     Plan(DocumentArg),
@@ -188,6 +189,7 @@ Examples:
   avpsctl emit xl --output /etc/xen cockpit.avps.toml     one file per domain
   avpsctl emit dom0less-dts cockpit.avps.toml             what Xen itself starts, to read
   avpsctl emit dom0less-dtb --output /boot cockpit.avps.toml
+  avpsctl emit report cockpit.avps.toml > safety.md
 
 The dom0less languages and partial-dtb take CPUs and devices from the machine's device tree: [machine]
 device_tree. Modules whose files are on this machine are told with their real sizes,
@@ -364,6 +366,9 @@ pub struct CheckArgs {
     /// Check the files and the memory of this machine too
     #[arg(long)]
     pub host: bool,
+    /// Write SARIF 2.1.0, for code review and continuous integration
+    #[arg(long, conflicts_with = "json")]
+    pub sarif: bool,
 }
 
 /// Arguments of `emit`.
@@ -404,6 +409,8 @@ pub enum Language {
     Cmdline,
     /// Build options of Xen and Linux that the plan needs
     Kconfig,
+    /// Safety report, as Markdown
+    Report,
 }
 
 impl Language {

@@ -478,3 +478,47 @@ fn the_backends_counters_are_shown_as_a_table_as_json_and_as_openmetrics() {
     assert!(err(&other).contains("cluster"), "{}", err(&other));
     daemon.join().expect("daemon");
 }
+
+#[test]
+fn findings_that_somebody_answers_for_are_counted_apart_and_listed_for_programs() {
+    let document = fixture("good/AVPS0956-waiver-of-unknown-subject.toml");
+    let output = avpsctl(&["check", &document]);
+    assert_eq!(code(&output), 0, "{}", out(&output));
+    assert!(out(&output).contains("no findings"));
+    assert!(out(&output).contains("1 finding(s) waived"));
+    let report = json(&avpsctl(&["--json", "check", &document]));
+    assert_eq!(report["errors"], 0);
+    assert_eq!(report["waived"][0]["id"], "AVPS0820");
+    assert_eq!(report["waived"][0]["waiver"]["owner"], "safety@example.com");
+}
+
+#[test]
+fn check_writes_sarif_and_keeps_its_exit_code() {
+    let document = fixture("AVPS0820-control-domain-below-level.toml");
+    let output = avpsctl(&["check", "--sarif", &document]);
+    assert_eq!(code(&output), 1);
+    let log = json(&output);
+    assert_eq!(log["version"], "2.1.0");
+    assert_eq!(log["runs"][0]["results"][0]["ruleId"], "AVPS0820");
+    assert_eq!(
+        code(&avpsctl(&["--json", "check", "--sarif", &document])),
+        2
+    );
+}
+
+#[test]
+fn the_safety_report_is_written_to_standard_output_or_into_a_folder() {
+    let document = fixture("good/AVPS0820-control-domain-below-level.toml");
+    let output = avpsctl(&["emit", "report", &document]);
+    assert_eq!(code(&output), 0, "{}", err(&output));
+    assert!(out(&output).starts_with("# Safety report: fixture"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder_name = folder.path().display().to_string();
+    let output = avpsctl(&["emit", "report", "--output", &folder_name, &document]);
+    assert_eq!(code(&output), 0, "{}", err(&output));
+    assert!(folder.path().join("fixture-safety.md").exists());
+    assert_eq!(
+        code(&avpsctl(&["emit", "report", "--domain", "adas", &document])),
+        2
+    );
+}

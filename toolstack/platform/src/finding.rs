@@ -3,12 +3,14 @@
 //! A finding names its rule (stable id), the document path of the value (`domain[0].memory`) and,
 //! once located, the bytes of the text. Programs get the same as JSON with line and column.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 use serde::Serialize;
 
 use crate::rules::Rule;
+use crate::waive::{JsonWaiver, Waived};
 use crate::words::Asil;
 
 /// A range of bytes in the document's text.
@@ -43,6 +45,9 @@ pub struct Finding {
     pub span: Option<Span>,
     /// Other places that explain this one.
     pub related: Vec<Related>,
+    /// Names of what it is about: domains, links, shared memory, device paths, networks. A waiver that names a subject
+    /// answers only for findings that have it here.
+    pub subjects: Vec<String>,
 }
 
 /// Another place that has to do with a finding.
@@ -68,6 +73,7 @@ impl Finding {
             label: "here".to_owned(),
             span: None,
             related: Vec::new(),
+            subjects: Vec::new(),
         }
     }
 
@@ -103,6 +109,16 @@ impl Finding {
         self
     }
 
+    /// Names something that the finding is about.
+    #[must_use]
+    pub fn subject(mut self, name: impl Into<String>) -> Self {
+        let name = name.into();
+        if !name.is_empty() && !self.subjects.contains(&name) {
+            self.subjects.push(name);
+        }
+        self
+    }
+
     /// As bad as the rule says for a domain of this level.
     #[must_use]
     pub fn for_level(mut self, level: Asil) -> Self {
@@ -130,10 +146,13 @@ impl Finding {
 
 /// Orders findings as a reader meets them: by place, then by rule.
 pub(crate) fn sort(findings: &mut [Finding]) {
-    findings.sort_by(|a, b| {
-        let key = |f: &Finding| f.span.as_ref().map_or(usize::MAX, |span| span.start);
-        (key(a), a.rule.id, &a.at).cmp(&(key(b), b.rule.id, &b.at))
-    });
+    findings.sort_by(order);
+}
+
+/// The order of two findings.
+pub(crate) fn order(a: &Finding, b: &Finding) -> Ordering {
+    let key = |f: &Finding| f.span.as_ref().map_or(usize::MAX, |span| span.start);
+    (key(a), a.rule.id, &a.at).cmp(&(key(b), b.rule.id, &b.at))
 }
 
 /// Document path → where its value is written.
@@ -219,6 +238,9 @@ pub struct Report {
     pub warnings: usize,
     /// The findings in the order of the document.
     pub findings: Vec<JsonFinding>,
+    /// Findings that somebody answers for; not among the others and not counted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub waived: Vec<JsonFinding>,
 }
 
 /// One finding of a [`Report`].
@@ -247,6 +269,12 @@ pub struct JsonFinding {
     /// Other places that explain this one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub related: Vec<JsonRelated>,
+    /// Names of what it is about.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub subjects: Vec<String>,
+    /// Who answers for it, where somebody does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiver: Option<JsonWaiver>,
 }
 
 /// Another place of a [`JsonFinding`].
@@ -266,36 +294,49 @@ impl Report {
     pub fn new(name: &str, text: &str, findings: &[Finding]) -> Self {
         let count = |severity| findings.iter().filter(|f| f.severity() == severity).count();
         let lines = Lines::of(text);
-        let position = |offset| lines.position(offset);
         Report {
             schema: "avps-findings/1",
             document: name.to_owned(),
             errors: count(Severity::Error),
             warnings: count(Severity::Warning),
-            findings: findings
-                .iter()
-                .map(|f| JsonFinding {
-                    id: f.rule.id,
-                    name: f.rule.name,
-                    severity: f.severity(),
-                    message: f.message.clone(),
-                    help: f.help.clone(),
-                    rationale: f.rule.rationale,
-                    path: f.at.clone(),
-                    start: f.span.as_ref().map(|span| position(span.start)),
-                    end: f.span.as_ref().map(|span| position(span.end)),
-                    related: f
-                        .related
-                        .iter()
-                        .map(|r| JsonRelated {
-                            path: r.at.clone(),
-                            label: r.label.clone(),
-                            start: r.span.as_ref().map(|span| position(span.start)),
-                        })
-                        .collect(),
-                })
-                .collect(),
+            findings: findings.iter().map(|f| json(f, &lines)).collect(),
+            waived: Vec::new(),
         }
+    }
+
+    /// Adds the findings that somebody answers for.
+    #[must_use]
+    pub fn with_waived(mut self, text: &str, waived: &[Waived]) -> Self {
+        let lines = Lines::of(text);
+        let waived = waived.iter().map(|waived| JsonFinding {
+            waiver: Some(JsonWaiver::from(&waived.waiver)),
+            ..json(&waived.finding, &lines)
+        });
+        self.waived = waived.collect();
+        self
+    }
+}
+
+fn json(finding: &Finding, lines: &Lines<'_>) -> JsonFinding {
+    let position = |offset| lines.position(offset);
+    let related = finding.related.iter().map(|related| JsonRelated {
+        path: related.at.clone(),
+        label: related.label.clone(),
+        start: related.span.as_ref().map(|span| position(span.start)),
+    });
+    JsonFinding {
+        id: finding.rule.id,
+        name: finding.rule.name,
+        severity: finding.severity(),
+        message: finding.message.clone(),
+        help: finding.help.clone(),
+        rationale: finding.rule.rationale,
+        path: finding.at.clone(),
+        start: finding.span.as_ref().map(|span| position(span.start)),
+        end: finding.span.as_ref().map(|span| position(span.end)),
+        related: related.collect(),
+        subjects: finding.subjects.clone(),
+        waiver: None,
     }
 }
 

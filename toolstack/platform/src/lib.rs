@@ -37,8 +37,11 @@ mod reader;
 mod render;
 mod resolve;
 pub mod rules;
+mod sarif;
 pub mod schema;
+pub mod support;
 pub mod units;
+pub mod waive;
 pub mod words;
 
 use std::collections::HashSet;
@@ -51,6 +54,8 @@ pub use finding::{
 pub use plan::{MachinePlan, Plan};
 pub use render::{Style, render};
 pub use resolve::resolve;
+pub use sarif::sarif;
+pub use waive::Waived;
 
 /// Longest document that is read, in bytes. A document is written by people; one that is larger
 /// than this is a mistake (a disk image given instead, say).
@@ -63,6 +68,8 @@ pub struct Analysis {
     pub plan: Option<Plan>,
     /// Every finding, in the order of the document.
     pub findings: Vec<Finding>,
+    /// Findings that somebody answers for, in the order of the document.
+    pub waived: Vec<Waived>,
     /// Where each value of the document was written, for findings made later (on the host).
     pub spans: SpanMap,
 }
@@ -88,8 +95,21 @@ pub fn analyse(text: &str, base: &str) -> Analysis {
 
 /// The same with the files that the document refers to: facts about the machine are taken from its device tree.
 pub fn analyse_in(text: &str, base: &str, files: &dyn Files) -> Analysis {
+    analyse_with(text, base, files, Options::default())
+}
+
+/// What an analysis depends on beside the document.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// The day on which waivers expire. Left out, only those expire whose day was over before the format existed.
+    pub today: Option<units::Date>,
+}
+
+/// The same, on a day.
+pub fn analyse_with(text: &str, base: &str, files: &dyn Files, options: Options) -> Analysis {
     let (document, mut findings) = document::read(text);
     let mut plan = None;
+    let mut waived = Vec::new();
     let mut spans = SpanMap::default();
     if let Some(document) = document {
         let facts = facts::of(&document, base, files).unwrap_or_else(|mut finding| {
@@ -99,9 +119,16 @@ pub fn analyse_in(text: &str, base: &str, files: &dyn Files) -> Analysis {
         });
         let resolved = resolve(&document, base, facts);
         let complained: HashSet<String> = findings.iter().map(|f| f.at.clone()).collect();
+        let whole = findings.is_empty();
+        let (found, answered_for) =
+            waive::apply(check::check(&resolved), &resolved, options.today, whole);
         spans = document.spans;
         check::propose(&resolved, &mut findings);
-        for mut finding in check::check(&resolved) {
+        waived = answered_for;
+        for waived in &mut waived {
+            waived.finding.locate(&spans);
+        }
+        for mut finding in found {
             if complained.contains(&finding.at) {
                 continue;
             }
@@ -111,9 +138,11 @@ pub fn analyse_in(text: &str, base: &str, files: &dyn Files) -> Analysis {
         plan = Some(resolved);
     }
     finding::sort(&mut findings);
+    waived.sort_by(|a, b| finding::order(&a.finding, &b.finding));
     let mut analysis = Analysis {
         plan,
         findings,
+        waived,
         spans,
     };
     if analysis.has_errors() {

@@ -137,6 +137,32 @@ pub struct Date {
     pub day: u8,
 }
 
+impl Date {
+    /// The day this many days behind 1970-01-01, in the calendar of ISO 8601; the last one there is when it does not fit.
+    pub fn from_days(days: u64) -> Date {
+        // Counted from 0000-03-01, so that the leap day is the last one of a year (Hinnant, "chrono-compatible low-level
+        // date algorithms"): 400 years have 146097 days, always.
+        const LAST: u64 = 2_932_896;
+        let days = days.min(LAST) + 719_468;
+        let (era, day) = (days / 146_097, days % 146_097);
+        let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+        let day = day - (365 * year + year / 4 - year / 100);
+        let month = (5 * day + 2) / 153;
+        let day = day - (153 * month + 2) / 5 + 1;
+        let (month, next) = if month < 10 {
+            (month + 3, 0)
+        } else {
+            (month - 9, 1)
+        };
+        let year = year + era * 400 + next;
+        Date {
+            year: u16::try_from(year).unwrap_or(u16::MAX),
+            month: u8::try_from(month).unwrap_or(u8::MAX),
+            day: u8::try_from(day).unwrap_or(u8::MAX),
+        }
+    }
+}
+
 impl From<Date> for String {
     fn from(date: Date) -> String {
         date.to_string()
@@ -379,5 +405,16 @@ mod tests {
         fn no_text_panics(text in ".*") {
             let _ = text.parse::<ByteSize>();
         }
+    }
+
+    #[test]
+    fn days_are_counted_as_calendars_do() {
+        let day = |days| Date::from_days(days).to_string();
+        assert_eq!(day(0), "1970-01-01");
+        assert_eq!(day(59), "1970-03-01");
+        assert_eq!(day(11_016), "2000-02-29");
+        assert_eq!(day(20_453), "2025-12-31");
+        assert_eq!(day(20_454), "2026-01-01");
+        assert_eq!(day(u64::MAX), "9999-12-31");
     }
 }

@@ -129,8 +129,10 @@ fn exercise(text: &str) {
         render("doc", text, &analysis.findings, style);
     }
     platform::Report::new("doc", text, &analysis.findings);
+    platform::sarif("doc", text, &analysis.findings, &analysis.waived);
     if let Some(plan) = analysis.plan {
         plan.to_json();
+        platform::emit::report::emit(&plan, &analysis.findings, &analysis.waived);
         let _ = platform::emit::xl::emit(&plan);
         let _ = platform::emit::uboot::emit(&plan);
         let _ = platform::emit::dom0less::dts(&plan, None, &|_| None);

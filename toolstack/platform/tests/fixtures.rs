@@ -51,6 +51,7 @@ fn needs_more_than_a_document(id: &str) -> bool {
         rules::DEVICE_TREE_UNREADABLE.id,
         rules::DEVICE_TREE_BROKEN.id,
         rules::DEVICE_DISABLED.id,
+        rules::SUPPLIER_LEVEL.id,
     ];
     id.starts_with("AVPS03") || elsewhere.contains(&id)
 }

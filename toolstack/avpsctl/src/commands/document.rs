@@ -3,9 +3,11 @@
 use std::fs::File;
 use std::io::{ErrorKind, IsTerminal, Read};
 use std::path::{Path, PathBuf, absolute};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use platform::host::{Host, check_host};
-use platform::{Analysis, Finding, HostFiles, Plan, Report, Severity, Style, rules};
+use platform::units::Date;
+use platform::{Analysis, Finding, HostFiles, Options, Plan, Report, Severity, Style, rules};
 
 use super::Context;
 use crate::cli::{CheckArgs, DocumentArg};
@@ -19,13 +21,22 @@ pub(super) struct Loaded {
     pub(super) name: String,
     /// Absolute path.
     pub(super) path: PathBuf,
-    text: String,
-    analysis: Analysis,
+    pub(super) text: String,
+    pub(super) analysis: Analysis,
+}
+
+/// Whether waivers expire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waivers {
+    /// They do: what is judged at a desk, or in continuous integration.
+    Expire,
+    /// They do not: a vehicle must not stop starting its domains because a day has come.
+    Hold,
 }
 
 impl Loaded {
     /// Reads and analyses a document.
-    pub(super) fn read(path: &Path) -> Result<Loaded> {
+    pub(super) fn read(path: &Path, waivers: Waivers) -> Result<Loaded> {
         let name = path.display().to_string();
         let wanted = format!("reading {name}");
         let bytes = read_bounded(path).map_err(|error| match error.kind() {
@@ -45,7 +56,8 @@ impl Loaded {
         })?;
         let (text, analysis) = match String::from_utf8(bytes) {
             Ok(text) => {
-                let analysis = platform::analyse_in(&text, base, &HostFiles);
+                let today = (waivers == Waivers::Expire).then(today);
+                let analysis = platform::analyse_with(&text, base, &HostFiles, Options { today });
                 (text, analysis)
             }
             Err(error) => not_utf8(&error),
@@ -84,7 +96,13 @@ impl Loaded {
 
     /// The findings for programs.
     fn report(&self) -> Report {
-        Report::new(&self.name, &self.text, &self.analysis.findings)
+        let Loaded {
+            name,
+            text,
+            analysis,
+            ..
+        } = self;
+        Report::new(name, text, &analysis.findings).with_waived(text, &analysis.waived)
     }
 
     /// The findings for people.
@@ -109,6 +127,12 @@ impl Loaded {
     }
 }
 
+/// The day, in UTC; the first one of all for a clock that stands before 1970.
+fn today() -> Date {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    Date::from_days(since.map_or(0, |since| since.as_secs() / 86_400))
+}
+
 fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
     let limit = platform::MAX_DOCUMENT_BYTES as u64 + 1;
     let mut bytes = Vec::new();
@@ -127,6 +151,7 @@ fn not_utf8(error: &std::string::FromUtf8Error) -> (String, Analysis) {
     let analysis = Analysis {
         plan: None,
         findings: vec![finding],
+        waived: Vec::new(),
         spans: platform::SpanMap::default(),
     };
     (text, analysis)
@@ -152,8 +177,8 @@ fn terminal_width() -> usize {
 }
 
 /// Reads a document and gives its plan; findings are shown.
-pub(super) fn load(context: &Context, path: &Path) -> Result<(Loaded, Plan)> {
-    let loaded = Loaded::read(path)?;
+pub(super) fn load(context: &Context, path: &Path, waivers: Waivers) -> Result<(Loaded, Plan)> {
+    let loaded = Loaded::read(path, waivers)?;
     loaded.complain(&context.ui);
     let plan = loaded.plan()?;
     Ok((loaded, plan))
@@ -161,7 +186,7 @@ pub(super) fn load(context: &Context, path: &Path) -> Result<(Loaded, Plan)> {
 
 /// The same, without the domains that Xen itself starts: no command starts or ends them.
 pub(super) fn load_startable(context: &Context, path: &Path) -> Result<(Loaded, Plan)> {
-    let (loaded, mut plan) = load(context, path)?;
+    let (loaded, mut plan) = load(context, path, Waivers::Hold)?;
     plan.domains = plan.toolstack().cloned().collect();
     Ok((loaded, plan))
 }
@@ -169,7 +194,12 @@ pub(super) fn load_startable(context: &Context, path: &Path) -> Result<(Loaded, 
 /// `avpsctl check`.
 pub(super) fn check(context: &Context, args: &CheckArgs) -> Result<()> {
     let ui = &context.ui;
-    let mut loaded = Loaded::read(&args.document)?;
+    if args.sarif && ui.json {
+        // clap sees a conflict only behind the name of the command.
+        let message = "--sarif and --json are two forms of the same: choose one";
+        return Err(Error::Usage(message.to_owned()));
+    }
+    let mut loaded = Loaded::read(&args.document, Waivers::Expire)?;
     if args.host
         && let Some(plan) = &loaded.analysis.plan
     {
@@ -186,7 +216,20 @@ pub(super) fn check(context: &Context, args: &CheckArgs) -> Result<()> {
         loaded.add(findings);
     }
     let report = loaded.report();
-    if ui.json {
+    if args.sarif {
+        let Loaded {
+            name,
+            text,
+            analysis,
+            ..
+        } = &loaded;
+        ui.raw(&platform::sarif(
+            name,
+            text,
+            &analysis.findings,
+            &analysis.waived,
+        ));
+    } else if ui.json {
         ui.json(&report);
     } else {
         ui.raw(&loaded.render(ui.color_out));
@@ -201,6 +244,10 @@ pub(super) fn check(context: &Context, args: &CheckArgs) -> Result<()> {
                 loaded.name
             ));
         }
+        if !report.waived.is_empty() && !ui.quiet {
+            let waived = report.waived.len();
+            ui.line(&format!("{}: {waived} finding(s) waived", loaded.name));
+        }
     }
     match report.errors {
         0 => Ok(()),
@@ -210,7 +257,7 @@ pub(super) fn check(context: &Context, args: &CheckArgs) -> Result<()> {
 
 /// `avpsctl plan`.
 pub(super) fn plan(context: &Context, args: &DocumentArg) -> Result<()> {
-    let (_, plan) = load(context, &args.document)?;
+    let (_, plan) = load(context, &args.document, Waivers::Expire)?;
     context.ui.raw(&plan.to_json());
     Ok(())
 }

@@ -2,13 +2,13 @@
 
 use std::fs;
 
-use platform::emit::{cmdline, dom0less, kconfig, libxl_json, partial, uboot, xl};
+use platform::emit::{cmdline, dom0less, kconfig, libxl_json, partial, report, uboot, xl};
 use platform::plan::Module;
 use platform::{Files, HostFiles, Plan};
 use serde_json::json;
 
 use super::Context;
-use super::document::{in_document, load};
+use super::document::{Loaded, Waivers, in_document, load};
 use crate::cli::{EmitArgs, Language};
 use crate::error::{Error, Result};
 
@@ -46,7 +46,7 @@ pub(super) fn emit(context: &Context, args: &EmitArgs) -> Result<()> {
             "what this language gives is no text; name a folder for it: --output DIR".to_owned(),
         ));
     }
-    let (_, mut plan) = load(context, &args.document)?;
+    let (loaded, mut plan) = load(context, &args.document, Waivers::Expire)?;
     if let Some(name) = &args.domain {
         if !args.language.is_per_domain() {
             return Err(Error::Usage(
@@ -56,7 +56,7 @@ pub(super) fn emit(context: &Context, args: &EmitArgs) -> Result<()> {
         let domain = in_document(&plan, name)?.clone();
         plan.domains = vec![domain];
     }
-    let files = in_language(&plan, args.language)?;
+    let files = in_language(&loaded, &plan, args.language)?;
     let ui = &context.ui;
     let Some(folder) = &args.output else {
         let texts = files.into_iter().filter_map(|file| match file.content {
@@ -86,7 +86,7 @@ pub(super) fn emit(context: &Context, args: &EmitArgs) -> Result<()> {
     Ok(())
 }
 
-fn in_language(plan: &Plan, language: Language) -> Result<Vec<Emitted>> {
+fn in_language(loaded: &Loaded, plan: &Plan, language: Language) -> Result<Vec<Emitted>> {
     let sizes: dom0less::Sizes<'_> = &size;
     let name = |ending: &str| format!("{}.{ending}", plan.platform);
     let files = match language {
@@ -130,6 +130,11 @@ fn in_language(plan: &Plan, language: Language) -> Result<Vec<Emitted>> {
             fragments
                 .map(|fragment| Emitted::text(fragment.file_name, fragment.text))
                 .collect()
+        }
+        Language::Report => {
+            let analysis = &loaded.analysis;
+            let text = report::emit(plan, &analysis.findings, &analysis.waived);
+            vec![Emitted::text(format!("{}-safety.md", plan.platform), text)]
         }
     };
     Ok(files)

@@ -36,7 +36,7 @@ pub(super) fn explain(context: &Context, rule: Option<&str>) -> Result<()> {
     if ui.json {
         ui.json(&as_json(rule));
     } else {
-        ui.line(&format!("{} {} ({})", rule.id, rule.name, severity(rule)));
+        ui.line(&format!("{} {} ({})", rule.id, rule.name, severities(rule)));
         ui.line(&format!("\n  {}", rule.rationale));
         ui.line(&format!("\n  What to do: {}", rule.help));
         ui.line(&format!("  Source: {}", rule.source));
@@ -51,11 +51,22 @@ fn severity(rule: &rules::Rule) -> &'static str {
     }
 }
 
+/// In words: `warning, error from ASIL B on, can be waived`.
+fn severities(rule: &rules::Rule) -> String {
+    let from = rule
+        .error_from
+        .map(|level| format!(", error from ASIL {} on", level.word()));
+    let waivable = if rule.waivable { ", can be waived" } else { "" };
+    format!("{}{}{waivable}", severity(rule), from.unwrap_or_default())
+}
+
 fn as_json(rule: &rules::Rule) -> serde_json::Value {
     json!({
         "id": rule.id,
         "name": rule.name,
         "severity": severity(rule),
+        "error_from": rule.error_from.map(|level| level.word()),
+        "waivable": rule.waivable,
         "help": rule.help,
         "rationale": rule.rationale,
         "source": rule.source,

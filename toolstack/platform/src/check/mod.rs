@@ -24,6 +24,9 @@ mod shared_memory;
 mod tee;
 
 use std::collections::HashMap;
+mod interference;
+pub mod levels;
+pub(crate) mod parties;
 
 use crate::finding::Finding;
 use crate::plan::{DomainPlan, Plan};
@@ -81,5 +84,7 @@ pub fn check(plan: &Plan) -> Vec<Finding> {
     guest_tree::check(plan, &index, &mut findings);
     machine_devices::check(plan, &index, &mut findings);
     tee::check(plan, &mut findings);
+    interference::check(plan, &mut findings);
+    levels::check(plan, &mut findings);
     findings
 }

@@ -7,6 +7,7 @@ pub mod kconfig;
 pub mod libxl_json;
 pub mod partial;
 mod pools;
+pub mod report;
 mod tree;
 pub mod uboot;
 pub mod xl;

@@ -10,19 +10,25 @@ mod cpus;
 mod devices;
 mod domains;
 mod host;
+mod interference;
+mod levels;
 mod links;
 mod machine_devices;
 mod memory;
 mod text;
+mod waivers;
 
 pub use cpus::*;
 pub use devices::*;
 pub use domains::*;
 pub use host::*;
+pub use interference::*;
+pub use levels::*;
 pub use links::*;
 pub use machine_devices::*;
 pub use memory::*;
 pub use text::*;
+pub use waivers::*;
 
 use crate::finding::Severity;
 use crate::words::Asil;
@@ -58,6 +64,14 @@ impl Rule {
     }
 }
 
+/// What the macro was given, if anything: a macro cannot write "this, or nothing" in one place.
+const fn first(levels: &[Asil]) -> Option<Asil> {
+    match levels {
+        [level, ..] => Some(*level),
+        [] => None,
+    }
+}
+
 /// Declares the rules of one subject. Behind the severity may stand `error from LEVEL` and `waivable true`.
 macro_rules! rules {
     ($($(#[$doc:meta])* $ident:ident = $id:literal, $name:literal, $severity:ident
@@ -65,7 +79,7 @@ macro_rules! rules {
         help $help:literal, why $why:literal, source $source:literal;)*) => {
         $($(#[$doc])* pub static $ident: $crate::rules::Rule = $crate::rules::Rule {
             id: $id, name: $name, severity: $crate::finding::Severity::$severity,
-            error_from: None $(.or(Some($crate::words::Asil::$level)))?,
+            error_from: $crate::rules::first(&[$($crate::words::Asil::$level)?]),
             waivable: false $(|| $waivable)?,
             help: $help, rationale: $why, source: $source,
         };)*
@@ -89,6 +103,9 @@ static SUBJECTS: &[&[&Rule]] = &[
     cpus::RULES,
     links::RULES,
     machine_devices::RULES,
+    interference::RULES,
+    levels::RULES,
+    waivers::RULES,
 ];
 
 /// Every rule, ordered by id.

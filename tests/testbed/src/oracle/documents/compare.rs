@@ -109,7 +109,11 @@ fn domain_differs(
         let seen = told.map(|told| told.host_banks.clone()).unwrap_or_default();
         expect("places", hex(&merged(seen)), hex(&wanted));
         if domain.direct_map {
-            expect("its own addresses", hex(&merged(memory)), hex(&wanted));
+            expect(
+                "its own addresses",
+                hex(&merged(memory.clone())),
+                hex(&wanted),
+            );
         }
     }
     if !domain.colors.is_empty() {
