@@ -25,9 +25,11 @@
 //! ```
 
 pub mod check;
+mod describe;
 pub mod document;
 pub mod emit;
 mod finding;
+pub mod graph;
 pub mod host;
 pub mod plan;
 mod reader;
@@ -40,6 +42,7 @@ pub mod words;
 
 use std::collections::HashSet;
 
+pub use describe::{json_schema, reference};
 pub use document::Document;
 pub use finding::{
     Finding, JsonFinding, Lines, Position, Related, Report, Severity, Span, SpanMap,

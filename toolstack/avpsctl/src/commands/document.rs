@@ -132,7 +132,7 @@ fn not_utf8(error: &std::string::FromUtf8Error) -> (String, Analysis) {
     (text, analysis)
 }
 
-fn locale_is_utf8() -> bool {
+pub(super) fn locale_is_utf8() -> bool {
     ["LC_ALL", "LC_CTYPE", "LANG"]
         .into_iter()
         .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
@@ -215,29 +215,45 @@ pub(super) fn plan(context: &Context, args: &DocumentArg) -> Result<()> {
     Ok(())
 }
 
+/// A file that `emit` makes.
+struct Emitted {
+    file_name: String,
+    text: String,
+}
+
 /// `avpsctl emit`.
 pub(super) fn emit(context: &Context, args: &EmitArgs) -> Result<()> {
     let (_, mut plan) = load(context, &args.document)?;
     if let Some(name) = &args.domain {
+        if args.language != Language::Xl {
+            let message = "--domain is for xl: every other form shows the platform as a whole";
+            return Err(Error::Usage(message.into()));
+        }
         let domain = in_document(&plan, name)?.clone();
         plan.domains = vec![domain];
     }
-    let Language::Xl = args.language;
-    let files = platform::emit::xl::emit(&plan).map_err(|error| Error::Usage(error.to_string()))?;
+    let files = emitted(&plan, args.language)?;
     let ui = &context.ui;
     match &args.output {
         None if ui.json => {
-            let domains: Vec<_> = files
+            let files: Vec<_> = files
                 .iter()
                 .map(|file| serde_json::json!({"file_name": file.file_name, "text": file.text}))
                 .collect();
-            ui.json(&serde_json::json!({"schema": "avps-emit/1", "files": domains}));
+            ui.json(&serde_json::json!({"schema": "avps-emit/1", "files": files}));
+        }
+        None if args.language == Language::Svg => {
+            let message = "svg writes three files: name a folder with --output, or one picture, \
+                           for example svg-links";
+            return Err(Error::Usage(message.into()));
         }
         None => {
             let texts: Vec<_> = files.into_iter().map(|file| file.text).collect();
             ui.raw(&texts.join("\n"));
         }
         Some(folder) => {
+            fs::create_dir_all(folder)
+                .map_err(Error::io(format!("creating {}", folder.display())))?;
             for file in files {
                 let path = folder.join(file.file_name);
                 fs::write(&path, file.text)
@@ -247,6 +263,33 @@ pub(super) fn emit(context: &Context, args: &EmitArgs) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn emitted(plan: &Plan, language: Language) -> Result<Vec<Emitted>> {
+    let [memory, cpus, links] = [0, 1, 2];
+    let pictures = |wanted: &[usize]| {
+        let all = platform::emit::svg::all(plan).into_iter().enumerate();
+        all.filter(|(index, _)| wanted.contains(index))
+            .map(|(_, (name, picture))| Emitted {
+                file_name: format!("{}-{name}", plan.platform),
+                text: picture.svg,
+            })
+            .collect()
+    };
+    Ok(match language {
+        Language::Xl => platform::emit::xl::emit(plan)
+            .map_err(|error| Error::Usage(error.to_string()))?
+            .into_iter()
+            .map(|file| Emitted {
+                file_name: file.file_name,
+                text: file.text,
+            })
+            .collect(),
+        Language::Svg => pictures(&[memory, cpus, links]),
+        Language::SvgMemory => pictures(&[memory]),
+        Language::SvgCpus => pictures(&[cpus]),
+        Language::SvgLinks => pictures(&[links]),
+    })
 }
 
 /// The domain of this name in the plan.
