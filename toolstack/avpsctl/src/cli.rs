@@ -9,7 +9,9 @@ use crate::rundir;
 
 mod platform;
 
-pub use platform::{GraphArgs, GraphFormat, PlatformCommand};
+pub use platform::{
+    DiffArgs, GraphArgs, GraphFormat, ImportArgs, MigrateArgs, NewArgs, PlatformCommand, Template,
+};
 
 const EXIT_CODES: &str = "\
 Exit codes:

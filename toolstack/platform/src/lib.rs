@@ -26,11 +26,15 @@
 
 pub mod check;
 mod describe;
+pub mod diff;
 pub mod document;
 pub mod emit;
+pub mod examples;
 mod finding;
 pub mod graph;
 pub mod host;
+pub mod import;
+pub mod migrate;
 pub mod plan;
 mod reader;
 mod render;
@@ -39,6 +43,7 @@ pub mod rules;
 pub mod schema;
 pub mod units;
 pub mod words;
+mod writer;
 
 use std::collections::HashSet;
 
@@ -50,6 +55,7 @@ pub use finding::{
 pub use plan::{MachinePlan, Plan};
 pub use render::{Style, render};
 pub use resolve::resolve;
+pub use writer::Comments;
 
 /// Longest document that is read, in bytes. A document is written by people; one that is larger
 /// than this is a mistake (a disk image given instead, say).

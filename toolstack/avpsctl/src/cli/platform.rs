@@ -70,6 +70,47 @@ Examples:
   avpsctl platform graph --format dot cockpit.avps.toml | dot -Tsvg > links.svg
   avpsctl platform graph --svg cockpit.avps.toml > links.svg")]
     Graph(GraphArgs),
+    /// Show what differs between two documents, and for whom
+    #[command(after_help = "\
+Compares the plans: what is written differently and means the same is no difference. Exit code 0
+when nothing differs, 1 otherwise.
+
+Fields of --json (schema avps-platform-diff/1): old, new (the documents), same, changes[] {group,
+subject, path, what = added | removed | changed, old, new}.
+
+Example:
+  avpsctl platform diff released.avps.toml next.avps.toml")]
+    Diff(DiffArgs),
+    /// Write a new document
+    #[command(after_help = "\
+Without --template a few questions are asked; empty answers take what stands in brackets. Answers
+may come from a pipe, one a line.
+
+Examples:
+  avpsctl platform new --template cockpit --output cockpit.avps.toml
+  avpsctl platform new --name demo
+  printf 'demo\\ncockpit\\n\\n\\n128MiB\\n1\\n\\nno\\n' | avpsctl platform new")]
+    New(NewArgs),
+    /// Make a document of xl configurations
+    #[command(after_help = "\
+Each file becomes a domain. What has no place in a document is kept as a comment beside its domain
+and reported with its line on standard error; look at each of these.
+
+Fields of --json (schema avps-import/1): text (the document), warnings[] {file, line, key, message},
+findings (as of check).
+
+Examples:
+  avpsctl platform import --output vehicle.avps.toml domd.cfg domu.cfg
+  avpsctl platform import /etc/xen/*.cfg | less")]
+    Import(ImportArgs),
+    /// Bring a document of an older version to the current one
+    #[command(after_help = "\
+Comments, order and blanks stay. The result goes to standard output, or into a file with --output
+(which may be the document itself).
+
+Example:
+  avpsctl platform migrate --output cockpit.avps.toml cockpit.avps.toml")]
+    Migrate(MigrateArgs),
     /// Print a JSON Schema of documents, for editors
     #[command(after_help = "\
 Write it to a file and name that file in the first line of a document; editors with taplo (\"Even
@@ -85,6 +126,69 @@ Example:
 Example:
   avpsctl platform reference | less")]
     Reference,
+}
+
+/// Arguments of `platform diff`.
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// The first document
+    #[arg(value_name = "OLD")]
+    pub old: PathBuf,
+    /// The second document
+    #[arg(value_name = "NEW")]
+    pub new: PathBuf,
+}
+
+/// Arguments of `platform new`.
+#[derive(Debug, Args)]
+pub struct NewArgs {
+    /// What to start from
+    #[arg(long, value_enum)]
+    pub template: Option<Template>,
+    /// Name of the platform
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Write into this file, which must not exist, instead of standard output
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// What `platform new` can start from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Template {
+    /// One guest with one disk
+    Single,
+    /// Several guests with disks, started by the toolstack
+    Cockpit,
+    /// Guests whose disks a driver domain serves
+    DriverDomain,
+    /// Domains that Xen starts itself, at fixed places, beside guests of the toolstack
+    Dom0lessSafety,
+}
+
+/// Arguments of `platform import`.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// xl configurations
+    #[arg(value_name = "CFG", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Name of the platform
+    #[arg(long, value_name = "NAME", default_value = "imported")]
+    pub name: String,
+    /// Write into this file, which must not exist, instead of standard output
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// Arguments of `platform migrate`.
+#[derive(Debug, Args)]
+pub struct MigrateArgs {
+    /// The platform document (*.avps.toml)
+    #[arg(value_name = "DOC")]
+    pub document: PathBuf,
+    /// Write into this file instead of standard output
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 /// Arguments of `platform graph`.

@@ -13,6 +13,7 @@ use crate::finding::{Finding, SpanMap};
 use crate::reader::{Reading, Table, similar};
 use crate::rules;
 use crate::schema::{TableDescription, TableType};
+use crate::writer::{Comments, Writer};
 
 /// The schema this module reads.
 pub const SCHEMA: &str = "avps/1";
@@ -32,6 +33,13 @@ pub struct Document {
 /// All that can be written, for schemas and references.
 pub fn describe() -> TableDescription {
     DocumentTable::describe()
+}
+
+/// Writes a document. What is read back from the text is the same again.
+pub fn write(content: &DocumentTable, comments: &Comments) -> String {
+    let mut out = Writer::root(comments);
+    content.write(&mut out);
+    out.finish()
 }
 
 /// Reads a document. `None` comes back only when the text is not TOML or does not say that it

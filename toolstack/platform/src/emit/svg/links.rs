@@ -14,8 +14,8 @@ const MARGIN: f64 = 28.0;
 const LABEL_W: f64 = 430.0;
 /// Left edge of the columns.
 const LEFT: f64 = MARGIN + LABEL_W + 24.0;
-const COLUMN: f64 = 128.0;
-const BOX_W: f64 = 116.0;
+const COLUMN: f64 = 138.0;
+const BOX_W: f64 = 128.0;
 const BOX_H: f64 = 66.0;
 const ROW: f64 = 40.0;
 /// Distance between columns of different levels, beside their own.

@@ -4,9 +4,9 @@ use super::canvas::{Anchor, CROSS, Canvas, HEAD, NORMAL, Picture, SMALL, STRONG,
 use super::regions::{Piece, Region, Use, pieces, regions, users};
 use super::style::domain_class;
 use crate::plan::{Plan, Range};
-use crate::units::{ByteSize, GIB, KIB, MIB, TIB};
+use crate::units::{Address, ByteSize, GIB, KIB, MIB, TIB};
 
-const WIDTH: f64 = 1180.0;
+const WIDTH: f64 = 1280.0;
 const MARGIN: f64 = 28.0;
 /// The bar to scale.
 const SCALE_X: f64 = 128.0;
@@ -21,7 +21,7 @@ const RANGE_W: f64 = 208.0;
 const SIZE_X: f64 = 912.0;
 const SIZE_W: f64 = 78.0;
 const NOTE_X: f64 = 928.0;
-const NOTE_W: f64 = 224.0;
+const NOTE_W: f64 = 324.0;
 /// Lowest row: a line of text with air.
 const ROW: f64 = 24.0;
 /// Pieces and banks drawn at most; what is more than this is counted.
@@ -208,6 +208,7 @@ impl Drawing<'_> {
             SMALL
         };
         let canvas = &mut self.canvas;
+        canvas.line("rule", BAR_X, y + h, BAR_X + BAR_W, y + h);
         canvas.line("line", BAR_X + BAR_W, y + h, WIDTH - MARGIN, y + h);
         canvas.text(font, Anchor::Start, NAME_X, base, NAME_W, &name);
         let place = range(&piece.range);
@@ -396,17 +397,9 @@ fn row_height(range: &Range) -> f64 {
     ROW + 1.5 * f64::from(pages.ilog2())
 }
 
-/// An address with its digits in groups of four, as documents have it.
+/// An address, as documents have it.
 fn address(at: u64) -> String {
-    let digits = format!("{at:x}");
-    let mut out = String::from("0x");
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(4) {
-            out.push('_');
-        }
-        out.push(digit);
-    }
-    out
+    Address(at).to_string()
 }
 
 fn range(range: &Range) -> String {
