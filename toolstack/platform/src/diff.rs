@@ -52,10 +52,16 @@ const GROUPS: [(&str, &str); 6] = [
     ("networks", "network"),
     ("waivers", "waiver"),
 ];
-/// By what an element of a list is found again; what has none of these is compared by place.
-const IDENTITIES: [&str; 6] = ["name", "id", "path", "domain", "index", "rule"];
-/// Said in addition, where the first does not suffice.
-const MORE: [&str; 2] = ["role", "subject"];
+/// By which keys the elements of a list are found again; those of a list that is not named here by the first of [`USUAL`] they
+/// have, or by place.
+const IDENTITIES: [(&str, &[&str]); 5] = [
+    ("modules", &["domain", "role"]),
+    ("users", &["domain"]),
+    ("ports", &["domain"]),
+    ("devices", &["path"]),
+    ("waivers", &["rule", "subject"]),
+];
+const USUAL: [&str; 3] = ["name", "id", "index"];
 /// No part of what a plan means.
 const IGNORED: [&str; 2] = ["from", "schema"];
 
@@ -71,7 +77,7 @@ pub fn diff(old: &Plan, new: &Plan) -> Vec<Change> {
     for key in keys(&old, &new) {
         let (a, b) = (old.get(&key), new.get(&key));
         if let Some((_, group)) = GROUPS.iter().find(|(list, _)| *list == key) {
-            let (a, b) = (elements(a), elements(b));
+            let (a, b) = (elements(&key, a), elements(&key, b));
             for name in names(&a, &b) {
                 let found = |list: &[(String, &Value)]| {
                     let mut list = list.iter();
@@ -122,12 +128,12 @@ fn keys(a: &Map<String, Value>, b: &Map<String, Value>) -> Vec<String> {
 }
 
 /// The elements of a list, each with what it is found again by.
-fn elements(list: Option<&Value>) -> Vec<(String, &Value)> {
+fn elements<'a>(key: &str, list: Option<&'a Value>) -> Vec<(String, &'a Value)> {
     let mut seen = BTreeSet::new();
     let list = list.and_then(Value::as_array).into_iter().flatten();
     list.enumerate()
         .map(|(index, value)| {
-            let mut name = identity(value).unwrap_or_else(|| index.to_string());
+            let mut name = identity(key, value).unwrap_or_else(|| index.to_string());
             if !seen.insert(name.clone()) {
                 // A second one of the same name, which a rule reports: it is at least not lost.
                 name = format!("{name} ({index})");
@@ -137,17 +143,19 @@ fn elements(list: Option<&Value>) -> Vec<(String, &Value)> {
         .collect()
 }
 
-fn identity(value: &Value) -> Option<String> {
-    let text = |key: &str| match value.get(key)? {
+fn identity(list: &str, value: &Value) -> Option<String> {
+    let text = |key: &&str| match value.get(*key)? {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
         _ => None,
     };
-    let mut name = IDENTITIES.iter().find_map(|key| text(key))?;
-    for more in MORE.iter().filter_map(|key| text(key)) {
-        name = format!("{name} {more}");
+    match IDENTITIES.iter().find(|(known, _)| *known == list) {
+        Some((_, keys)) => {
+            let parts: Vec<_> = keys.iter().filter_map(text).collect();
+            (!parts.is_empty()).then(|| parts.join(" "))
+        }
+        None => USUAL.iter().find_map(text),
     }
-    Some(name)
 }
 
 fn names(a: &[(String, &Value)], b: &[(String, &Value)]) -> Vec<String> {
@@ -181,7 +189,8 @@ impl Place<'_> {
                 }
             }
             (a, b) if is_list_of_tables(a, b) => {
-                let (a, b) = (elements(a), elements(b));
+                let key = path.rsplit(['.', ']']).next().unwrap_or_default();
+                let (a, b) = (elements(key, a), elements(key, b));
                 for name in names(&a, &b) {
                     let found = |list: &[(String, &Value)]| {
                         let mut list = list.iter();
