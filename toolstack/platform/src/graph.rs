@@ -257,10 +257,7 @@ fn virtio(plan: &Plan, links: &mut Vec<Link>) {
     for user in &plan.domains {
         for device in &user.virtio {
             let mut parts = vec![device.memory.word().to_owned()];
-            #[expect(clippy::infallible_destructuring_match, reason = "more kinds follow")]
-            let block = match &device.device {
-                DevicePlan::Block(block) => block,
-            };
+            let DevicePlan::Block(block) = &device.device;
             if block.readonly {
                 parts.push("read only".into());
             }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use platform::{MachinePlan, Report, Style, analyse, emit, render};
+use platform::{Report, Style, analyse, emit, render};
 
 /// Processor time this thread has used, in milliseconds.
 fn cpu_ms() -> f64 {
@@ -62,12 +62,13 @@ fn two_hundred_domains_are_read_checked_and_emitted_in_a_tenth_of_a_second() {
 #[test]
 fn a_small_document_costs_less_than_a_blink() {
     let text = include_str!("../../../configs/dom0less-safety.avps.toml");
+    // The kernel accounts a thread's time in steps: one document alone may seem to cost nothing.
+    const TIMES: u32 = 50;
     let before = cpu_ms();
-    let (document, _) = platform::document::read(text);
-    platform::resolve(&document.expect("readable"), "/", MachinePlan::default());
-    let analysis = analyse(text, "/");
-    assert!(!analysis.has_errors());
-    let spent = cpu_ms() - before;
+    for _ in 0..TIMES {
+        assert!(!analyse(text, "/").has_errors());
+    }
+    let spent = (cpu_ms() - before) / f64::from(TIMES);
     println!("a shipped document: {spent:.2} ms");
     assert!(
         spent < if cfg!(debug_assertions) { 200.0 } else { 10.0 },

@@ -20,8 +20,7 @@ fn sixteen() -> Plan {
 }
 
 fn unchecked(text: &str) -> Plan {
-    let (document, findings) = platform::document::read(text);
-    assert!(findings.is_empty(), "{findings:#?}");
+    let (document, _) = platform::document::read(text);
     platform::resolve(
         &document.expect("readable"),
         "/base",

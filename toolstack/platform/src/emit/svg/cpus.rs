@@ -16,6 +16,8 @@ const DETAIL_W: f64 = 350.0;
 const ROW: f64 = 32.0;
 /// Columns drawn at most.
 const MOST_CPUS: usize = 64;
+/// Stands for all CPUs, where none is known.
+const ANY: u32 = u32::MAX;
 /// Rows drawn at most.
 const MOST_DOMAINS: usize = 300;
 
@@ -107,6 +109,13 @@ fn pools(plan: &Plan) -> (Vec<Pool<'_>>, usize) {
         left -= kept;
     }
     pools.retain(|pool| !pool.cpus.is_empty());
+    if pools.is_empty() {
+        pools.push(Pool {
+            name: None,
+            scheduler: plan.xen.scheduler,
+            cpus: vec![ANY],
+        });
+    }
     (pools, hidden)
 }
 
@@ -123,6 +132,13 @@ fn description(plan: &Plan) -> String {
     text.trim_end().to_owned()
 }
 
+fn cpu_name(cpu: u32) -> String {
+    match cpu {
+        ANY => "any".to_owned(),
+        cpu => cpu.to_string(),
+    }
+}
+
 /// Domains with their numbers, the highest level first.
 fn by_level(plan: &Plan) -> Vec<(usize, &DomainPlan)> {
     let mut domains: Vec<_> = plan.domains.iter().enumerate().collect();
@@ -134,13 +150,12 @@ fn by_level(plan: &Plan) -> Vec<(usize, &DomainPlan)> {
 /// How a domain gets its time, in words.
 fn detail(plan: &Plan, domain: &DomainPlan) -> String {
     let mut parts = Vec::new();
-    match domain.cpus.as_slice() {
-        [] => parts.push("any CPU of its pool".to_owned()),
-        cpus => parts.push(format!("on CPU {}", ranges(cpus))),
-    }
-    if let Some(pool) = &domain.cpupool {
-        parts.push(format!("pool {pool}"));
-    }
+    parts.push(match (domain.cpus.as_slice(), &domain.cpupool) {
+        ([], None) => "any CPU of its pool".to_owned(),
+        ([], Some(pool)) => format!("any CPU of pool {pool}"),
+        (cpus, None) => format!("on CPU {}", ranges(cpus)),
+        (cpus, Some(pool)) => format!("on CPU {} of pool {pool}", ranges(cpus)),
+    });
     if let Some(share) = &domain.rtds {
         let (budget, period) = (TimeSpan(share.budget_us), TimeSpan(share.period_us));
         parts.push(format!("{budget} in each {period}"));
@@ -185,7 +200,8 @@ impl Drawing<'_> {
         let room = self.width - 2.0 * MARGIN;
         self.canvas
             .text(TITLE, Anchor::Start, MARGIN, 42.0, room, &title);
-        let known = self.pools.iter().map(|pool| pool.cpus.len()).sum::<usize>();
+        let cpus = self.pools.iter().flat_map(|pool| &pool.cpus);
+        let known = cpus.filter(|cpu| **cpu != ANY).count();
         let cpus = match known {
             0 => "the document names no CPU".to_owned(),
             known => format!("{known} CPU(s)"),
@@ -240,7 +256,7 @@ impl Drawing<'_> {
                 middle,
                 y + 60.0,
                 room,
-                &cpu.to_string(),
+                &cpu_name(*cpu),
             );
         }
         // One name for neighbours of one cluster.
@@ -362,7 +378,11 @@ impl Drawing<'_> {
                 .rev()
                 .map(|level| asil_label(*level))
                 .collect();
-            let text = format!("CPU {}: shared by {}", ranges(&cpus), levels.join(" and "));
+            let which = match cpus.as_slice() {
+                [ANY] => "All CPUs".to_owned(),
+                cpus => format!("CPU {}", ranges(cpus)),
+            };
+            let text = format!("{which}: shared by {}", levels.join(" and "));
             self.canvas
                 .text(CROSS, Anchor::Start, MARGIN, self.y, room, &text);
             self.y += 17.0;
@@ -383,7 +403,11 @@ impl Drawing<'_> {
 fn mark(canvas: &mut Canvas, cell: Cell, domain: usize, [x, y, w, h]: [f64; 4]) {
     match cell {
         Cell::No => {}
-        Cell::Any => canvas.rounded("open box", x, y, w, h, 4.0),
+        Cell::Any => {
+            let class = format!("{} faint", domain_class(domain));
+            canvas.rounded(&class, x, y, w, h, 4.0);
+            canvas.rounded("open", x, y, w, h, 4.0);
+        }
         Cell::Pinned => canvas.rounded(&domain_class(domain), x, y, w, h, 4.0),
         Cell::Astray => {
             canvas.line(

@@ -353,10 +353,12 @@ impl Drawing<'_> {
             ("Xen", boot.xen_at),
             ("its device tree", boot.device_tree_at),
         ];
-        for (what, at) in loaded {
-            if let Some(at) = at {
-                lines.push(format!("U-Boot loads {what} at {}.", address(at)));
-            }
+        let loaded: Vec<_> = loaded
+            .iter()
+            .filter_map(|(what, at)| Some(format!("{what} at {}", address((*at)?))))
+            .collect();
+        if !loaded.is_empty() {
+            lines.push(format!("U-Boot loads {}.", loaded.join(" and ")));
         }
         if self.hidden > 0 {
             lines.push(format!("{} more pieces are not drawn.", self.hidden));

@@ -43,7 +43,7 @@ pub(super) const SHEET: &str = "\
 .avps .muted{fill:#57606a}\
 .avps .band{fill:#f3f5f7}\
 .avps .box{fill:#fff;stroke:#8b949e}\
-.avps .open{stroke-dasharray:3 3}\
+.avps .open{stroke:#6e7781;fill:none;stroke-dasharray:3 3}\
 .avps .line{stroke:#c3cad1;fill:none}\
 .avps .rule{stroke:#8b949e;fill:none}\
 .avps .free{fill:#fff;stroke:#c3cad1}\
@@ -60,7 +60,7 @@ pub(super) const SHEET: &str = "\
 .avps .hatch{stroke:#1b1f24;stroke-width:1.6}\
 .avps .d0{fill:#0072b2}.avps .d1{fill:#e69f00}.avps .d2{fill:#009e73}.avps .d3{fill:#cc79a7}\
 .avps .d4{fill:#56b4e9}.avps .d5{fill:#f0e442}.avps .d6{fill:#9a8c7c}\
-.avps .lighter{opacity:.5}\
+.avps .lighter{opacity:.5}.avps .faint{opacity:.28}\
 .avps .badge{stroke:#57606a}\
 .avps .qm{fill:#e6e9ec}.avps .aa{fill:#c6dbef}.avps .ab{fill:#6baed6}.avps .ac{fill:#2171b5}.avps .ad{fill:#08306b}\
 .avps text.on-qm,.avps text.on-aa,.avps text.on-ab{fill:#0b1a2b}\
