@@ -7,6 +7,12 @@ use clap_complete::Shell;
 
 use crate::rundir;
 
+mod platform;
+
+pub use platform::{
+    DiffArgs, GraphArgs, GraphFormat, ImportArgs, MigrateArgs, NewArgs, PlatformCommand, Template,
+};
+
 const EXIT_CODES: &str = "\
 Exit codes:
   0  fine: everything wanted is so
@@ -171,35 +177,28 @@ Examples:
         #[command(subcommand)]
         command: BackendCommand,
     },
-    /// Check a document
+    /// Work with a document, anywhere: check, plan, draw, compare, make, import
     #[command(after_help = "\
-All findings are shown at once, each with its line, what to do, and the id of its rule. With --host
-the files and the memory of this machine are checked too.
+None of these needs Xen. check, plan, emit and explain exist as commands of avpsctl itself, too.
 
-Fields of --json (schema avps-findings/1): document, errors, warnings, findings[] {id, name, severity,
-message, help, rationale, path, start {line, column}, end, related[] {path, label, start}, subjects[]},
-waived[] {the same, and waiver {reason, owner, expires, path}}.")]
+Examples:
+  avpsctl platform check cockpit.avps.toml
+  avpsctl platform graph cockpit.avps.toml")]
+    Platform {
+        /// What to do
+        #[command(subcommand)]
+        command: PlatformCommand,
+    },
+    /// Check a document
+    #[command(after_help = platform::CHECK_HELP)]
     Check(CheckArgs),
     /// Show the plan: the document with every number decided, as JSON
     Plan(DocumentArg),
-    /// Write a document in another program's language
-    #[command(after_help = "\
-Examples:
-  avpsctl emit xl cockpit.avps.toml
-  avpsctl emit xl --output /etc/xen cockpit.avps.toml     one file per domain
-  avpsctl emit dom0less-dts cockpit.avps.toml             what Xen itself starts, to read
-  avpsctl emit dom0less-dtb --output /boot cockpit.avps.toml
-  avpsctl emit report cockpit.avps.toml > safety.md
-
-The dom0less languages and partial-dtb take CPUs and devices from the machine's device tree: [machine]
-device_tree. Modules whose files are on this machine are told with their real sizes,
-others with the size of their slot.")]
+    /// Write a document in another program's language, or as a picture
+    #[command(after_help = platform::EMIT_HELP)]
     Emit(EmitArgs),
     /// Explain a rule of check
-    #[command(after_help = "\
-Examples:
-  avpsctl explain AVPS0102
-  avpsctl explain                             list all rules")]
+    #[command(after_help = platform::EXPLAIN_HELP)]
     Explain {
         /// Id or name of the rule
         rule: Option<String>,
@@ -411,6 +410,14 @@ pub enum Language {
     Kconfig,
     /// Safety report, as Markdown
     Report,
+    /// The three pictures
+    Svg,
+    /// Picture of the physical memory
+    SvgMemory,
+    /// Picture of CPUs and who runs on them
+    SvgCpus,
+    /// Picture of domains and what ties them together
+    SvgLinks,
 }
 
 impl Language {

@@ -89,6 +89,9 @@ pub enum Error {
     /// Differences were shown already.
     #[error("{0} domain(s) differ from the document")]
     Differences(usize),
+    /// Differences of two documents were shown already.
+    #[error("the documents differ")]
+    DocumentsDiffer,
     /// A domain of the same name is somebody else's.
     #[error("a domain named \"{name}\" runs already (domain {domid}) and is not of this document")]
     NameTaken {
@@ -197,7 +200,10 @@ impl Error {
     /// The exit code.
     pub fn exit(&self) -> Exit {
         match self {
-            Error::Findings { .. } | Error::Drift(_) | Error::Differences(_) => Exit::Findings,
+            Error::Findings { .. }
+            | Error::Drift(_)
+            | Error::Differences(_)
+            | Error::DocumentsDiffer => Exit::Findings,
             Error::Usage(_)
             | Error::NoSuchDomain(_)
             | Error::NoGuestOfBackend(_)

@@ -82,7 +82,11 @@ impl Ui {
     /// output, schema `avps-error/1`.
     pub fn error(&self, error: &Error) {
         // Shown in full before; programs have them in an object of their own.
-        if let Error::Findings { .. } | Error::HostFindings { .. } | Error::Differences(_) = error {
+        if let Error::Findings { .. }
+        | Error::HostFindings { .. }
+        | Error::Differences(_)
+        | Error::DocumentsDiffer = error
+        {
             return;
         }
         if self.json {

@@ -356,6 +356,18 @@ fn help_teaches_exit_codes_examples_and_json_fields() {
             "{command}"
         );
     }
+    for command in ["check", "emit", "explain", "graph", "diff", "import"] {
+        let help = out(&avpsctl(&["platform", command, "--help"]));
+        assert!(help.contains("Fields of --json"), "{command}: {help}");
+    }
+    for command in ["graph", "schema", "diff", "new", "import", "migrate"] {
+        let help = out(&avpsctl(&["platform", command, "--help"]));
+        assert!(help.contains("Example"), "{command}: {help}");
+        assert!(
+            help.lines().all(|line| line.chars().count() <= 100),
+            "{help}"
+        );
+    }
     for line in help.lines() {
         assert!(line.chars().count() <= 100, "{line}");
     }
@@ -380,7 +392,14 @@ fn every_rule_is_explained() {
 fn completions_know_every_command() {
     for shell in ["bash", "zsh", "fish"] {
         let script = out(&avpsctl(&["completion", shell]));
-        for command in ["up", "down", "console", "supervise"] {
+        for command in [
+            "up",
+            "console",
+            "supervise",
+            "platform",
+            "migrate",
+            "svg-links",
+        ] {
             assert!(script.contains(command), "{shell} {command}");
         }
     }
@@ -394,6 +413,8 @@ fn manual_pages_are_written() {
     let page = fs::read_to_string(folder.join("avpsctl-up.1")).expect("written");
     assert!(page.contains(".TH avpsctl-up 1"), "{page}");
     assert!(folder.join("avpsctl.1").exists());
+    let page = fs::read_to_string(folder.join("avpsctl-platform-diff.1")).expect("written");
+    assert!(page.contains("avps\\-platform\\-diff/1"), "{page}");
 }
 
 #[test]

@@ -25,13 +25,19 @@
 //! ```
 
 pub mod check;
+mod describe;
 pub mod device_tree;
+pub mod diff;
 pub mod document;
 pub mod emit;
+pub mod examples;
 mod facts;
 mod files;
 mod finding;
+pub mod graph;
 pub mod host;
+pub mod import;
+pub mod migrate;
 pub mod plan;
 mod reader;
 mod render;
@@ -43,9 +49,11 @@ pub mod support;
 pub mod units;
 pub mod waive;
 pub mod words;
+mod writer;
 
 use std::collections::HashSet;
 
+pub use describe::{json_schema, reference};
 pub use document::Document;
 pub use files::{Files, HostFiles, NoFiles};
 pub use finding::{
@@ -56,6 +64,7 @@ pub use render::{Style, render};
 pub use resolve::resolve;
 pub use sarif::sarif;
 pub use waive::Waived;
+pub use writer::Comments;
 
 /// Longest document that is read, in bytes. A document is written by people; one that is larger
 /// than this is a mistake (a disk image given instead, say).

@@ -12,6 +12,7 @@ use crate::finding::{Finding, Span, SpanMap};
 use crate::rules;
 use crate::schema::{Kind, Value};
 use crate::units::{Address, ByteSize, Date, MAX_LISTED, Numbers, Texts, TimeSpan, XenVersion};
+use crate::writer::{Writer, Written};
 
 /// What has been found while reading.
 #[derive(Debug, Default)]
@@ -428,6 +429,10 @@ macro_rules! values {
                 key: &'static str,
             ) -> Option<Self> {
                 table.$method(reading, key)
+            }
+
+            fn write(&self, out: &mut Writer<'_>, key: &'static str) {
+                out.key(key, &Written::toml(self));
             }
         }
     )+ };

@@ -1,7 +1,8 @@
 //! The format described once: each table of the document is declared by [`tables!`], each closed list of words by
-//! [`words!`]. The reader, the JSON Schema and the reference page all come from these declarations, so they cannot differ.
+//! [`words!`]. The reader, the writer, the JSON Schema and the reference page all come from these declarations, so they cannot differ.
 
 use crate::reader::{Reading, Table};
+use crate::writer::Writer;
 
 /// What can stand behind a key.
 #[derive(Debug, Clone, Copy)]
@@ -64,18 +65,21 @@ pub struct TableDescription {
 pub(crate) trait Value: Sized {
     const KIND: Kind;
     fn read(table: &mut Table<'_>, reading: &mut Reading, key: &'static str) -> Option<Self>;
+    fn write(&self, out: &mut Writer<'_>, key: &'static str);
 }
 
 /// A table's content.
 pub(crate) trait TableType: Sized {
     fn describe() -> TableDescription;
     fn read(table: Table<'_>, reading: &mut Reading) -> Self;
+    fn write(&self, out: &mut Writer<'_>);
 }
 
 /// What a table's key becomes: a value, which may be missing, or as many tables as there are.
 pub(crate) trait Field: Sized {
     const KIND: Kind;
     fn read(table: &mut Table<'_>, reading: &mut Reading, key: &'static str) -> Self;
+    fn write(&self, out: &mut Writer<'_>, key: &'static str);
 }
 
 impl<V: Value> Field for Option<V> {
@@ -83,6 +87,12 @@ impl<V: Value> Field for Option<V> {
 
     fn read(table: &mut Table<'_>, reading: &mut Reading, key: &'static str) -> Self {
         V::read(table, reading, key)
+    }
+
+    fn write(&self, out: &mut Writer<'_>, key: &'static str) {
+        if let Some(value) = self {
+            value.write(out, key);
+        }
     }
 }
 
@@ -95,6 +105,12 @@ impl<T: TableType> Field for Vec<T> {
             .into_iter()
             .map(|table| T::read(table, reading))
             .collect()
+    }
+
+    fn write(&self, out: &mut Writer<'_>, key: &'static str) {
+        for (index, table) in self.iter().enumerate() {
+            out.table(key, Some(index), |out| table.write(out));
+        }
     }
 }
 
@@ -131,6 +147,10 @@ macro_rules! words {
                 key: &'static str,
             ) -> Option<Self> {
                 table.word(reading, key, &[$( ($word, $name::$variant), )+])
+            }
+
+            fn write(&self, out: &mut $crate::writer::Writer<'_>, key: &'static str) {
+                out.key(key, &$crate::writer::quoted(self.word()));
             }
         }
     )+ };
@@ -181,6 +201,10 @@ macro_rules! tables {
                 table.finish(reading);
                 content
             }
+
+            fn write(&self, out: &mut $crate::writer::Writer<'_>) {
+                $( $crate::schema::Field::write(&self.$key, out, stringify!($key)); )+
+            }
         }
 
         impl $crate::schema::Value for $name {
@@ -194,6 +218,10 @@ macro_rules! tables {
             ) -> Option<Self> {
                 let table = table.table(reading, key)?;
                 Some(<$name as $crate::schema::TableType>::read(table, reading))
+            }
+
+            fn write(&self, out: &mut $crate::writer::Writer<'_>, key: &'static str) {
+                out.table(key, None, |out| $crate::schema::TableType::write(self, out));
             }
         }
     )+ };

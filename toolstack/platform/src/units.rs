@@ -117,6 +117,21 @@ impl fmt::Display for ByteSize {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Address(pub u64);
 
+impl fmt::Display for Address {
+    /// In base 16, the digits in groups of four: `0x4000_0000`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = format!("{:x}", self.0);
+        f.write_str("0x")?;
+        for (index, digit) in digits.chars().enumerate() {
+            if index > 0 && (digits.len() - index).is_multiple_of(4) {
+                f.write_str("_")?;
+            }
+            write!(f, "{digit}")?;
+        }
+        Ok(())
+    }
+}
+
 /// A list of small numbers, ascending and without doubles, as it is written: `[0, 1]` or `"0-3,6"`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Numbers(pub Vec<u32>);

@@ -39,15 +39,7 @@ impl Loaded {
     pub(super) fn read(path: &Path, waivers: Waivers) -> Result<Loaded> {
         let name = path.display().to_string();
         let wanted = format!("reading {name}");
-        let bytes = read_bounded(path).map_err(|error| match error.kind() {
-            ErrorKind::NotFound | ErrorKind::IsADirectory => {
-                Error::Usage(format!("{wanted}: {error}"))
-            }
-            _ => Error::Io {
-                wanted: wanted.clone(),
-                source: error,
-            },
-        })?;
+        let bytes = read_bytes(path)?;
         let path = absolute(path).map_err(Error::io(wanted))?;
         let base = path.parent().and_then(Path::to_str).ok_or_else(|| {
             Error::Usage(format!(
@@ -133,6 +125,27 @@ fn today() -> Date {
     Date::from_days(since.map_or(0, |since| since.as_secs() / 86_400))
 }
 
+/// A file's content, or what the user is to hear.
+fn read_bytes(path: &Path) -> Result<Vec<u8>> {
+    let wanted = format!("reading {}", path.display());
+    read_bounded(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound | ErrorKind::IsADirectory => Error::Usage(format!("{wanted}: {error}")),
+        _ => Error::io(wanted)(error),
+    })
+}
+
+/// A text that is no document yet.
+pub(super) fn read_text(path: &Path) -> Result<String> {
+    let bytes = read_bytes(path)?;
+    let name = path.display();
+    if bytes.len() > platform::MAX_DOCUMENT_BYTES {
+        return Err(Error::Usage(format!(
+            "{name} is too long to be written by people"
+        )));
+    }
+    String::from_utf8(bytes).map_err(|_| Error::Usage(format!("{name} is not UTF-8 text")))
+}
+
 fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
     let limit = platform::MAX_DOCUMENT_BYTES as u64 + 1;
     let mut bytes = Vec::new();
@@ -157,7 +170,7 @@ fn not_utf8(error: &std::string::FromUtf8Error) -> (String, Analysis) {
     (text, analysis)
 }
 
-fn locale_is_utf8() -> bool {
+pub(super) fn locale_is_utf8() -> bool {
     ["LC_ALL", "LC_CTYPE", "LANG"]
         .into_iter()
         .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use platform::emit::{cmdline, dom0less, kconfig, libxl_json, partial, report, uboot, xl};
+use platform::emit::{cmdline, dom0less, kconfig, libxl_json, partial, report, svg, uboot, xl};
 use platform::plan::Module;
 use platform::{Files, HostFiles, Plan};
 use serde_json::json;
@@ -59,6 +59,12 @@ pub(super) fn emit(context: &Context, args: &EmitArgs) -> Result<()> {
     let files = in_language(&loaded, &plan, args.language)?;
     let ui = &context.ui;
     let Some(folder) = &args.output else {
+        if args.language == Language::Svg && !ui.json {
+            return Err(Error::Usage(
+                "svg writes three files: name a folder with --output, or one picture, for example svg-links"
+                    .to_owned(),
+            ));
+        }
         let texts = files.into_iter().filter_map(|file| match file.content {
             Content::Text(text) => Some((file.name, text)),
             Content::Binary(_) => None,
@@ -74,6 +80,7 @@ pub(super) fn emit(context: &Context, args: &EmitArgs) -> Result<()> {
         }
         return Ok(());
     };
+    fs::create_dir_all(folder).map_err(Error::io(format!("creating {}", folder.display())))?;
     for file in files {
         let path = folder.join(file.name);
         let bytes = match file.content {
@@ -131,6 +138,10 @@ fn in_language(loaded: &Loaded, plan: &Plan, language: Language) -> Result<Vec<E
                 .map(|fragment| Emitted::text(fragment.file_name, fragment.text))
                 .collect()
         }
+        Language::Svg => pictures(plan, &["memory", "cpus", "links"]),
+        Language::SvgMemory => pictures(plan, &["memory"]),
+        Language::SvgCpus => pictures(plan, &["cpus"]),
+        Language::SvgLinks => pictures(plan, &["links"]),
         Language::Report => {
             let analysis = &loaded.analysis;
             let text = report::emit(plan, &analysis.findings, &analysis.waived);
@@ -138,6 +149,14 @@ fn in_language(loaded: &Loaded, plan: &Plan, language: Language) -> Result<Vec<E
         }
     };
     Ok(files)
+}
+
+/// Pictures of these subjects.
+fn pictures(plan: &Plan, wanted: &[&str]) -> Vec<Emitted> {
+    let all = svg::all(plan).into_iter();
+    all.filter(|(name, _)| wanted.contains(&name.trim_end_matches(".svg")))
+        .map(|(name, picture)| Emitted::text(format!("{}-{name}", plan.platform), picture.svg))
+        .collect()
 }
 
 fn usage(error: impl std::error::Error) -> Error {

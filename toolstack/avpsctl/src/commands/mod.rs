@@ -6,6 +6,7 @@ mod create;
 mod document;
 mod down;
 mod emit;
+mod platform;
 mod power;
 mod show;
 mod supervisor;
@@ -76,6 +77,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<()> {
         Command::Info(args) => show::info(context, &args).await,
         Command::Console(args) => console::console(context, &args).await,
         Command::Backend { command } => backend::backend(context, &command),
+        Command::Platform { command } => platform::platform(context, &command),
         Command::Check(args) => document::check(context, &args),
         Command::Plan(args) => document::plan(context, &args),
         Command::Emit(args) => emit::emit(context, &args),

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use clap::{Command, CommandFactory};
 use clap_complete::Shell;
+use platform::examples::example;
 use platform::rules;
 use serde_json::json;
 
@@ -40,8 +41,25 @@ pub(super) fn explain(context: &Context, rule: Option<&str>) -> Result<()> {
         ui.line(&format!("\n  {}", rule.rationale));
         ui.line(&format!("\n  What to do: {}", rule.help));
         ui.line(&format!("  Source: {}", rule.source));
+        let example = example(rule.id);
+        let examples = [("This fails", example.bad), ("This passes", example.good)];
+        for (what, text) in examples {
+            if let Some(text) = text {
+                ui.line(&format!("\n  {what}:\n\n{}", indented(text)));
+            }
+        }
     }
     Ok(())
+}
+
+/// A document four blanks from the edge.
+fn indented(text: &str) -> String {
+    let lines: Vec<_> = text
+        .trim_end()
+        .lines()
+        .map(|line| format!("    {line}").trim_end().to_owned())
+        .collect();
+    lines.join("\n")
 }
 
 fn severity(rule: &rules::Rule) -> &'static str {
@@ -61,6 +79,7 @@ fn severities(rule: &rules::Rule) -> String {
 }
 
 fn as_json(rule: &rules::Rule) -> serde_json::Value {
+    let example = example(rule.id);
     json!({
         "id": rule.id,
         "name": rule.name,
@@ -70,6 +89,8 @@ fn as_json(rule: &rules::Rule) -> serde_json::Value {
         "help": rule.help,
         "rationale": rule.rationale,
         "source": rule.source,
+        "bad": example.bad,
+        "good": example.good,
     })
 }
 
@@ -86,10 +107,15 @@ pub(super) fn man(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).map_err(Error::io(format!("creating {}", folder.display())))?;
     let mut command = Cli::command();
     command.build();
-    page(folder, &command, "avpsctl")?;
+    pages(folder, &command, "avpsctl")
+}
+
+/// A page for a command and one for each of its own, `avpsctl-platform-check.1`.
+fn pages(folder: &Path, command: &Command, name: &str) -> Result<()> {
+    page(folder, command, name)?;
     for sub in command.get_subcommands() {
         if sub.get_name() != "help" {
-            page(folder, sub, &format!("avpsctl-{}", sub.get_name()))?;
+            pages(folder, sub, &format!("{name}-{}", sub.get_name()))?;
         }
     }
     Ok(())

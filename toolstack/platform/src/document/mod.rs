@@ -15,6 +15,7 @@ use crate::rules;
 use crate::schema::{TableDescription, TableType};
 use crate::units::{Numbers, Texts};
 use crate::words::{Boot, DomainKind};
+use crate::writer::{Comments, Writer};
 
 /// The schema this module reads.
 pub const SCHEMA: &str = "avps/1";
@@ -34,6 +35,13 @@ pub struct Document {
 /// All that can be written, for schemas and references.
 pub fn describe() -> TableDescription {
     DocumentTable::describe()
+}
+
+/// Writes a document. What is read back from the text is the same again.
+pub fn write(content: &DocumentTable, comments: &Comments) -> String {
+    let mut out = Writer::root(comments);
+    content.write(&mut out);
+    out.finish()
 }
 
 /// Reads a document. `None` comes back only when the text is not TOML or does not say that it

@@ -8,6 +8,7 @@ pub mod libxl_json;
 pub mod partial;
 mod pools;
 pub mod report;
+pub mod svg;
 mod tree;
 pub mod uboot;
 pub mod xl;

@@ -25,12 +25,11 @@ pub struct XlConfig {
 /// Why a domain cannot be told to xl.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum XlError {
-    /// xl's strings have no escapes.
+    /// xl's strings have escapes for a few control characters only.
     #[error(
-        "{what} of domain \"{domain}\" has both kinds of quotes, and xl.cfg has no way to write that; \
-         use only one kind"
+        "{what} of domain \"{domain}\" has a control character, and xl.cfg has no way to write that"
     )]
-    Quotes {
+    Control {
         /// The domain.
         domain: String,
         /// The value.
@@ -41,7 +40,7 @@ pub enum XlError {
 /// The configurations of all domains that the toolstack starts, in the plan's order.
 ///
 /// # Errors
-/// [`XlError::Quotes`] when a value cannot be written in xl's language.
+/// [`XlError::Control`] when a value cannot be written in xl's language.
 pub fn emit(plan: &Plan) -> Result<Vec<XlConfig>, XlError> {
     plan.toolstack()
         .map(|domain| {
@@ -55,7 +54,7 @@ pub fn emit(plan: &Plan) -> Result<Vec<XlConfig>, XlError> {
 
 fn config(plan: &Plan, domain: &DomainPlan) -> Result<String, XlError> {
     let quote = |what: &'static str, text: &str| {
-        quoted(text).ok_or_else(|| XlError::Quotes {
+        quoted(text).ok_or_else(|| XlError::Control {
             domain: domain.name.clone(),
             what,
         })
@@ -195,12 +194,25 @@ fn adopt(domain: &DomainPlan, device: &VirtioPlan, block: &BlockPlan) -> String 
     format!("--adopt '{}'", rule.replace('\'', "'\\''"))
 }
 
-/// A string of xl.cfg: in either kind of quotes, without escapes and line ends.
+/// A string of xl.cfg, in quotes that its text leaves free where there are some (Xen: tools/libs/util/libxlu_cfg.c,
+/// `xlu__cfgl_dequote`: a backslash escapes itself and both quotes).
 fn quoted(text: &str) -> Option<String> {
-    let quote = ['"', '\'']
-        .into_iter()
-        .find(|quote| !text.contains(*quote))?;
-    Some(format!("{quote}{text}{quote}"))
+    let free = ['"', '\''].into_iter().find(|quote| !text.contains(*quote));
+    let quote = free.unwrap_or('"');
+    let mut out = String::from(quote);
+    for c in text.chars() {
+        match c {
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\t' => out.push_str("\\t"),
+            '\r' => out.push_str("\\r"),
+            c if c.is_control() => return None,
+            c if c == quote => out.extend(['\\', c]),
+            c => out.push(c),
+        }
+    }
+    out.push(quote);
+    Some(out)
 }
 
 #[cfg(test)]
@@ -211,6 +223,27 @@ mod tests {
     fn xl_strings_use_the_quotes_their_text_leaves_free() {
         assert_eq!(quoted("a b").as_deref(), Some("\"a b\""));
         assert_eq!(quoted("a\"b").as_deref(), Some("'a\"b'"));
-        assert_eq!(quoted("a\"b'"), None);
+        assert_eq!(quoted("a\"b'\\").as_deref(), Some("\"a\\\"b'\\\\\""));
+        assert_eq!(quoted("\u{1b}"), None);
+    }
+
+    #[test]
+    fn every_text_reads_back_as_it_was() {
+        use crate::import::xl::{Value, parse};
+        for text in [
+            "",
+            "a b",
+            "a\"b",
+            "a'b",
+            "a\"b'c",
+            "C:\\x\\",
+            "\\\"",
+            "tab\tline\n",
+            "# ; =",
+        ] {
+            let line = format!("extra = {}\n", quoted(text).expect("writable"));
+            let read = parse(&line).expect("valid");
+            assert_eq!(read[0].value, Value::Text(text.into()), "{line}");
+        }
     }
 }
