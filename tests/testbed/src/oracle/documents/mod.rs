@@ -18,6 +18,7 @@ use platform::plan::{DomainKind, Iommu, MachinePlan, ModuleRole};
 use platform::units::{Address, ByteSize, XenVersion};
 use platform::words::Boot;
 use platform::{Plan, Severity};
+use std::ops::Range;
 
 /// Rules that Xen has no opinion on, by the beginning of their ids. Such a refusal is right whatever Xen does.
 const NOT_XENS: [&str; 17] = [
@@ -188,6 +189,11 @@ fn machine(plan: &Plan) -> Option<Machine> {
     })
 }
 
+/// Where QEMU puts Xen, rounded up.
+const XEN: Range<u64> = 0x4020_0000..0x4060_0000;
+/// Where QEMU puts the device tree, with room to spare.
+const TREE: Range<u64> = 0x4800_0000..0x4820_0000;
+
 /// The layout that a plan is emitted as. `None` when it cannot be: then the checker must have refused it.
 fn layout(oracle: &Oracle, name: &str, plan: &Plan) -> Result<Option<Layout>> {
     let Some(machine) = machine(plan) else {
@@ -207,22 +213,29 @@ fn layout(oracle: &Oracle, name: &str, plan: &Plan) -> Result<Option<Layout>> {
     let Ok(partial) = platform::emit::partial::emit(&plan, &base) else {
         return Ok(None);
     };
+    // What QEMU puts there itself. Where something would lie over something else it loads nothing: Xen is told of it all the same.
+    let mut taken: Vec<Range<u64>> = vec![XEN, TREE];
     let modules = plan.boot.modules.iter().filter_map(|module| {
-        Some(Module {
-            content: match module.role {
-                ModuleRole::Kernel => Content::Guest,
-                ModuleRole::Ramdisk => Content::Bytes(vec![0; 4096]),
-                ModuleRole::DeviceTree => {
-                    let of_domain =
-                        |tree: &&platform::emit::partial::PartialTree| tree.domain == module.domain;
-                    Content::Bytes(partial.iter().find(of_domain)?.dtb.clone())
-                }
-            },
-            address: module.at?,
-        })
+        let (content, size) = match module.role {
+            ModuleRole::Kernel => (Content::Guest, guest),
+            ModuleRole::Ramdisk => (Content::Bytes(vec![0; 4096]), 4096),
+            ModuleRole::DeviceTree => {
+                let tree = partial.iter().find(|tree| tree.domain == module.domain)?;
+                let size = u64::try_from(tree.dtb.len()).unwrap_or(u64::MAX);
+                (Content::Bytes(tree.dtb.clone()), size)
+            }
+        };
+        let address = module.at?;
+        let place = address..address.saturating_add(size);
+        let free = taken
+            .iter()
+            .all(|other| place.end <= other.start || other.end <= place.start);
+        taken.push(place);
+        free.then_some(Module { content, address })
     });
+    let modules = modules.collect();
     Ok(Some(Layout {
-        modules: modules.collect(),
+        modules,
         dtb,
         machine,
         readback: true,
