@@ -11,6 +11,8 @@ use crate::units::{ByteSize, MIB};
 const PAGE_RECORD: u64 = 48;
 /// Least that Xen's image and what it starts with take.
 const XEN_LEAST: u64 = 2 * MIB;
+/// What a Xen with cache colours keeps without colours (Xen: xen/common/Kconfig, `BUDDY_ALLOCATOR_SIZE`).
+const BUDDY: u64 = 64 * MIB;
 /// Kernel, device tree and ramdisk of a guest each begin on a multiple of this (Xen: `place_modules`).
 const MODULE_BORDER: u64 = 2 * MIB;
 
@@ -86,7 +88,14 @@ fn total(plan: &Plan, ram: &Ram, findings: &mut Vec<Finding>) {
 /// Whether a domain wants more than there is of its colours, which is reported.
 fn colored(plan: &Plan, ram: &Ram, findings: &mut Vec<Finding>) -> bool {
     let colors = plan.machine.llc.map_or(0, |llc| u64::from(llc.colors()));
-    let Some(per_color) = ram.bytes().checked_div(colors) else {
+    // Every colour has the same share of what Xen does not keep for itself.
+    let own = sum([
+        BUDDY,
+        XEN_LEAST,
+        (ram.bytes() / PAGE).saturating_mul(PAGE_RECORD),
+    ]
+    .into_iter());
+    let Some(per_color) = ram.bytes().saturating_sub(own).checked_div(colors) else {
         return false;
     };
     let mut found = false;
@@ -99,10 +108,10 @@ fn colored(plan: &Plan, ram: &Ram, findings: &mut Vec<Finding>) -> bool {
         let message = format!(
             "domain \"{}\" has {count} of {colors} colours, which are {} of the RAM",
             domain.name,
-            ByteSize(room)
+            ByteSize(room / MIB * MIB)
         );
         let at = format!("domain[{number}].memory");
-        let label = format!("at most {}", ByteSize(room));
+        let label = format!("at most {}", ByteSize(room / MIB * MIB));
         findings.push(Finding::new(&rules::MEMORY_BEYOND_RAM, at, message).label(label));
         found = true;
     }

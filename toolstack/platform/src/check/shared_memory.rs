@@ -54,17 +54,33 @@ pub(super) fn check(plan: &Plan, index: &Index<'_>, findings: &mut Vec<Finding>)
             );
         }
     }
-    if let Some(memory) = plan.shared_memory.get(MAX_REGIONS) {
-        let count = plan.shared_memory.len();
-        let message = format!("there are {count} regions of shared memory; Xen has {MAX_REGIONS}");
-        findings.push(
-            Finding::new(
-                &rules::TOO_MANY_SHARED_MEMORIES,
-                memory.from.clone(),
-                message,
-            )
-            .label("the first one too many"),
-        );
+    too_many(plan, findings);
+}
+
+/// Xen's table has an entry for each region with a place, and for each piece of one that comes from its heap: there are as
+/// many as powers of two make up its size (Xen: xen/arch/arm/static-shmem.c, `save_map_heap_pages`).
+fn too_many(plan: &Plan, findings: &mut Vec<Finding>) {
+    let mut entries = 0_usize;
+    for memory in &plan.shared_memory {
+        let pieces = match memory.at {
+            Some(_) => 1,
+            None => (memory.size_bytes / PAGE).count_ones().max(1) as usize,
+        };
+        entries = entries.saturating_add(pieces);
+        if entries > MAX_REGIONS {
+            let message = format!(
+                "shared memory takes more than the {MAX_REGIONS} entries that Xen has for it"
+            );
+            findings.push(
+                Finding::new(
+                    &rules::TOO_MANY_SHARED_MEMORIES,
+                    memory.from.clone(),
+                    message,
+                )
+                .label("the first one too many"),
+            );
+            return;
+        }
     }
 }
 

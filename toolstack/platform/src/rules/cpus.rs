@@ -151,9 +151,10 @@ rules! {
              otherwise.",
         source "Xen: xen/common/llc-coloring.c, llc_coloring_init";
     /// A domain without colours on a machine with colours.
-    COLORS_MISSING = "AVPS0534", "colors-missing", Error,
+    COLORS_MISSING = "AVPS0534", "colors-missing", Warning waivable true,
         help "give it colours, all of them if that is meant",
-        why "Xen 4.20 gives it the colours of the domain before it in the device tree, because it forgets to reset a \
-             variable; later ones, and the first domain, get every colour: those of the others, too.",
-        source "Xen: xen/arch/arm/dom0less-build.c, create_domUs (llc_colors_str); tried on Xen 4.20";
+        why "A domain that does not say gets every colour, those of the others too, and can push their data out of the \
+             cache. avpsctl writes them out for Xen 4.20, which would otherwise give it the colours of the domain before it.",
+        source "Xen: docs/misc/cache-coloring.rst; xen/arch/arm/dom0less-build.c, create_domUs (llc_colors_str); tried on \
+                Xen 4.20";
 }

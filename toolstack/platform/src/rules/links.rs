@@ -69,9 +69,10 @@ rules! {
         source "Xen: xen/arch/arm/static-shmem.c, process_shm (\"are not direct-mapped\")";
     /// More regions of shared memory than Xen has room for.
     TOO_MANY_SHARED_MEMORIES = "AVPS0613", "too-many-shared-memories", Error,
-        help "use at most 32 regions, IPC links included",
-        why "Xen's table has 32 entries; at the 33rd it stops without a word.",
-        source "Xen: xen/include/xen/bootfdt.h, NR_SHMEM_BANKS";
+        help "use at most 32 regions, IPC links included; one without a place counts once for each power of two in its size",
+        why "Xen's table has 32 entries; at the 33rd it stops without a word. What comes from Xen's heap comes in pieces of \
+             powers of two, each with an entry.",
+        source "Xen: xen/include/xen/bootfdt.h, NR_SHMEM_BANKS; xen/arch/arm/static-shmem.c; tried on Xen 4.20";
     /// Shared memory with more than one writer.
     SHARED_MEMORY_WRITERS = "AVPS0614", "shared-memory-writers", Warning waivable true,
         help "leave one writer, and use a second region for the other direction",

@@ -133,7 +133,10 @@ fn keep(oracle: &Oracle, case: &Case) -> Result<PathBuf, Failure> {
 fn told(case: &Case, trial: &Trial) -> String {
     let refusals = match trial.opinion.refusals.as_slice() {
         [] => "accepted".to_owned(),
-        ids => format!("refused by {}", ids.join(", ")),
+        refusals => {
+            let ids: Vec<&str> = refusals.iter().map(|(id, _)| *id).collect();
+            format!("refused by {}", ids.join(", "))
+        }
     };
     format!(
         "{:?}: {} ({}): {refusals}; Xen: {} ({:.1} s)",
