@@ -34,7 +34,9 @@ pub(super) fn run(tree: &Tree<'_>, beats: u64, period_us: u64) {
             next += period;
         }
         if beat % LINE == 0 {
-            report!("beat {beat} missed={missed} max={}", gaps.max);
+            let most = gaps.percentile(9990);
+            let max = gaps.max;
+            report!("beat {beat} missed={missed} max={max} p99.9={most} period={period}");
         }
     }
     write_register!("cntv_ctl_el0", 0);

@@ -9,7 +9,7 @@ mod ask;
 mod cases;
 pub(crate) mod command;
 mod console;
-mod documents;
+pub(crate) mod documents;
 mod guest;
 mod judge;
 mod layout;

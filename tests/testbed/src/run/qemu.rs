@@ -46,6 +46,8 @@ pub(crate) struct Machine {
     pub(crate) shell: bool,
     /// Appended to Xen's command line.
     pub(crate) xen_options: String,
+    /// One thread, and a clock that counts instructions: slower, and time is the guests' own.
+    pub(crate) counted: bool,
     /// Everything that Xen boots, laid out by a platform document; then the fields above but memory and CPUs say nothing.
     pub(crate) layout: Option<Layout>,
 }
@@ -81,6 +83,7 @@ impl Default for Machine {
             cpus: 2,
             shell: false,
             xen_options: String::new(),
+            counted: false,
             layout: None,
         }
     }
@@ -117,7 +120,12 @@ impl Machine {
         add("-name", "avps-bed".into());
         add("-M", "virt,virtualization=on,gic-version=3".into());
         add("-cpu", "cortex-a57".into());
-        add("-accel", "tcg,thread=multi".into());
+        if self.counted {
+            add("-accel", "tcg,thread=single".into());
+            add("-icount", "shift=3,sleep=off".into());
+        } else {
+            add("-accel", "tcg,thread=multi".into());
+        }
         add("-smp", self.cpus.to_string());
         add("-m", self.memory_mib.to_string());
         add("-display", "none".into());

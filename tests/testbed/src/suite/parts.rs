@@ -11,6 +11,8 @@ pub(super) enum Part {
     Build,
     /// Tests in the bed.
     VirtioCore,
+    /// The checker of documents against Xen.
+    Oracle,
 }
 
 impl Part {
@@ -20,6 +22,7 @@ impl Part {
             Self::Skeleton => "skeleton",
             Self::Build => "build",
             Self::VirtioCore => "virtio core",
+            Self::Oracle => "document and oracle",
         }
     }
 
@@ -29,6 +32,7 @@ impl Part {
             Self::Skeleton => Some(Duration::from_secs(180)),
             Self::Build => None,
             Self::VirtioCore => Some(Duration::from_secs(300)),
+            Self::Oracle => Some(Duration::from_secs(240)),
         }
     }
 }

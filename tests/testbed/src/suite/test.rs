@@ -3,7 +3,7 @@
 use super::checks::CHECKS;
 use super::parts::Part;
 use super::report::Report;
-use super::{bindings, deny, junit, registry, runner, unit, vhost_user};
+use super::{bindings, deny, dom0less, junit, oracle, registry, runner, unit, vhost_user};
 use crate::failure::{FAILED, Failure, INTERRUPTED};
 use crate::paths;
 use crate::process::Error;
@@ -42,6 +42,8 @@ impl TestCommand {
                 println!("{}", test.name);
             }
             println!("{}", vhost_user::NAME);
+            println!("{}", dom0less::NAME);
+            println!("{}<document>", oracle::NAME);
             return Ok(ExitCode::SUCCESS);
         }
         let mut report = Report::new(self.json);
@@ -53,6 +55,7 @@ impl TestCommand {
         let mut logs = Vec::new();
         if !self.unit_only {
             logs = self.bed(&mut report)?;
+            self.oracle(&mut report)?;
         }
         write_junit(&report)?;
         report.finish(&logs);
@@ -93,6 +96,26 @@ impl TestCommand {
             report.skip(1);
         }
         unit::run(self.filter.as_deref(), report)
+    }
+
+    /// Documents against Xen: the oracle's sample, when all tests are wanted or its name is, and a whole machine.
+    fn oracle(&self, report: &mut Report) -> Result<(), Failure> {
+        let filter = self.filter.as_deref();
+        let began = Instant::now();
+        let documents = filter.is_none_or(|filter| filter.starts_with(oracle::NAME));
+        if documents {
+            oracle::run(filter, report)?;
+        }
+        let machine = self.wanted(dom0less::NAME);
+        if machine {
+            dom0less::run(&Media::get()?, report)?;
+        } else {
+            report.skip(1);
+        }
+        if documents || machine {
+            report.part(Part::Oracle, began.elapsed());
+        }
+        Ok(())
     }
 
     fn bed(&self, report: &mut Report) -> Result<Vec<String>, Failure> {

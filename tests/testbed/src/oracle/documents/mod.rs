@@ -10,7 +10,7 @@ mod run;
 mod sources;
 
 use compare::Judgement;
-pub(super) use run::{Wanted, run};
+pub(crate) use run::{Wanted, run, trials};
 
 use super::{Answer, Content, Error, Layout, Machine, Module, Oracle, Result, XEN_ARGUMENTS};
 use platform::document::{Document, RangeTable};

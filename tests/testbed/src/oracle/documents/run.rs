@@ -8,6 +8,7 @@ use crate::progress::Step;
 use crate::suite::bench::Figures;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// What is wanted.
 #[derive(Clone, Debug)]
@@ -22,44 +23,78 @@ pub(crate) struct Wanted {
     pub(crate) verdicts: bool,
 }
 
-/// Puts documents on trial.
+/// Puts documents on trial, and counts.
 ///
 /// # Errors
 /// When one could not be booted at all.
 pub(crate) fn run(oracle: &Oracle, wanted: &Wanted) -> Result<Figures, Failure> {
+    let mut tally = Tally::default();
+    trials(oracle, wanted, &mut |told| tally.add(told))?;
+    Ok(tally.figures(wanted.seed))
+}
+
+/// What came of one document.
+pub(crate) struct Told {
+    /// Its class.
+    pub(crate) class: String,
+    /// Its name.
+    pub(crate) name: String,
+    /// How long Xen took.
+    pub(crate) time: Duration,
+    /// Both opinions in a line, and where the document is if they differ in what they must not.
+    pub(crate) text: String,
+    outcome: Outcome,
+    accepted: bool,
+    right: bool,
+}
+
+impl Told {
+    /// The checker is wrong.
+    pub(crate) fn is_wrong(&self) -> bool {
+        matches!(self.outcome, Outcome::FalseAccept | Outcome::FalseReject)
+    }
+}
+
+/// Puts documents on trial.
+///
+/// # Errors
+/// When one could not be booted at all.
+pub(crate) fn trials(
+    oracle: &Oracle,
+    wanted: &Wanted,
+    each: &mut dyn FnMut(Told),
+) -> Result<(), Failure> {
     let fits =
         |case: &Case| case.class.contains(&wanted.filter) || case.name.contains(&wanted.filter);
     let written = written().map_err(|e| Failure::new(format!("the fixtures: {e}")))?;
-    let endless = mutants(&written, wanted.seed);
-    let cases = written
-        .iter()
-        .cloned()
-        .chain(endless.take(wanted.cases.saturating_mul(10)))
-        .filter(fits);
+    // Some mutants are nothing that Xen could judge, and a filter may leave few: there is an end to it.
+    let mutants = mutants(&written, wanted.seed).take(wanted.cases.saturating_mul(20));
+    let cases = written.iter().cloned().chain(mutants).filter(fits);
     let step = Step::begin("oracle", "starting");
     let facts = super::facts(oracle)?;
-    let mut tally = Tally::default();
-    // Some mutants are nothing that Xen could judge; a filter may leave nothing else.
-    for case in cases.take(written.len() + wanted.cases.saturating_mul(4)) {
-        if tally.seconds.len() >= wanted.cases {
+    let mut done = 0;
+    for case in cases {
+        if done >= wanted.cases {
             break;
         }
         step.state(format!(
             "case {} of {}: {}",
-            tally.seconds.len() + 1,
+            done + 1,
             wanted.cases,
             case.name
         ));
         let Some(trial) = put_to_trial(oracle, &facts, &case.name, &case.text)? else {
             continue;
         };
+        done += 1;
+        let told = told(oracle, case, &trial)?;
         if wanted.verdicts {
-            step.note(&told(&case, &trial));
+            step.note(&told.text);
         }
-        tally.add(oracle, &case, &trial)?;
+        each(told);
     }
-    step.done(&format!("{} cases", tally.seconds.len()));
-    Ok(tally.figures(wanted.seed))
+    step.done(&format!("{done} cases"));
+    Ok(())
 }
 
 #[derive(Default)]
@@ -75,25 +110,22 @@ struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, oracle: &Oracle, case: &Case, trial: &Trial) -> Result<(), Failure> {
-        self.seconds.push(trial.answer.time.as_secs_f64());
-        let class = self.classes.entry(case.class.clone()).or_default();
+    fn add(&mut self, told: Told) {
+        self.seconds.push(told.time.as_secs_f64());
+        let wrong = told.is_wrong();
+        let class = self.classes.entry(told.class).or_default();
         class.0 += 1;
-        class.1 += u32::from(trial.judgement != super::Judgement::Right);
-        self.accepted += u32::from(trial.opinion.refusals.is_empty());
-        match trial.outcome {
-            Outcome::Agree => return Ok(()),
-            Outcome::NotXens => {
-                self.not_xens += 1;
-                return Ok(());
-            }
+        class.1 += u32::from(!told.right);
+        self.accepted += u32::from(told.accepted);
+        match told.outcome {
+            Outcome::Agree => {}
+            Outcome::NotXens => self.not_xens += 1,
             Outcome::FalseAccept => self.false_accepts += 1,
             Outcome::FalseReject => self.false_rejects += 1,
         }
-        let path = keep(oracle, case)?;
-        let text = format!("{}\n      {}", told(case, trial), path.display());
-        self.notes.push(text);
-        Ok(())
+        if wrong {
+            self.notes.push(told.text);
+        }
     }
 
     fn figures(self, seed: u64) -> Figures {
@@ -110,13 +142,12 @@ impl Tally {
         );
         figures.series("seconds", self.seconds);
         figures.failed = self.false_accepts + self.false_rejects > 0 || count == 0;
-        let classes = self.classes.iter();
-        let classes = classes
-            .map(|(class, (cases, wrong))| format!("{class}: {cases}, {wrong} refused or wrong"));
         figures.notes = vec![format!(
-            "seed {seed}; per class: {}",
-            classes.collect::<Vec<_>>().join("; ")
+            "seed {seed}; cases per class, and how many Xen refused or got wrong:"
         )];
+        let classes = self.classes.iter();
+        let lines = classes.map(|(class, (cases, wrong))| format!("  {class}: {cases}, {wrong}"));
+        figures.notes.extend(lines);
         figures.notes.extend(self.notes);
         figures
     }
@@ -130,7 +161,7 @@ fn keep(oracle: &Oracle, case: &Case) -> Result<PathBuf, Failure> {
     Ok(path)
 }
 
-fn told(case: &Case, trial: &Trial) -> String {
+fn told(oracle: &Oracle, case: Case, trial: &Trial) -> Result<Told, Failure> {
     let refusals = match trial.opinion.refusals.as_slice() {
         [] => "accepted".to_owned(),
         refusals => {
@@ -138,7 +169,7 @@ fn told(case: &Case, trial: &Trial) -> String {
             format!("refused by {}", ids.join(", "))
         }
     };
-    format!(
+    let mut text = format!(
         "{:?}: {} ({}): {refusals}; Xen: {} ({:.1} s)",
         trial.outcome,
         case.name,
@@ -149,5 +180,17 @@ fn told(case: &Case, trial: &Trial) -> String {
         },
         trial.judgement.line(),
         trial.answer.time.as_secs_f64(),
-    )
+    );
+    if matches!(trial.outcome, Outcome::FalseAccept | Outcome::FalseReject) {
+        text = format!("{text}\n      {}", keep(oracle, &case)?.display());
+    }
+    Ok(Told {
+        class: case.class,
+        name: case.name,
+        time: trial.answer.time,
+        text,
+        outcome: trial.outcome,
+        accepted: trial.opinion.refusals.is_empty(),
+        right: trial.judgement == super::Judgement::Right,
+    })
 }
