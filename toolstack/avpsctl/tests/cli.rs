@@ -543,3 +543,22 @@ fn the_safety_report_is_written_to_standard_output_or_into_a_folder() {
         2
     );
 }
+
+#[test]
+fn a_domain_with_more_than_up_can_give_is_not_started_without_it() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let document = dir.path().join("pinned.avps.toml");
+    let text = "schema = \"avps/1\"\n[platform]\nname = \"d\"\n[machine]\ncpus = 4\n[[domain]]\nname = \"a\"\n\
+                kernel = \"Image\"\nmemory = \"64MiB\"\ncpus = [1]\n";
+    fs::write(&document, text).expect("written");
+    let path = document.display().to_string();
+    for command in [&["up", &path] as &[&str], &["create", &path, "a"]] {
+        let output = avpsctl(command);
+        assert_eq!(code(&output), 2, "{}", err(&output));
+        assert!(
+            err(&output).contains("cannot give to a domain yet: cpus"),
+            "{}",
+            err(&output)
+        );
+    }
+}

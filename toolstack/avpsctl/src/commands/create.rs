@@ -5,7 +5,7 @@ use std::time::Duration;
 use platform::host::Host;
 use serde_json::json;
 
-use super::document::{in_document, load_startable};
+use super::document::{can_be_started, in_document, load_startable};
 use super::{Context, signals, supervisor};
 use crate::cli::CreateArgs;
 use crate::compare::{Standing, compare};
@@ -15,6 +15,7 @@ use crate::start;
 /// `avpsctl create`.
 pub(super) async fn create(context: &Context, args: &CreateArgs) -> Result<()> {
     let (mut loaded, plan) = load_startable(context, &args.document)?;
+    can_be_started(&plan)?;
     let domain = in_document(&plan, &args.domain)?.clone();
     let machine = context.machine()?;
     let cancel = signals()?;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf, absolute};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use platform::host::{Host, check_host};
+use platform::plan::{Console, DomainPlan};
 use platform::units::Date;
 use platform::{Analysis, Finding, HostFiles, Options, Plan, Report, Severity, Style, rules};
 
@@ -204,6 +205,40 @@ pub(super) fn load_startable(context: &Context, path: &Path) -> Result<(Loaded, 
     Ok((loaded, plan))
 }
 
+/// Whether this program can start all of the plan's domains as they are described. It gives up before anything is started:
+/// a domain without its own CPUs or devices is not the one that was checked.
+pub(super) fn can_be_started(plan: &Plan) -> Result<()> {
+    for domain in &plan.domains {
+        let missing = not_given(domain);
+        if !missing.is_empty() {
+            return Err(Error::Usage(format!(
+                "domain \"{}\" has what avpsctl cannot give to a domain yet: {}; start it by xl, with what \
+                 avpsctl emit xl and emit partial-dtb write",
+                domain.name,
+                missing.join(", ")
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Keys of a domain that only other ways of starting it carry out.
+fn not_given(domain: &DomainPlan) -> Vec<&'static str> {
+    let keys = [
+        ("cpus", !domain.cpus.is_empty()),
+        ("cpupool", domain.cpupool.is_some()),
+        ("colors", !domain.colors.is_empty()),
+        ("rtds", domain.rtds.is_some()),
+        ("arinc653", domain.arinc653_runtime_us.is_some()),
+        ("console", domain.console != Console::Pv),
+        ("device_tree", domain.device_tree.is_some()),
+        ("device", !domain.devices.is_empty()),
+        ("tee", domain.tee.is_some()),
+    ];
+    let used = keys.into_iter().filter(|(_, used)| *used);
+    used.map(|(key, _)| key).collect()
+}
+
 /// `avpsctl check`.
 pub(super) fn check(context: &Context, args: &CheckArgs) -> Result<()> {
     let ui = &context.ui;
@@ -279,7 +314,7 @@ pub(super) fn plan(context: &Context, args: &DocumentArg) -> Result<()> {
 pub(super) fn in_document<'a>(
     plan: &'a Plan,
     name: &str,
-) -> Result<&'a platform::plan::DomainPlan> {
+) -> Result<&'a DomainPlan> {
     plan.domain(name).ok_or_else(|| {
         let known: Vec<_> = plan
             .domains

@@ -9,7 +9,7 @@ use platform::rules;
 use platform::units::MIB;
 use serde_json::{Value, json};
 
-use super::document::{Loaded, load_startable};
+use super::document::{Loaded, can_be_started, load_startable};
 use super::{Context, signals, supervisor};
 use crate::cancel::Cancel;
 use crate::cli::{DocumentArg, UpArgs};
@@ -26,6 +26,7 @@ const REPLACED_ENDS: Duration = Duration::from_secs(20);
 /// `avpsctl up`.
 pub(super) async fn up(context: &Context, args: &UpArgs) -> Result<()> {
     let (mut loaded, plan) = load_startable(context, &args.document)?;
+    can_be_started(&plan)?;
     let machine = context.machine()?;
     let cancel = signals()?;
     let _lock = context.run.lock(&plan.platform, &cancel).await?;
