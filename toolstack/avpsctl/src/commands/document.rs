@@ -311,10 +311,7 @@ pub(super) fn plan(context: &Context, args: &DocumentArg) -> Result<()> {
 }
 
 /// The domain of this name in the plan.
-pub(super) fn in_document<'a>(
-    plan: &'a Plan,
-    name: &str,
-) -> Result<&'a DomainPlan> {
+pub(super) fn in_document<'a>(plan: &'a Plan, name: &str) -> Result<&'a DomainPlan> {
     plan.domain(name).ok_or_else(|| {
         let known: Vec<_> = plan
             .domains

@@ -59,7 +59,7 @@ pub(super) fn check(plan: &Plan, index: &Index<'_>, findings: &mut Vec<Finding>)
         }
         if !devices.is_empty() {
             let mut places = ram(number, domain);
-            places.extend(windows(plan, number, domain, true));
+            places.extend(windows(plan, number, domain));
             places.extend(shared);
             places.extend(devices);
             device_places(plan, domain, &places, findings);
@@ -75,7 +75,7 @@ fn shared_memory(
     findings: &mut Vec<Finding>,
 ) {
     let mut places = ram(number, domain);
-    places.extend(windows(plan, number, domain, false));
+    places.extend(windows(plan, number, domain));
     for place in shared {
         if place.range.end() <= END {
             places.push(place.clone());
@@ -195,9 +195,9 @@ fn ram(number: usize, domain: &DomainPlan) -> Vec<Place<What>> {
     ]
 }
 
-/// What Xen shows the guest (Xen: xen/include/public/arch-arm.h); only what is really there, or all that may be. PCI and ACPI
+/// What Xen shows the guest (Xen: xen/include/public/arch-arm.h); only what is really there. PCI and ACPI
 /// have addresses there as well, but no domain without a hardware domain's PCI gets either.
-fn windows(plan: &Plan, number: usize, domain: &DomainPlan, only_used: bool) -> Vec<Place<What>> {
+fn windows(plan: &Plan, number: usize, domain: &DomainPlan) -> Vec<Place<What>> {
     // A guest with the machine's addresses has Xen's devices where the machine has them.
     if is_direct(domain) {
         return Vec::new();
@@ -225,10 +225,7 @@ fn windows(plan: &Plan, number: usize, domain: &DomainPlan, only_used: bool) -> 
         what: What::Window(name),
     };
     let shown = windows.into_iter();
-    shown
-        .filter(|(_, _, used)| *used || !only_used)
-        .map(place)
-        .collect()
+    shown.filter(|(_, _, used)| *used).map(place).collect()
 }
 
 fn devices(known: &machine_devices::Known<'_>, domain: &DomainPlan) -> Vec<Place<What>> {

@@ -5,6 +5,9 @@ use crate::oracle::{Answer, GuestReport, Readback, Verdict};
 use platform::Plan;
 use platform::plan::{Console, Cpupool, DomainPlan};
 
+/// Xen's page in bytes.
+const PAGE: u64 = 4096;
+
 /// What Xen made of a layout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Judgement {
@@ -107,6 +110,12 @@ fn domain_differs(
                 .collect(),
         );
         let seen = told.map(|told| told.host_banks.clone()).unwrap_or_default();
+        let half = seen.iter().filter(|(_, size)| size % PAGE != 0).count();
+        expect(
+            "banks that are no whole pages",
+            half.to_string(),
+            "0".into(),
+        );
         expect("places", hex(&merged(seen)), hex(&wanted));
         if domain.direct_map {
             expect(
@@ -170,7 +179,7 @@ fn overlaps(guest: &GuestReport, memory: &[Range]) -> Vec<String> {
     places.sort_by_key(|(_, at, size)| (*at, *size));
     let pairs = places.windows(2).filter_map(|pair| match pair {
         // Two devices in one page are where the machine has them.
-        [(_, at, size), (_, next, other)] if (at, size) == (next, other) => None,
+        [one, other] if one == other => None,
         [(a, at, size), (b, next, _)] if at.saturating_add(*size) > *next => {
             Some(format!("{a} and {b} overlap at {next:#x}"))
         }
