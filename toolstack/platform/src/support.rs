@@ -2,7 +2,7 @@
 //!
 //! Taken from SUPPORT.md of Xen 4.20. A later release may say more; the report names the release it quotes.
 
-use crate::plan::{Boot, DomainKind, DomainPlan, Iommu, Plan, Protection, Scheduler, TeeMode};
+use crate::plan::{DomainKind, DomainPlan, Iommu, Plan, Protection, Scheduler, TeeMode};
 use crate::units::XenVersion;
 
 use crate::check::parties::place;
@@ -111,7 +111,7 @@ pub fn features_of(plan: &Plan, domain: &DomainPlan) -> Vec<Feature> {
     let tee = domain.tee.as_ref().map(|tee| tee.mode);
     let shared = plan.shared_memory.iter().flat_map(|memory| &memory.users);
     let channels = plan.event_channels.iter().flat_map(|channel| &channel.ends);
-    let of_xen = domain.boot == Boot::Dom0less && domain.kind != DomainKind::Control;
+    let of_xen = domain.is_dom0less();
     let used = [
         (plan.machine.protection == Some(Protection::Mpu), MPU),
         (of_xen, DOM0LESS),

@@ -1,7 +1,7 @@
 //! `cargo xtask oracle`: real Xen judges layouts whose verdict is known.
 
 use super::cases::{self, Case, Expected};
-use super::documents;
+use super::documents::{self, Random};
 use super::{Answer, Error, GuestReport, Oracle, Verdict};
 use crate::artefacts::Workshop;
 use crate::failure::Failure;
@@ -113,14 +113,8 @@ fn choose(cases: &mut Vec<Case>, count: Option<usize>, seed: u64) {
     let Some(count) = count.filter(|count| *count < cases.len()) else {
         return;
     };
-    let mut state = seed;
-    let mut next = || {
-        // SplitMix64.
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed ^ mixed >> 27
-    };
-    cases.sort_by_cached_key(|_| next());
+    let mut random = Random::new(seed);
+    cases.sort_by_cached_key(|_| random.next());
     cases.truncate(count);
 }
 

@@ -3,7 +3,7 @@
 use super::Index;
 use super::schedulers::{Pool, Pools};
 use crate::finding::Finding;
-use crate::plan::{Boot, Console, DomainKind, DomainPlan, Gic, Llc, MAX_VCPUS, Plan};
+use crate::plan::{Console, DomainKind, DomainPlan, Gic, Llc, MAX_VCPUS, Plan};
 use crate::rules;
 use crate::units::{XenVersion, ranges};
 
@@ -241,7 +241,7 @@ fn pinned(
     }
     // Bound to all of its pool is what it is without being bound.
     let is_all = pools.cpus(pool) == Some(domain.cpus.len());
-    let by_xen = domain.boot == Boot::Dom0less && domain.kind != DomainKind::Control;
+    let by_xen = domain.is_dom0less();
     if by_xen && !is_all && plan.xen.version < PIN_SINCE {
         let message = format!(
             "Xen {} cannot bind domain \"{}\" to CPUs",
@@ -326,7 +326,7 @@ fn domain_colors(
     let at = format!("{at}.colors");
     let name = &domain.name;
     if domain.colors.is_empty() {
-        let by_xen = domain.boot == Boot::Dom0less && domain.kind != DomainKind::Control;
+        let by_xen = domain.is_dom0less();
         // Static memory on a coloured machine has been reported.
         if let Some(other) = others
             && by_xen

@@ -9,9 +9,7 @@ use std::collections::HashSet;
 use super::Index;
 use super::shared_memory::is_direct;
 use crate::finding::Finding;
-use crate::plan::{
-    Boot, Console, DomainKind, DomainPlan, Enhanced, Gic, MAX_VCPUS, Plan, SharedMemory,
-};
+use crate::plan::{Console, DomainPlan, Enhanced, Gic, MAX_VCPUS, Plan, SharedMemory};
 use crate::rules;
 use crate::units::{GIB, XenVersion};
 
@@ -41,7 +39,7 @@ pub(super) fn check(plan: &Plan, index: &Index<'_>, findings: &mut Vec<Finding>)
         }
     }
     for (number, (domain, shared)) in plan.domains.iter().zip(shared).enumerate() {
-        let by_xen = domain.boot == Boot::Dom0less && domain.kind != DomainKind::Control;
+        let by_xen = domain.is_dom0less();
         // A partial tree brings room of its own, and nobody knows how much of it it needs.
         let is_known = domain.device_tree.is_none() && domain.devices.is_empty();
         if !by_xen || !is_known || domain.vcpus > MAX_VCPUS {

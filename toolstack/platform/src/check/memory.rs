@@ -179,7 +179,7 @@ fn static_memory(
 ) {
     let at = format!("domain[{number}]");
     let name = &domain.name;
-    let by_xen = domain.boot == Boot::Dom0less && domain.kind != DomainKind::Control;
+    let by_xen = domain.is_dom0less();
     if !by_xen && (!domain.static_memory.is_empty() || is_mapped_in_vain(domain)) {
         let who = match domain.kind {
             DomainKind::Control => "Xen chooses the control domain's memory itself",

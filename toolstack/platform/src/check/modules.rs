@@ -2,7 +2,7 @@
 
 use super::places::PAGE;
 use crate::finding::Finding;
-use crate::plan::{Boot, DomainKind, DomainPlan, Plan};
+use crate::plan::{Boot, DomainPlan, Plan};
 use crate::rules;
 use crate::units::ByteSize;
 
@@ -15,7 +15,7 @@ const MAX_MODULE_CMDLINE: usize = 1023;
 
 pub(super) fn check(plan: &Plan, findings: &mut Vec<Finding>) {
     for (number, domain) in plan.domains.iter().enumerate() {
-        if domain.boot == Boot::Dom0less && domain.kind != DomainKind::Control {
+        if domain.is_dom0less() {
             module_command_line(number, domain, findings);
         }
     }

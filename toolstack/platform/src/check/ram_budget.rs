@@ -18,7 +18,7 @@ const MODULE_BORDER: u64 = 2 * MIB;
 
 pub(super) fn check(plan: &Plan, index: &Index<'_>, findings: &mut Vec<Finding>) {
     for (number, domain) in plan.domains.iter().enumerate() {
-        if domain.boot == Boot::Dom0less && domain.kind != DomainKind::Control {
+        if domain.is_dom0less() {
             first_memory(number, domain, findings);
         }
     }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::places::PAGE;
 use crate::finding::Finding;
-use crate::plan::{Boot, DomainKind, Plan, TeeMode, TeeRights};
+use crate::plan::{Plan, TeeMode, TeeRights};
 use crate::rules;
 use crate::units::{ByteSize, MIB};
 
@@ -15,7 +15,7 @@ pub(super) fn check(plan: &Plan, findings: &mut Vec<Finding>) {
     for (number, domain) in plan.domains.iter().enumerate() {
         let Some(tee) = &domain.tee else { continue };
         let at = format!("domain[{number}].tee");
-        let by_xen = domain.boot == Boot::Dom0less && domain.kind != DomainKind::Control;
+        let by_xen = domain.is_dom0less();
         if by_xen && tee.mode != TeeMode::None {
             let message = format!(
                 "domain \"{}\" is started by Xen, and cannot reach the secure world",

@@ -93,6 +93,13 @@ pub struct DomainPlan {
     pub devices: Vec<DevicePassthrough>,
 }
 
+impl DomainPlan {
+    /// Whether Xen itself starts it, as a guest: the control domain is not one.
+    pub fn is_dom0less(&self) -> bool {
+        self.boot == Boot::Dom0less && self.kind != DomainKind::Control
+    }
+}
+
 fn is_false(value: &bool) -> bool {
     !value
 }

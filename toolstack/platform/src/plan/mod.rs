@@ -87,10 +87,7 @@ impl Plan {
 
     /// Domains that Xen itself starts, the control domain not among them.
     pub fn dom0less(&self) -> impl Iterator<Item = &DomainPlan> {
-        let of_xen = |domain: &&DomainPlan| {
-            domain.boot == Boot::Dom0less && domain.kind != DomainKind::Control
-        };
-        self.domains.iter().filter(of_xen)
+        self.domains.iter().filter(|domain| domain.is_dom0less())
     }
 
     /// Domains that the toolstack starts.

@@ -10,13 +10,13 @@ mod run;
 mod sources;
 
 use compare::Judgement;
+pub(crate) use random::Random;
 pub(crate) use run::{Wanted, run, trials};
 
 use super::{Answer, Content, Error, Layout, Machine, Module, Oracle, Result, XEN_ARGUMENTS};
 use platform::document::{Document, RangeTable};
-use platform::plan::{DomainKind, Iommu, MachinePlan, ModuleRole};
+use platform::plan::{DomainPlan, Iommu, MachinePlan, ModuleRole};
 use platform::units::{Address, ByteSize, XenVersion};
-use platform::words::Boot;
 use platform::{Plan, Severity};
 use std::ops::Range;
 
@@ -61,10 +61,7 @@ impl Opinion {
         {
             return None;
         }
-        let by_xen = |domain: &platform::plan::DomainPlan| {
-            domain.boot == Boot::Dom0less && domain.kind != DomainKind::Control
-        };
-        if plan.domains.is_empty() || !plan.domains.iter().all(by_xen) {
+        if plan.domains.is_empty() || !plan.domains.iter().all(DomainPlan::is_dom0less) {
             return None;
         }
         machine(&plan)?;

@@ -63,7 +63,7 @@ fn start(plan: &Plan, findings: &mut Vec<Finding>) {
                 .for_level(domain.asil),
             );
         }
-        let of_xen = domain.boot == Boot::Dom0less && domain.kind != DomainKind::Control;
+        let of_xen = domain.is_dom0less();
         // Without a control domain nobody ever sets the table: a mistake at any level, and a rule of its own.
         if of_xen && has_control && place(plan, domain).scheduler == Scheduler::Arinc653 {
             let at = match domain.cpupool {
