@@ -1,15 +1,13 @@
 //! The command as users and programs meet it: output, errors and exit codes, on a machine that is
 //! no dom0. What needs Xen is tested in the bed.
 
+mod common;
+
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use serde_json::Value;
-
-fn configs() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs")
-}
+use common::{code, command, configs, err, json, out};
 
 fn demo() -> String {
     configs().join("demo.avps.toml").display().to_string()
@@ -20,31 +18,7 @@ fn fixture(name: &str) -> String {
 }
 
 fn avpsctl(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_avpsctl"))
-        .args(args)
-        .env_remove("NO_COLOR")
-        .env("LC_ALL", "C")
-        .stdin(Stdio::null())
-        .output()
-        .expect("runs")
-}
-
-fn code(output: &Output) -> i32 {
-    output.status.code().expect("ended by itself")
-}
-
-fn out(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).expect("UTF-8")
-}
-
-fn err(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).expect("UTF-8")
-}
-
-fn json(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
-        panic!("{error}: {}{}", out(output), err(output));
-    })
+    command(args).output().expect("runs")
 }
 
 #[test]
@@ -430,8 +404,7 @@ fn colours_are_used_only_when_wanted() {
 
 #[test]
 fn a_reader_that_goes_away_is_no_crash() {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_avpsctl"))
-        .arg("explain")
+    let mut child = command(&["explain"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

@@ -1,36 +1,28 @@
 //! `avpsctl platform …` as users and programs meet it.
 
+mod common;
+
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
-fn configs() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs")
-}
+use common::{code, command, configs, err, json, out};
 
 fn document(name: &str) -> String {
     let file = format!("{name}.avps.toml");
     configs().join(file).display().to_string()
 }
 
-fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_avpsctl"));
-    command.arg("platform").args(args).env("LC_ALL", "C");
-    command.env_remove("NO_COLOR").stdin(Stdio::null());
-    command
-}
-
 fn platform(args: &[&str]) -> Output {
-    command(args).output().expect("runs")
+    command(&[&["platform"], args].concat())
+        .output()
+        .expect("runs")
 }
 
 /// The same, with answers on standard input.
 fn answering(args: &[&str], answers: &str) -> Output {
-    let mut command = command(args);
+    let mut command = command(&[&["platform"], args].concat());
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.stderr(Stdio::piped()).spawn().expect("runs");
     let mut input = child.stdin.take().expect("piped");
@@ -38,23 +30,6 @@ fn answering(args: &[&str], answers: &str) -> Output {
     let _ = input.write_all(answers.as_bytes());
     drop(input);
     child.wait_with_output().expect("ends")
-}
-
-fn code(output: &Output) -> i32 {
-    output.status.code().expect("ended by itself")
-}
-
-fn out(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).expect("UTF-8")
-}
-
-fn err(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).expect("UTF-8")
-}
-
-fn json(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|error| panic!("{error}: {}{}", out(output), err(output)))
 }
 
 #[test]
@@ -66,11 +41,7 @@ fn the_commands_of_avpsctl_itself_do_the_same() {
         &["emit", "xl", &demo],
         &["explain", "AVPS0102"],
     ] {
-        let alone = Command::new(env!("CARGO_BIN_EXE_avpsctl"))
-            .args(args)
-            .env("LC_ALL", "C")
-            .output();
-        let (alone, below) = (alone.expect("runs"), platform(args));
+        let (alone, below) = (command(args).output().expect("runs"), platform(args));
         assert_eq!(out(&alone), out(&below), "{args:?}");
         assert_eq!(code(&alone), code(&below), "{args:?}");
     }

@@ -1,8 +1,14 @@
 //! Promises about documents that are not single broken rules: several findings at once, defaults,
 //! and that no input whatsoever panics.
 
+mod common;
+
+use std::path::Path;
+use std::sync::LazyLock;
+
 use platform::{Finding, Style, analyse, render};
 use proptest::prelude::*;
+use proptest::sample::Index;
 
 fn ids(findings: &[Finding]) -> Vec<&'static str> {
     findings.iter().map(|f| f.rule.id).collect()
@@ -119,28 +125,110 @@ fn the_time_for_a_document_grows_with_its_length_and_not_faster() {
 
 /// Runs everything that is ever done with a text.
 fn exercise(text: &str) {
-    let analysis = analyse(text, "/base");
-    for unicode in [false, true] {
-        let style = Style {
-            color: unicode,
-            unicode,
-            width: 60,
-        };
-        render("doc", text, &analysis.findings, style);
+    static VIRT: LazyLock<Vec<u8>> = LazyLock::new(|| common::machine("virt.dts"));
+    common::exercise::exercise(text, &VIRT);
+}
+
+/// The documents of configs/, fixtures and all.
+static DOCUMENTS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
+    let folders = ["", "fixtures", "fixtures/good"].map(|folder| configs.join(folder));
+    let files = folders.iter().flat_map(|folder| {
+        std::fs::read_dir(folder)
+            .expect("part of the repository")
+            .map(|entry| entry.expect("readable").path())
+    });
+    let mut files: Vec<_> = files
+        .filter(|file| file.extension().is_some_and(|e| e == "toml"))
+        .collect();
+    files.sort();
+    assert!(files.len() > 300, "{} documents", files.len());
+    let texts = files
+        .iter()
+        .map(|file| std::fs::read(file).expect("readable"));
+    texts
+        .map(|text| String::from_utf8_lossy(&text).into_owned())
+        .collect()
+});
+
+/// Values at the edge of what a key takes.
+const EDGES: [&str; 14] = [
+    "0",
+    "-1",
+    "1",
+    "4095",
+    "0xffff_ffff",
+    "0x1_0000_0000",
+    "0x7fff_ffff_ffff_ffff",
+    "-0x1",
+    "\"\"",
+    "\"0MiB\"",
+    "\"17EiB\"",
+    "[]",
+    "{}",
+    "[{}]",
+];
+
+/// One change of a document's lines.
+#[derive(Clone, Debug)]
+enum Change {
+    Drop(Index),
+    Repeat(Index, Index),
+    /// A line of another document, there.
+    Foreign(Index, Index, Index),
+    /// Another value for the key in that line.
+    Edge(Index, Index),
+    /// The value of another line for the key in that line.
+    Swap(Index, Index),
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let at = any::<Index>;
+    prop_oneof![
+        at().prop_map(Change::Drop),
+        (at(), at()).prop_map(|(a, b)| Change::Repeat(a, b)),
+        (at(), at(), at()).prop_map(|(a, b, c)| Change::Foreign(a, b, c)),
+        (at(), at()).prop_map(|(a, b)| Change::Edge(a, b)),
+        (at(), at()).prop_map(|(a, b)| Change::Swap(a, b)),
+    ]
+}
+
+fn changed(document: &str, changes: &[Change]) -> String {
+    let mut lines: Vec<String> = document.lines().map(str::to_owned).collect();
+    let value = |line: &str| line.split_once('=').map(|(_, value)| value.to_owned());
+    for change in changes {
+        if lines.is_empty() {
+            break;
+        }
+        let number = lines.len();
+        match change {
+            Change::Drop(at) => drop(lines.remove(at.index(number))),
+            Change::Repeat(from, to) => {
+                lines.insert(to.index(number), lines[from.index(number)].clone());
+            }
+            Change::Foreign(document, from, to) => {
+                let other = document.get(&DOCUMENTS[..]);
+                let other: Vec<&str> = other.lines().collect();
+                if !other.is_empty() {
+                    lines.insert(to.index(number), (*from.get(&other)).to_owned());
+                }
+            }
+            Change::Edge(at, edge) => {
+                let line = &mut lines[at.index(number)];
+                if let Some((key, _)) = line.clone().split_once('=') {
+                    *line = format!("{key}= {}", edge.get(&EDGES[..]));
+                }
+            }
+            Change::Swap(at, from) => {
+                let value = value(&lines[from.index(number)]);
+                let line = &mut lines[at.index(number)];
+                if let (Some((key, _)), Some(value)) = (line.clone().split_once('='), value) {
+                    *line = format!("{key}={value}");
+                }
+            }
+        }
     }
-    platform::Report::new("doc", text, &analysis.findings);
-    platform::sarif("doc", text, &analysis.findings, &analysis.waived);
-    if let Some(plan) = analysis.plan {
-        plan.to_json();
-        platform::emit::report::emit(&plan, &analysis.findings, &analysis.waived);
-        let _ = platform::emit::xl::emit(&plan);
-        let _ = platform::emit::uboot::emit(&plan);
-        let _ = platform::emit::dom0less::dts(&plan, None, &|_| None);
-        let _ = platform::emit::dom0less::dtbo(&plan, None, &|_| None);
-        platform::emit::libxl_json::emit(&plan);
-        platform::emit::kconfig::emit(&plan);
-        platform::emit::cmdline::emit(&plan);
-    }
+    lines.join("\n")
 }
 
 /// Pieces of real documents, so that the tests get past the parser.
@@ -191,6 +279,14 @@ proptest! {
     #[test]
     fn no_mixture_of_pieces_panics(pieces in proptest::collection::vec(piece(), 0..12)) {
         exercise(&format!("schema = \"avps/1\"\n{}", pieces.concat()));
+    }
+
+    #[test]
+    fn no_mutant_of_a_document_panics(
+        document: Index, changes in proptest::collection::vec(change(), 1..8)
+    ) {
+        let document: &String = document.get(&DOCUMENTS[..]);
+        exercise(&changed(document, &changes));
     }
 
     #[test]

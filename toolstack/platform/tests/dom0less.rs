@@ -19,56 +19,7 @@ use proptest::prelude::*;
 const SAMPLE: &str = include_str!("../../../configs/dom0less.avps.toml");
 
 /// Everything there is, on the board.
-const FULL: &str = r#"
-schema = "avps/1"
-[platform]
-name = "full"
-[machine]
-device_tree = "board.dtb"
-[boot]
-window = { at = 0x9000_0000, size = "256MiB" }
-slot = "4MiB"
-[xen]
-console = "serial0"
-static_heap = [{ at = 0x8_9000_0000, size = "1GiB" }]
-cmdline = "loglvl=all"
-[[cpupool]]
-name = "little cores"
-cpus = [2]
-scheduler = "null"
-[[domain]]
-name = "dom0"
-kind = "control"
-kernel = "Image"
-ramdisk = "initrd"
-memory = "512MiB"
-cmdline = "console=hvc0 root=\"/dev/vda\""
-vcpus = 2
-[[domain]]
-name = "cluster"
-boot = "dom0less"
-kernel = "rtos.bin"
-static_memory = [{ at = 0xb000_0000, size = "16MiB" }, { at = 0x8_8000_0000, size = "16MiB" }]
-cpupool = "little cores"
-interrupts = 128
-device = [{ path = "/soc/can@80001000", dma = "none" }, { path = "/soc/mmc@5000000" }]
-[[domain]]
-name = "a-name-of-more-than-thirty-one-characters"
-boot = "dom0less"
-kernel = "Image"
-memory = "64MiB"
-console = "none"
-[[shared_memory]]
-id = "speed"
-size = "64KiB"
-at = 0xb800_0000
-user = [{ domain = "cluster", writes = true }, { domain = "dom0", at = 0xb800_0000 }]
-[[event_channel]]
-between = ["cluster", "a-name-of-more-than-thirty-one-characters"]
-ports = [10, 11]
-[[event_channel]]
-between = ["dom0", "cluster"]
-"#;
+const FULL: &str = include_str!("data/full.avps.toml");
 
 fn sizes(module: &Module) -> Option<u64> {
     module.path.ends_with("guest.bin").then_some(4096)
