@@ -408,6 +408,8 @@ pub enum Language {
     Cmdline,
     /// Build options of Xen and Linux that the plan needs
     Kconfig,
+    /// FLASK policy for Xen's security module, on top of Xen's reference policy
+    Flask,
     /// Safety report, as Markdown
     Report,
     /// The three pictures

@@ -34,6 +34,7 @@ pub mod examples;
 mod facts;
 mod files;
 mod finding;
+pub mod flask;
 pub mod graph;
 pub mod host;
 pub mod import;

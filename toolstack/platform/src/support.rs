@@ -145,11 +145,8 @@ pub fn features_of_platform(plan: &Plan) -> Vec<Feature> {
         Some(Iommu::SmmuV3) => Some(SMMU_V3),
         Some(Iommu::Ipmmu) => Some(IPMMU),
     };
-    let flask = plan
-        .xen
-        .cmdline
-        .split_ascii_whitespace()
-        .any(|word| word.starts_with("flask="));
+    let asked = |word: &str| word.starts_with("flask=");
+    let flask = plan.xen.flask.is_some() || plan.xen.cmdline.split_ascii_whitespace().any(asked);
     let heap = (!plan.xen.static_heap.is_empty()).then_some(STATIC_HEAP);
     iommu
         .into_iter()

@@ -81,6 +81,14 @@ words! {
         Arinc653 = "arinc653",
     }
 
+    /// What Xen's security module FLASK does with what its policy does not allow.
+    Flask {
+        /// Refuses it.
+        Enforcing = "enforcing",
+        /// Writes it to the log, and allows it: to find out what a policy lacks.
+        Permissive = "permissive",
+    }
+
     /// The interrupt controller.
     Gic {
         /// GICv2: at most 8 CPUs.

@@ -3,6 +3,7 @@
 use std::fs;
 
 use platform::emit::{cmdline, dom0less, kconfig, libxl_json, partial, report, svg, uboot, xl};
+use platform::flask::Policy;
 use platform::plan::Module;
 use platform::{Files, HostFiles, Plan};
 use serde_json::json;
@@ -137,6 +138,18 @@ fn in_language(loaded: &Loaded, plan: &Plan, language: Language) -> Result<Vec<E
             fragments
                 .map(|fragment| Emitted::text(fragment.file_name, fragment.text))
                 .collect()
+        }
+        Language::Flask => {
+            if plan.xen.flask.is_none() {
+                return Err(Error::Usage(
+                    "this platform has no FLASK: write flask = \"enforcing\" into [xen]".to_owned(),
+                ));
+            }
+            let policy = Policy::of(plan);
+            let contexts = policy.contexts();
+            let contexts = contexts.map(|text| Emitted::text(name("contexts"), text));
+            let source = Emitted::text(name("te"), policy.source());
+            [source].into_iter().chain(contexts).collect()
         }
         Language::Svg => pictures(plan, &["memory", "cpus", "links"]),
         Language::SvgMemory => pictures(plan, &["memory"]),

@@ -8,6 +8,7 @@
 
 mod cpus;
 mod domains;
+mod flask;
 mod guest_map;
 mod guest_tree;
 mod links;
@@ -79,6 +80,7 @@ pub fn check(plan: &Plan) -> Vec<Finding> {
     schedulers::check(plan, &index, &mut findings);
     shared_memory::check(plan, &index, &mut findings);
     links::check(plan, &index, &mut findings);
+    flask::check(plan, &mut findings);
     networks::check(plan, &index, &mut findings);
     guest_map::check(plan, &index, &mut findings);
     guest_tree::check(plan, &index, &mut findings);

@@ -6,8 +6,8 @@
 use crate::schema::tables;
 use crate::units::{Address, ByteSize, Date, Numbers, Texts, TimeSpan, XenVersion};
 use crate::words::{
-    Action, Asil, Boot, CacheMode, Console, DeviceDma, DomainKind, Enhanced, Gic, Iommu, IpcKind,
-    MemoryModel, Protection, Scheduler, ShmRole, TeeMode, WatchdogAction,
+    Action, Asil, Boot, CacheMode, Console, DeviceDma, DomainKind, Enhanced, Flask, Gic, Iommu,
+    IpcKind, MemoryModel, Protection, Scheduler, ShmRole, TeeMode, WatchdogAction,
 };
 
 tables! {
@@ -139,6 +139,8 @@ tables! {
         console: Option<String>,
         /// Xen's own heap, at fixed places.
         static_heap: Vec<RangeTable>,
+        /// Whether domains get the types of a FLASK policy, and what happens to what that does not allow.
+        flask: Option<Flask> = default "no FLASK",
     }
 
     /// A group of CPUs with a scheduler of its own.

@@ -21,6 +21,9 @@ pub fn xen(plan: &Plan) -> String {
         words.push(format!("sched={}", plan.xen.scheduler.word()));
     }
     words.extend(colors(plan));
+    if let Some(flask) = plan.xen.flask {
+        words.extend(["xsm=flask".to_owned(), format!("flask={}", flask.word())]);
+    }
     // Anything else leaves what the last boot had in a domain's memory.
     words.push("bootscrub=idle".to_owned());
     let own = plan.xen.cmdline.split_whitespace().map(str::to_owned);

@@ -120,6 +120,14 @@ fn xen_boot(plan: &Plan, options: &mut Options) {
         Behind::Nothing,
         "Consoles on an emulated PL011.",
     );
+    for option in ["XSM=y", "XSM_FLASK=y"] {
+        add(
+            plan.xen.flask.is_some(),
+            option,
+            Behind::Nothing,
+            "A policy says what each domain may do to others.",
+        );
+    }
     let colors = has_colors(plan);
     add(
         colors,

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::partial::pages;
 use super::pools;
+use crate::flask;
 use crate::plan::{
     Action, Console, DeviceDma, DomainPlan, MemoryModel, Plan, RegisterWindow, TeeMode, VirtioPlan,
 };
@@ -36,6 +37,9 @@ pub fn config(plan: &Plan, domain: &DomainPlan) -> Value {
     let mut create = json!({"type": "pvh", "name": domain.name, "uuid": domain.uuid});
     if let Some(pool) = &domain.cpupool {
         create["pool_name"] = json!(pools::name(plan, pool));
+    }
+    if plan.xen.flask.is_some() {
+        create["ssid_label"] = json!(flask::label_of(&domain.name));
     }
     let mut whole = Map::new();
     let mut set = |key: &str, value: Value| whole.insert(key.to_owned(), value);

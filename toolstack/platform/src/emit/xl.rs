@@ -8,6 +8,7 @@ use std::fmt::Write;
 use super::cmdline::ranges;
 use super::partial::pages;
 use super::pools;
+use crate::flask;
 use crate::plan::{
     BlockPlan, Console, DeviceDma, DevicePlan, DomainPlan, MemoryModel, Plan, TeeMode, VirtioPlan,
 };
@@ -73,6 +74,9 @@ fn config(plan: &Plan, domain: &DomainPlan) -> Result<String, XlError> {
         line("ramdisk", quote("the ramdisk", ramdisk)?);
     }
     line("cmdline", quote("the command line", &domain.cmdline)?);
+    if plan.xen.flask.is_some() {
+        line("seclabel", format!("\"{}\"", flask::label_of(&domain.name)));
+    }
     line("memory", (domain.memory_bytes / MIB).to_string());
     line("maxmem", (domain.memory_bytes / MIB).to_string());
     line("vcpus", domain.vcpus.to_string());

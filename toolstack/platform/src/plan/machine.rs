@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::units::XenVersion;
-use crate::words::{Gic, Iommu, Protection, Scheduler};
+use crate::words::{Flask, Gic, Iommu, Protection, Scheduler};
 
 /// A range of physical addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -150,6 +150,9 @@ pub struct XenPlan {
     /// Groups of CPUs with a scheduler of their own.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub cpupools: Vec<Cpupool>,
+    /// What FLASK does with what its policy does not allow; none without FLASK.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub flask: Option<Flask>,
 }
 
 /// A group of CPUs with a scheduler of its own.

@@ -15,6 +15,8 @@ use crate::plan::{
 use crate::units::{ByteSize, MIB};
 
 /// Command line of a domain that names none: the paravirtual console of Xen's guests.
+/// Linux's parameter that decides whether a domain's programs may name other domains in calls to Xen.
+const PRIVCMD_UNRESTRICTED: &str = "xen_privcmd.unrestricted=";
 const CMDLINE_PV: &str = "console=hvc0";
 /// The same for a domain with an emulated PL011.
 const CMDLINE_VPL011: &str = "console=ttyAMA0";
@@ -90,13 +92,7 @@ fn domain(
         ramdisk: table.ramdisk.as_deref().map(|p| path(base, Some(p))),
         device_tree: device_tree(base, table),
         device_tree_generated: table.device_tree.is_none() && !table.device.is_empty(),
-        cmdline: table.cmdline.clone().unwrap_or_else(|| {
-            let default = match console {
-                Console::Vpl011 => CMDLINE_VPL011,
-                Console::Pv | Console::None => CMDLINE_PV,
-            };
-            default.to_owned()
-        }),
+        cmdline: cmdline(table, kind, console),
         memory_bytes: table.memory.map_or(fixed, |ByteSize(bytes)| bytes),
         static_memory,
         direct_map: table.direct_map.unwrap_or(false),
@@ -202,6 +198,24 @@ fn device(domain: &str, index: usize, table: &DeviceTable) -> DevicePassthrough 
         interrupts: table.interrupts.clone().unwrap_or_default().0,
         from: format!("{domain}.device[{index}]"),
     }
+}
+
+/// The kernel's words. Linux lets programs of a driver domain act on guests only when it is told so
+/// (drivers/xen/privcmd.c): what holds them back then is FLASK.
+fn cmdline(table: &DomainTable, kind: DomainKind, console: Console) -> String {
+    let mut words = table.cmdline.clone().unwrap_or_else(|| {
+        let default = match console {
+            Console::Vpl011 => CMDLINE_VPL011,
+            Console::Pv | Console::None => CMDLINE_PV,
+        };
+        default.to_owned()
+    });
+    if kind == DomainKind::Driver && !words.contains(PRIVCMD_UNRESTRICTED) {
+        words = format!("{words} {PRIVCMD_UNRESTRICTED}1")
+            .trim_start()
+            .to_owned();
+    }
+    words
 }
 
 /// The partial device tree that the document names, or the file that avpsctl writes for the domain's devices.

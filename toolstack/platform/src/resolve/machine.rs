@@ -84,6 +84,7 @@ pub(super) fn xen(content: &DocumentTable) -> XenPlan {
         console: table.console,
         static_heap: table.static_heap.iter().map(range).collect(),
         cpupools: pools.collect(),
+        flask: table.flask,
     }
 }
 

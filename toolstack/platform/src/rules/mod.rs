@@ -9,6 +9,7 @@
 mod cpus;
 mod devices;
 mod domains;
+mod flask;
 mod host;
 mod interference;
 mod levels;
@@ -21,6 +22,7 @@ mod waivers;
 pub use cpus::*;
 pub use devices::*;
 pub use domains::*;
+pub use flask::*;
 pub use host::*;
 pub use interference::*;
 pub use levels::*;
@@ -102,6 +104,7 @@ static SUBJECTS: &[&[&Rule]] = &[
     memory::RULES,
     cpus::RULES,
     links::RULES,
+    flask::RULES,
     machine_devices::RULES,
     interference::RULES,
     levels::RULES,
