@@ -6,18 +6,15 @@
 
 use super::report::{Case, Report};
 use super::{Context, Failed, Outcome, ensure};
-use crate::artefacts::Workshop;
-use crate::artefacts::oracle::{self, machine_tree};
 use crate::failure::Failure;
-use crate::paths;
+use crate::oracle::{Content, Oracle, documents};
 use crate::progress::Step;
 use crate::run::bed::Bed;
 use crate::run::media::Media;
-use crate::run::qemu::{Layout, Machine, SERIAL_LOG};
+use crate::run::qemu::{Machine, SERIAL_LOG};
 use oracle_guest::frame;
 use platform::Plan;
 use platform::plan::{DomainKind, Module, ModuleRole};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,9 +22,7 @@ use std::time::{Duration, Instant};
 pub(super) const NAME: &str =
     "dom0less: a safety guest keeps its rhythm while guests flood and the control domain dies";
 /// The document.
-const DOCUMENT: &str = "configs/safety-with-control.avps.toml";
-/// What the bed's Xen is told beside what the document says: everybody's words on one console.
-const XEN: &str = "console=dtuart dtuart=serial0 loglvl=all guest_loglvl=all bootscrub=0";
+const DOCUMENT: &str = "safety-with-control.avps.toml";
 /// Beats between two reports, and how many more have to come after each disturbance.
 const BEATS: u64 = 300;
 /// Longest wait for them; a second of the guest's time is several of this host's.
@@ -37,10 +32,10 @@ const TIME: Duration = Duration::from_secs(240);
 const RHYTHM: f64 = 1.25;
 
 /// Runs it.
-pub(super) fn run(media: &Media, report: &mut Report) -> Result<(), Failure> {
+pub(super) fn run(media: &Media, oracle: &Oracle, report: &mut Report) -> Result<(), Failure> {
     let step = Step::begin("dom0less", "booting Xen, a control domain and three guests");
     let began = Instant::now();
-    let machine = machine(media)?;
+    let machine = machine(media, oracle)?;
     let bed = Arc::new(Bed::boot(media, &machine, "dom0less")?);
     let context = Context::new(Arc::clone(&bed));
     let outcome = beats_on(&context, &step);
@@ -64,76 +59,29 @@ pub(super) fn run(media: &Media, report: &mut Report) -> Result<(), Failure> {
 }
 
 /// The document, laid out for the bed's files.
-fn machine(media: &Media) -> Result<Machine, Failure> {
-    let path = paths::workspace().join(DOCUMENT);
-    let failed = |what: String| Failure::new(format!("{}: {what}", path.display()));
-    let text = std::fs::read_to_string(&path).map_err(|e| failed(e.to_string()))?;
-    let plan = platform::analyse(&text, "/").plan;
-    let mut plan = plan.ok_or_else(|| failed("it has findings; see avpsctl check".to_owned()))?;
-    plan.xen.cmdline = format!("{XEN} {}", plan.xen.cmdline);
-    let bytes = plan.machine.banks.iter().map(|bank| bank.size_bytes);
-    let mut machine = Machine {
-        memory_mib: u32::try_from(bytes.sum::<u64>() >> 20).unwrap_or(u32::MAX),
-        cpus: u8::try_from(plan.machine.cpus.unwrap_or(1)).unwrap_or(u8::MAX),
+fn machine(media: &Media, oracle: &Oracle) -> Result<Machine, Failure> {
+    let plan = documents::shipped(oracle, DOCUMENT)?;
+    let content = |module: &Module| content(&plan, media, module);
+    let layout = documents::layout(oracle, &plan, &content)?;
+    let layout = layout.ok_or_else(|| Failure::new(format!("{DOCUMENT} cannot be emitted")))?;
+    Ok(Machine {
+        memory_mib: layout.machine.memory_mib,
+        cpus: layout.machine.cpus,
         counted: true,
+        layout: Some(oracle.files("dom0less", &layout)?),
         ..Machine::default()
-    };
-    let workshop = Workshop::open();
-    let oracle = oracle::oracle(&workshop)?;
-    let arguments = [
-        "-cpu",
-        "cortex-a57",
-        "-smp",
-        &machine.cpus.to_string(),
-        "-m",
-        &machine.memory_mib.to_string(),
-    ]
-    .map(str::to_owned);
-    let tree = machine_tree(
-        &workshop,
-        &oracle.qemu,
-        "virt,virtualization=on,gic-version=3",
-        &arguments,
-    )?;
-    let folder = paths::tree_target().join("dom0less");
-    std::fs::create_dir_all(&folder).map_err(|e| failed(e.to_string()))?;
-    let base = compiled(&tree, &folder.join("machine.dtb"))?;
-    let file = |module: &Module| file(&plan, media, &oracle.guest, module);
-    let size = |module: &Module| std::fs::metadata(file(module)).ok().map(|file| file.len());
-    let dtb =
-        platform::emit::dom0less::dtb(&plan, &base, &size).map_err(|e| failed(e.to_string()))?;
-    let modules = plan.boot.modules.iter();
-    let modules = modules.filter_map(|module| Some((file(module), module.at?)));
-    let layout = Layout {
-        dtb: folder.join("xen.dtb"),
-        modules: modules.collect(),
-    };
-    std::fs::write(&layout.dtb, dtb).map_err(|e| failed(e.to_string()))?;
-    machine.layout = Some(layout);
-    Ok(machine)
+    })
 }
 
 /// The bed's own file for a module.
-fn file(plan: &Plan, media: &Media, guest: &Path, module: &Module) -> PathBuf {
-    let control = plan
-        .domain(&module.domain)
-        .is_some_and(|d| d.kind == DomainKind::Control);
-    match (control, module.role) {
-        (true, ModuleRole::Kernel) => media.kernel.clone(),
-        (true, _) => media.initramfs.clone(),
-        (false, _) => guest.to_path_buf(),
+fn content(plan: &Plan, media: &Media, module: &Module) -> Content {
+    let domain = plan.domain(&module.domain);
+    let is_control = domain.is_some_and(|domain| domain.kind == DomainKind::Control);
+    match (is_control, module.role) {
+        (true, ModuleRole::Kernel) => Content::File(media.kernel.clone()),
+        (true, _) => Content::File(media.initramfs.clone()),
+        (false, _) => Content::Guest,
     }
-}
-
-fn compiled(source: &Path, to: &Path) -> Result<Vec<u8>, Failure> {
-    let failed = |what: String| Failure::new(format!("{}: {what}", source.display()));
-    crate::process::Run::new("dtc")
-        .args(["-q", "-I", "dts", "-O", "dtb", "-o"])
-        .arg(to)
-        .arg(source)
-        .output()
-        .map_err(|e| failed(e.to_string()))?;
-    std::fs::read(to).map_err(|e| failed(e.to_string()))
 }
 
 fn beats_on(context: &Context, step: &Step) -> Outcome {
