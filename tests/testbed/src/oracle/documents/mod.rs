@@ -12,6 +12,7 @@ mod shipped;
 mod sources;
 
 use compare::Judgement;
+pub(crate) use compare::differences;
 pub(crate) use layout::{layout, machine};
 pub(crate) use random::Random;
 pub(crate) use run::{Wanted, run, trials};
