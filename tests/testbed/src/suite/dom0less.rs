@@ -93,26 +93,31 @@ fn beats_on(context: &Context, step: &Step) -> Outcome {
     let up = last_beat(context)?;
     let quiet = undisturbed(context, up)?;
     step.state("beats while guests flood".to_owned());
-    let mut ratios = vec![judged(context, &quiet, quiet.beat, "guests flood")?];
+    let mut stretches = vec![judged(context, &quiet, quiet.beat, "guests flood")?];
     step.state("beats while the control domain's services are killed".to_owned());
     let before = last_beat(context)?;
     context.sh(
         "killall -9 xenstored xenconsoled avps-backend 2>/dev/null; sleep 0.2; ! pidof xenstored",
     )?;
-    ratios.push(judged(context, &quiet, before, "its services were killed")?);
+    stretches.push(judged(context, &quiet, before, "its services were killed")?);
     step.state("beats while the control domain's kernel has stopped".to_owned());
     let before = last_beat(context)?;
     // The panic is what the answer's absence tells; it must not end the machine, so nothing restarts.
     context.sh("echo 0 > /proc/sys/kernel/panic; echo 1 > /proc/sys/kernel/sysrq; (sleep 1; echo c > /proc/sysrq-trigger) >/dev/null 2>&1 &")?;
     dom0_is_dead(context)?;
     let dead = last_beat(context)?;
-    ratios.push(judged(context, &quiet, before, "its kernel has stopped")?);
+    stretches.push(judged(context, &quiet, before, "its kernel has stopped")?);
     let last = beat_from(context, dead + 1, "its kernel has stopped")?;
+    let most: Vec<f64> = stretches.iter().map(|beat| beat.against(&quiet)).collect();
+    let longest = stretches.iter().map(|beat| beat.max).max();
     context.note(format!(
-        "{} beats, {} lost; 99.9 % of the gaps below {:.3} periods undisturbed, and in each disturbed stretch {ratios:.3?} times that",
+        "{} beats, {} lost; 99.9 % of the gaps below {:.3} periods undisturbed, and below {most:.3?} times that disturbed; \
+         the longest {:.3} and {:.3} periods",
         last.beat,
         last.missed,
-        quiet.most as f64 / quiet.period.max(1) as f64,
+        quiet.periods(quiet.most),
+        quiet.periods(quiet.max),
+        quiet.periods(longest.unwrap_or_default()),
     ));
     Ok(())
 }
@@ -143,17 +148,17 @@ fn lines_before_flood(console: &str) -> impl Iterator<Item = &str> {
     std::iter::from_fn(move || lines.next().filter(|line| words(line) != Some(FLOODING)))
 }
 
-/// How the stretch after the beat `before` compares with the undisturbed one; fails if that is too much.
-fn judged(context: &Context, quiet: &Beat, before: u64, why: &str) -> Result<f64, Failed> {
+/// The stretch after the beat `before`; fails if its rhythm is not the undisturbed one's.
+fn judged(context: &Context, quiet: &Beat, before: u64, why: &str) -> Result<Beat, Failed> {
     let beat = beat_from(context, before + STRETCH, why)?;
-    let ratio = beat.most as f64 / quiet.most.max(1) as f64;
+    let ratio = beat.against(quiet);
     ensure(ratio <= RHYTHM, || {
         format!(
             "while {why}, 1 gap of 1000 was longer than {} ticks, and {} undisturbed: {ratio:.3} times",
             beat.most, quiet.most
         )
     })?;
-    Ok(ratio)
+    Ok(beat)
 }
 
 /// Asks Xen what everybody has.
@@ -203,19 +208,15 @@ fn until<T>(
 
 /// Waits until dom0's agent does not answer any more.
 fn dom0_is_dead(context: &Context) -> Outcome {
-    let until = Instant::now() + TIME;
-    while Instant::now() < until {
-        let alive = context
-            .dom0()
-            .command(["true"])
-            .time(Duration::from_secs(5))
-            .text();
-        if alive.is_err() {
-            return Ok(());
-        }
-        std::thread::sleep(Duration::from_millis(500));
-    }
-    Err(Failed("dom0's kernel goes on after a panic".into()))
+    until(context, || {
+        let dom0 = context.dom0();
+        let asked = dom0.command(["true"]).time(Duration::from_secs(5));
+        Ok(if asked.text().is_ok() {
+            Err("dom0's kernel goes on after a panic".to_owned())
+        } else {
+            Ok(())
+        })
+    })
 }
 
 /// What the safety guest told of its last beats.
@@ -224,12 +225,23 @@ struct Beat {
     beat: u64,
     /// Of all.
     missed: u64,
-    /// Gap that 999 of the last 1000 do not exceed, in ticks.
+    /// Longest of the last 1000 gaps, in ticks.
+    max: u64,
+    /// What 999 of them do not exceed.
     most: u64,
     period: u64,
 }
 
 impl Beat {
+    /// How its gaps compare with those of another stretch.
+    fn against(&self, other: &Self) -> f64 {
+        self.most as f64 / other.most.max(1) as f64
+    }
+
+    fn periods(&self, gap: u64) -> f64 {
+        gap as f64 / self.period.max(1) as f64
+    }
+
     /// In the line of a report.
     fn read(line: &str) -> Option<Self> {
         let mut words = words(line)?.strip_prefix("beat ")?.split(' ');
@@ -242,6 +254,7 @@ impl Beat {
         Some(Self {
             beat,
             missed: field("missed")?,
+            max: field("max")?,
             most: field("p99.9")?,
             period: field("period")?,
         })
@@ -309,7 +322,7 @@ mod tests {
         let console = format!("(XEN) up\n(d1) {line}(d1) @og 8 beat 300 torn ~0000\n(d2) hello\n");
         let beat = Beat::last(&console).expect("a beat");
         assert_eq!((beat.beat, beat.missed), (200, 1));
-        assert_eq!((beat.most, beat.period), (20, 10));
+        assert_eq!((beat.max, beat.most, beat.period), (30, 20, 10));
         assert!(Beat::last("(XEN) up").is_none());
     }
 }
