@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 const TICK: Duration = Duration::from_millis(50);
 /// Bytes of Xen's first console ring.
 const RING: usize = 16384;
+/// How much slower a machine is whose time is counted.
+const COUNTED: u32 = 4;
 /// A debug key's output is complete after this long without a byte.
 const KEY_QUIET: Duration = Duration::from_millis(80);
 /// A debug key must answer within this time.
@@ -142,8 +144,9 @@ impl Oracle {
 
     fn boot(&self, name: &str, layout: &Layout, patience: u32) -> Result<Answer> {
         let began = Instant::now();
+        let slowness = if layout.machine.counted { COUNTED } else { 1 };
         let mut running = Running::start(layout, &self.media, &self.folder, name)?;
-        let mut judge = Judge::new(tree::domains(&layout.dtb).len());
+        let mut judge = Judge::new(tree::domains(&layout.dtb).len(), &layout.strangers);
         let mut answer = Answer {
             verdict: Verdict::Hangs {
                 last: String::new(),
@@ -178,7 +181,8 @@ impl Oracle {
                     break silent;
                 }
             }
-            if let Some(verdict) = judge.verdict(heard.elapsed() / patience, began.elapsed()) {
+            let (quiet, total) = (heard.elapsed() / patience, began.elapsed() / slowness);
+            if let Some(verdict) = judge.verdict(quiet / slowness, total) {
                 break verdict;
             }
         };

@@ -20,6 +20,26 @@ pub(crate) struct Layout {
     pub(crate) machine: Machine,
     /// Ask Xen for its domains once all guests have reported: [`super::Readback`] then has vCPUs, pools, and colours.
     pub(crate) readback: bool,
+    /// Domains whose guest is not the oracle's.
+    pub(crate) strangers: Vec<Stranger>,
+}
+
+/// A guest that does not report. It runs when it has said these words on its emulated serial port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stranger {
+    /// Its domain's id.
+    pub(crate) domain: u16,
+    /// The words, of one line.
+    pub(crate) words: &'static str,
+}
+
+impl Stranger {
+    /// Whether it says its words in this line, which Xen has marked with the domain.
+    pub(super) fn speaks(&self, line: &str) -> bool {
+        let mark = format!("DOM{}:", self.domain);
+        line.split_once(&mark)
+            .is_some_and(|(_, said)| said.contains(self.words))
+    }
 }
 
 /// Something in memory before Xen starts.

@@ -22,7 +22,7 @@ mod tree;
 pub(crate) use ask::{Answer, Oracle};
 pub(crate) use guest::GuestReport;
 pub(crate) use judge::Verdict;
-pub(crate) use layout::{Content, Layout, Machine, Module, XEN_ARGUMENTS};
+pub(crate) use layout::{Content, Layout, Machine, Module, Stranger, XEN_ARGUMENTS};
 pub(crate) use readback::Readback;
 
 use std::path::PathBuf;

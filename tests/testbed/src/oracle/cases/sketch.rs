@@ -159,6 +159,7 @@ impl Sketch {
             modules,
             machine: self.machine.clone(),
             readback: true,
+            strangers: Vec::new(),
         })
     }
 }

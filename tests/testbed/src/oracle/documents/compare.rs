@@ -80,6 +80,7 @@ pub(crate) fn differences(
         all.extend(named);
     }
     pools(plan, readback, &mut all);
+    all.extend(shared_memory(plan, readback));
     all
 }
 
@@ -227,6 +228,22 @@ fn pools(plan: &Plan, readback: &Readback, differences: &mut Vec<String>) {
             differences.push(format!("no pool is {}: {:?}", pool.name, readback.pools));
         }
     }
+}
+
+/// Shared memory that Xen does not have where it has a place. Xen tells it before its console works.
+fn shared_memory(plan: &Plan, readback: &Readback) -> Vec<String> {
+    if readback.ram.is_empty() {
+        return Vec::new();
+    }
+    let placed = plan.shared_memory.iter();
+    let placed = placed.filter_map(|memory| Some((memory, (memory.at?, memory.size_bytes))));
+    placed
+        .filter(|(_, range)| !readback.shared.contains(range))
+        .map(|(memory, range)| {
+            let (wanted, seen) = (hex(&[range]), hex(&readback.shared));
+            format!("shared memory {} not at {wanted}: {seen}", memory.id)
+        })
+        .collect()
 }
 
 /// In order, each once: as Xen's documentation wants colours to be.

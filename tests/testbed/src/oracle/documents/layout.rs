@@ -88,6 +88,7 @@ pub(crate) fn layout(
         dtb,
         machine,
         readback: true,
+        strangers: Vec::new(),
     }))
 }
 
