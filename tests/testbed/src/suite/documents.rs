@@ -1,7 +1,9 @@
 //! Documents that ship, booted as they are: nothing but Xen and the domains that it starts itself.
 //!
 //! The oracle's guest stands in for what a document's domains run, with orders of its own behind their command lines. Xen and
-//! the guests must tell the plan, and safety guests' hearts beat.
+//! the guests must tell the plan, shared memory must be where the plan has it and nowhere else, and safety guests' hearts beat.
+
+mod shared;
 
 use super::report::{Case, Report};
 use super::{Failed, Outcome, ensure};
@@ -27,7 +29,7 @@ struct Test {
     body: fn(&Oracle) -> Outcome,
 }
 
-const TESTS: [Test; 4] = [
+const TESTS: [Test; 5] = [
     Test {
         promise: "dom0less.avps.toml runs as planned",
         body: |oracle| whole(oracle, "dom0less.avps.toml"),
@@ -37,7 +39,11 @@ const TESTS: [Test; 4] = [
         body: |oracle| whole(oracle, "cache-colors.avps.toml"),
     },
     Test {
-        promise: "dom0less-safety.avps.toml runs as planned without a hardware domain",
+        promise: "shared-memory.avps.toml runs as planned, shared memory is there for its users and for nobody else",
+        body: |oracle| whole(oracle, "shared-memory.avps.toml"),
+    },
+    Test {
+        promise: "dom0less-safety.avps.toml runs as planned without a hardware domain, its mailbox is for its two ends",
         body: |oracle| whole(oracle, "dom0less-safety.avps.toml"),
     },
     Test {
@@ -84,8 +90,18 @@ pub(super) fn run(
 
 /// The oracle's guest in all domains.
 fn whole(oracle: &Oracle, document: &str) -> Outcome {
-    let plan = plan(oracle, document)?;
-    booted(oracle, document, &plan, &|_| Content::Guest, &[])?;
+    let mut plan = plan(oracle, document)?;
+    let orders = shared::orders(&plan);
+    for (domain, orders) in &orders {
+        order(&mut plan, domain, &orders.words);
+    }
+    let guests = booted(oracle, document, &plan, &|_| Content::Guest, &[])?;
+    for domain in plan.dom0less() {
+        let guest = guest(&guests, &plan, &domain.name)?;
+        if let Some(orders) = orders.get(&domain.name) {
+            orders.were_obeyed(guest)?;
+        }
+    }
     Ok(())
 }
 
