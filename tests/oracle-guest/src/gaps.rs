@@ -1,6 +1,6 @@
-//! A histogram of time gaps in a fixed amount of memory.
+//! Time gaps in a fixed amount of memory: a histogram of all, and the last thousand.
 //!
-//! 32 buckets for each power of two: a percentile is told at most 1/32 too high, never too low.
+//! The histogram has 32 buckets for each power of two: a percentile is told at most 1/32 too high, never too low.
 
 const PARTS: u32 = 5;
 const BUCKETS: usize = 2048;
@@ -65,6 +65,64 @@ impl Gaps {
     }
 }
 
+/// Gaps of a stretch that is judged by its 99.9th percentile.
+pub const STRETCH: usize = 1000;
+
+/// The last gaps, [`STRETCH`] of them at most, in timer ticks.
+#[derive(Debug)]
+pub struct Recent {
+    gaps: [u32; STRETCH],
+    total: usize,
+}
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Recent {
+    /// None yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            gaps: [0; STRETCH],
+            total: 0,
+        }
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.total.min(STRETCH)
+    }
+
+    /// Adds one, in the place of the oldest.
+    pub fn add(&mut self, ticks: u64) {
+        if let Some(gap) = self.gaps.get_mut(self.total % STRETCH) {
+            *gap = u32::try_from(ticks).unwrap_or(u32::MAX);
+        }
+        self.total += 1;
+    }
+
+    /// The largest, and the one that 999 of 1000 do not exceed: of fewer than a thousand that is the largest, too.
+    #[must_use]
+    pub fn largest(&self) -> (u32, u32) {
+        let (mut first, mut second) = (0, 0);
+        for gap in self.gaps.iter().take(self.count()) {
+            if *gap > first {
+                (first, second) = (*gap, first);
+            } else {
+                second = second.max(*gap);
+            }
+        }
+        if self.count() < STRETCH {
+            second = first;
+        }
+        (first, second)
+    }
+}
+
 /// Values below 64 have a bucket each.
 fn bucket(ticks: u64) -> usize {
     let shift = (u64::BITS - ticks.leading_zeros()).saturating_sub(PARTS + 1);
@@ -100,6 +158,23 @@ mod tests {
             );
         }
         assert!(bucket(u64::MAX) < BUCKETS);
+    }
+
+    #[test]
+    fn of_the_last_thousand_one_may_be_larger() {
+        let mut recent = Recent::new();
+        assert_eq!((recent.count(), recent.largest()), (0, (0, 0)));
+        recent.add(90);
+        recent.add(70);
+        assert_eq!((recent.count(), recent.largest()), (2, (90, 90)));
+        (2..STRETCH).for_each(|_| recent.add(10));
+        assert_eq!(recent.largest(), (90, 70));
+        recent.add(80);
+        assert_eq!((recent.count(), recent.largest()), (STRETCH, (80, 70)));
+        recent.add(u64::MAX);
+        assert_eq!(recent.largest(), (u32::MAX, 80));
+        (0..STRETCH).for_each(|_| recent.add(5));
+        assert_eq!(recent.largest(), (5, 5));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! | `shm=ADDR,SIZE,write` or `…,read` | fill shared memory with a pattern, or tell what it holds |
 //! | `evtchn=send:PORT` or `evtchn=wait:PORT` | use an event channel |
 //! | `flood=hvc`, `mmio`, `sgi` or `evtchn` | at last, hammer on Xen for ever |
+//! | `flood-after=MS` | sleep that many milliseconds before |
 
 /// Parses the decimal or (with `0x`) hexadecimal number.
 #[must_use]
@@ -53,6 +54,8 @@ pub enum Order<'a> {
     Wait(u32),
     /// Hammer for ever.
     Flood(Flood),
+    /// Sleep so many milliseconds before.
+    FloodAfter(u64),
     /// A word that looks like an order and is none.
     Wrong(&'a str),
 }
@@ -115,6 +118,7 @@ fn order<'a>(name: &str, value: &'a str) -> Option<Order<'a>> {
             "evtchn" => Flood::Events,
             _ => return None,
         }),
+        "flood-after" => Order::FloodAfter(number(value)?),
         _ => return None,
     })
 }
@@ -144,7 +148,7 @@ mod tests {
     #[test]
     fn every_order_is_understood() {
         let text = "console=x quiet touch=0x9000000:r,4096:w heartbeat=500 shm=0x50000000,0x1000,write \
-                    evtchn=send:10 evtchn=wait:11 flood=sgi";
+                    evtchn=send:10 evtchn=wait:11 flood=sgi flood-after=500";
         assert_eq!(
             orders(text),
             [
@@ -162,6 +166,7 @@ mod tests {
                 Order::Send(10),
                 Order::Wait(11),
                 Order::Flood(Flood::Sgi),
+                Order::FloodAfter(500),
             ]
         );
         let touches: Vec<_> = touches("0x9000000:r,4096:w").collect();
@@ -186,6 +191,7 @@ mod tests {
             "evtchn=send",
             "evtchn=kick:1",
             "flood=all",
+            "flood-after=soon",
             "flod=hvc",
         ] {
             assert_eq!(orders(word), [Order::Wrong(word)]);

@@ -2,6 +2,7 @@
 
 use super::console::report;
 use super::cpu;
+use core::arch::asm;
 use oracle_guest::fdt::Tree;
 
 const PAGE: u64 = 4096;
@@ -36,17 +37,22 @@ pub(super) fn store(address: u64, value: u64) {
     }
 }
 
-/// Reads a register of 32 bits.
+/// Reads a register of 32 bits. Xen emulates plain loads and stores, and not those that count their address up, which a compiler
+/// may choose.
 pub(super) fn load_word(address: u64) -> u32 {
+    let value: u32;
     // SAFETY: callers name aligned registers of devices in the device tree; reading them changes nothing in memory.
-    unsafe { core::ptr::with_exposed_provenance::<u32>(address as usize).read_volatile() }
+    unsafe {
+        asm!("ldr {value:w}, [{address}]", address = in(reg) address, value = out(reg) value, options(nostack));
+    }
+    value
 }
 
-/// Writes a register of 32 bits.
+/// Writes a register of 32 bits; see [`load_word`].
 pub(super) fn store_word(address: u64, value: u32) {
     // SAFETY: callers name aligned registers of devices in the device tree, which change nothing in memory.
     unsafe {
-        core::ptr::with_exposed_provenance_mut::<u32>(address as usize).write_volatile(value);
+        asm!("str {value:w}, [{address}]", address = in(reg) address, value = in(reg) value, options(nostack));
     }
 }
 

@@ -42,7 +42,7 @@ fn work(tree: &Tree<'_>, own: [(u64, u64); 2]) {
     let mut banks = Banks::sign(tree, own);
     vcpus::start_all(tree);
     let arguments = tell::arguments(tree);
-    let mut flood = None;
+    let (mut flood, mut after) = (None, 0);
     for order in orders::read(arguments) {
         match order {
             Order::Touch(list) => touch::all(list),
@@ -60,16 +60,24 @@ fn work(tree: &Tree<'_>, own: [(u64, u64); 2]) {
             Order::Send(port) => events::send(port),
             Order::Wait(port) => events::wait(port),
             Order::Flood(kind) => flood = Some(kind),
+            Order::FloodAfter(milliseconds) => after = milliseconds,
             Order::Wrong(word) => report!("unknown {word}"),
         }
     }
     banks.check();
     report!("done");
+    let Some(flood) = flood else { return };
+    if after > 0
+        && let Err(what) = heartbeat::sleep(tree, after)
+    {
+        report!("flood impossible: {what}");
+        return;
+    }
+    report!("flooding");
     match flood {
-        Some(Flood::Hypercalls) => flood::hypercalls(),
-        Some(Flood::Mmio) => flood::mmio(tree),
-        Some(Flood::Sgi) => flood::interrupts(),
-        Some(Flood::Events) => flood::events(),
-        None => {}
+        Flood::Hypercalls => flood::hypercalls(),
+        Flood::Mmio => flood::mmio(tree),
+        Flood::Sgi => flood::interrupts(),
+        Flood::Events => flood::events(),
     }
 }

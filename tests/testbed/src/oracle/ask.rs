@@ -2,18 +2,23 @@
 
 use super::console::Came;
 use super::judge::{self, Judge};
-use super::machine::{Running, XEN_AT};
+use super::machine::{self, Running, XEN_AT};
 use super::{Error, Layout, Machine, Readback, Result, Verdict, readback, symbols, tree};
 use crate::artefacts::Workshop;
 use crate::artefacts::oracle::{self, Oracle as Media, machine_tree};
 use crate::interrupt;
 use crate::run::folder::Folder;
+use crate::run::qemu;
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// How long one look at the console waits.
 const TICK: Duration = Duration::from_millis(50);
 /// Bytes of Xen's first console ring.
 const RING: usize = 16384;
+/// How much slower a machine is whose time is counted.
+const COUNTED: u32 = 4;
 /// A debug key's output is complete after this long without a byte.
 const KEY_QUIET: Duration = Duration::from_millis(80);
 /// A debug key must answer within this time.
@@ -26,6 +31,15 @@ pub(crate) struct Oracle {
     /// Physical address of Xen's first console ring, where it is known.
     ring: Option<u64>,
     folder: Folder,
+    /// Those asked for so far.
+    trees: RefCell<Vec<Rc<MachineTree>>>,
+}
+
+/// A machine's own device tree.
+struct MachineTree {
+    machine: Machine,
+    source: String,
+    dtb: Vec<u8>,
 }
 
 /// What came of one layout.
@@ -53,6 +67,7 @@ impl Oracle {
             media,
             workshop,
             folder: Folder::new("oracle")?,
+            trees: RefCell::default(),
         })
     }
 
@@ -68,16 +83,49 @@ impl Oracle {
         Ok(metadata.len())
     }
 
-    /// The machine's own device tree with these nodes (as source) put in.
-    pub(crate) fn tree(&self, name: &str, machine: &Machine, fragment: &str) -> Result<Vec<u8>> {
+    /// The machine's own device tree.
+    pub(crate) fn tree(&self, machine: &Machine) -> Result<Vec<u8>> {
+        Ok(self.known(machine)?.dtb.clone())
+    }
+
+    /// The machine's own device tree with these nodes (as source) put in. In a device tree's source a node that comes again
+    /// adds to the one before.
+    pub(crate) fn tree_with(
+        &self,
+        name: &str,
+        machine: &Machine,
+        fragment: &str,
+    ) -> Result<Vec<u8>> {
+        let source = format!("{}{fragment}", self.known(machine)?.source);
+        tree::compile_text(name, &source, self.folder.logs())
+    }
+
+    fn known(&self, machine: &Machine) -> Result<Rc<MachineTree>> {
+        let mut trees = self.trees.borrow_mut();
+        if let Some(known) = trees.iter().find(|tree| tree.machine == *machine) {
+            return Ok(Rc::clone(known));
+        }
         let arguments = machine.arguments();
-        let base = machine_tree(
+        let path = machine_tree(
             &self.workshop,
             &self.media.qemu,
             &machine.kind(),
             &arguments,
         )?;
-        tree::compile(name, &base, fragment, self.folder.logs())
+        let source = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+        let name = format!("machine-{}", trees.len());
+        let tree = Rc::new(MachineTree {
+            machine: machine.clone(),
+            dtb: tree::compile_text(&name, &source, self.folder.logs())?,
+            source,
+        });
+        trees.push(Rc::clone(&tree));
+        Ok(tree)
+    }
+
+    /// What the bed's QEMU loads for the layout; `name` as for [`Oracle::ask`]. Some of the files go with this oracle.
+    pub(crate) fn files(&self, name: &str, layout: &Layout) -> Result<qemu::Layout> {
+        machine::files(layout, &self.media, &self.folder, name)
     }
 
     /// Boots the layout. `name` must be unique within a run: its logs are called so.
@@ -96,8 +144,9 @@ impl Oracle {
 
     fn boot(&self, name: &str, layout: &Layout, patience: u32) -> Result<Answer> {
         let began = Instant::now();
+        let slowness = if layout.machine.counted { COUNTED } else { 1 };
         let mut running = Running::start(layout, &self.media, &self.folder, name)?;
-        let mut judge = Judge::new(tree::domains(&layout.dtb).len());
+        let mut judge = Judge::new(tree::domains(&layout.dtb).len(), &layout.strangers);
         let mut answer = Answer {
             verdict: Verdict::Hangs {
                 last: String::new(),
@@ -132,7 +181,8 @@ impl Oracle {
                     break silent;
                 }
             }
-            if let Some(verdict) = judge.verdict(heard.elapsed() / patience, began.elapsed()) {
+            let (quiet, total) = (heard.elapsed() / patience, began.elapsed() / slowness);
+            if let Some(verdict) = judge.verdict(quiet / slowness, total) {
                 break verdict;
             }
         };

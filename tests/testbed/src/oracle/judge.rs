@@ -1,6 +1,7 @@
 //! From what the console says, and when, to a verdict.
 
 use super::guest::{GuestReport, Reports};
+use super::layout::Stranger;
 use std::time::Duration;
 
 /// After this long without a byte a Xen that has spoken will not go on. Under a loaded host a boot's longest pause is
@@ -79,7 +80,10 @@ impl Verdict {
 /// Watches one boot.
 #[derive(Debug, Default)]
 pub(super) struct Judge {
-    expected: usize,
+    domains: usize,
+    strangers: Vec<Stranger>,
+    /// Strangers that have spoken.
+    heard: Vec<u16>,
     reports: Reports,
     panic: Panic,
     spoke: bool,
@@ -89,10 +93,11 @@ pub(super) struct Judge {
 }
 
 impl Judge {
-    /// That many guests are expected.
-    pub(super) fn new(expected: usize) -> Self {
+    /// The guests of that many domains are expected to report, but for strangers.
+    pub(super) fn new(domains: usize, strangers: &[Stranger]) -> Self {
         Self {
-            expected,
+            domains,
+            strangers: strangers.to_vec(),
             ..Self::default()
         }
     }
@@ -103,6 +108,9 @@ impl Judge {
         if self.reports.take(line) {
             return;
         }
+        let speaks = |stranger: &&Stranger| stranger.speaks(line);
+        let speaker = self.strangers.iter().find(speaks);
+        self.heard.extend(speaker.map(|stranger| stranger.domain));
         self.up |= line.contains("init memory.");
         self.panic.line(line);
         if !line.trim().is_empty() {
@@ -123,7 +131,7 @@ impl Judge {
                 before: self.panic.before(),
             });
         }
-        if self.expected > 0 && self.reports.done() >= self.expected {
+        if self.domains > 0 && self.missing().is_empty() {
             return Some(Verdict::Boots {
                 guests: self.reports.all(),
             });
@@ -145,9 +153,16 @@ impl Judge {
             };
         }
         Verdict::Missing {
-            domains: self.reports.missing(self.expected),
+            domains: self.missing(),
             guests: self.reports.all(),
         }
+    }
+
+    /// Domains that have not done all they should.
+    fn missing(&self) -> Vec<u16> {
+        let mut missing = self.reports.missing(self.domains);
+        missing.retain(|domain| !self.heard.contains(domain));
+        missing
     }
 }
 
@@ -253,7 +268,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn judge(expected: usize, log: &str) -> Judge {
-        let mut judge = Judge::new(expected);
+        let mut judge = Judge::new(expected, &[]);
         log.lines().for_each(|line| judge.line(line));
         judge
     }
@@ -264,6 +279,19 @@ mod tests {
         let verdict = judge(2, log).verdict(Duration::ZERO, SECOND);
         assert!(matches!(verdict, Some(Verdict::Boots { guests }) if guests.len() == 2));
         assert_eq!(judge(3, log).verdict(SECOND, SECOND), None);
+        let stranger = Stranger {
+            domain: 3,
+            words: "Run /init",
+        };
+        for (line, boots) in [
+            ("(XEN) DOM3: [ 1.0] Run /init as init process", true),
+            ("(XEN) DOM4: [ 1.0] Run /init as init process", false),
+            ("(XEN) DOM3: [ 1.0] Linux version", false),
+        ] {
+            let mut judge = Judge::new(3, std::slice::from_ref(&stranger));
+            log.lines().chain([line]).for_each(|line| judge.line(line));
+            assert_eq!(judge.verdict(SECOND, SECOND).is_some(), boots, "{line}");
+        }
         let verdict = judge(3, log).verdict(QUIET, 5 * SECOND);
         assert!(matches!(verdict, Some(Verdict::Missing { domains, .. }) if domains == [3]));
     }

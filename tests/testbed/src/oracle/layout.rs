@@ -1,5 +1,9 @@
 //! What is judged: a device tree, what lies in memory beside it, and the machine.
 
+use std::path::PathBuf;
+
+pub(crate) use crate::run::board::Board as Machine;
+
 /// Xen's command line for a layout that is to be judged: everything on the first serial port, every guest's word printed,
 /// and the port's input for Xen itself, whose debug keys are read back.
 pub(crate) const XEN_ARGUMENTS: &str =
@@ -16,6 +20,26 @@ pub(crate) struct Layout {
     pub(crate) machine: Machine,
     /// Ask Xen for its domains once all guests have reported: [`super::Readback`] then has vCPUs, pools, and colours.
     pub(crate) readback: bool,
+    /// Domains whose guest is not the oracle's.
+    pub(crate) strangers: Vec<Stranger>,
+}
+
+/// A guest that does not report. It runs when it has said these words on its emulated serial port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stranger {
+    /// Its domain's id.
+    pub(crate) domain: u16,
+    /// The words, of one line.
+    pub(crate) words: &'static str,
+}
+
+impl Stranger {
+    /// Whether it says its words in this line, which Xen has marked with the domain.
+    pub(super) fn speaks(&self, line: &str) -> bool {
+        let mark = format!("DOM{}:", self.domain);
+        line.split_once(&mark)
+            .is_some_and(|(_, said)| said.contains(self.words))
+    }
 }
 
 /// Something in memory before Xen starts.
@@ -32,47 +56,10 @@ pub(crate) struct Module {
 pub(crate) enum Content {
     /// The oracle's own guest.
     Guest,
+    /// A file of this host.
+    File(PathBuf),
     /// These bytes.
     Bytes(Vec<u8>),
     /// The device tree with this source: what a domain is given of the board.
     Source(String),
-}
-
-/// QEMU's machine, as far as layouts differ in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Machine {
-    /// CPUs.
-    pub(crate) cpus: u8,
-    /// RAM in MiB, from 0x40000000 on.
-    pub(crate) memory_mib: u32,
-    /// Appended to `-M`: `,iommu=smmuv3`.
-    pub(crate) options: String,
-    /// One thread and a clock that counts instructions (`-icount`): slower, and time is the guest's own.
-    pub(crate) counted: bool,
-}
-
-impl Default for Machine {
-    fn default() -> Self {
-        Self {
-            cpus: 2,
-            memory_mib: 1024,
-            options: String::new(),
-            counted: false,
-        }
-    }
-}
-
-impl Machine {
-    /// The value of `-M`.
-    pub(crate) fn kind(&self) -> String {
-        format!("virt,virtualization=on,gic-version=3{}", self.options)
-    }
-
-    /// The arguments that decide what is in its device tree.
-    pub(crate) fn arguments(&self) -> Vec<String> {
-        let (cpus, memory) = (self.cpus.to_string(), self.memory_mib.to_string());
-        ["-cpu", "cortex-a57", "-smp", &cpus, "-m", &memory]
-            .map(str::to_owned)
-            .to_vec()
-    }
 }

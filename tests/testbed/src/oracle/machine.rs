@@ -5,7 +5,7 @@ use super::qmp::Qmp;
 use super::{Content, Error, Layout, Result, tree};
 use crate::artefacts::oracle::Oracle as Media;
 use crate::run::folder::Folder;
-use crate::run::qemu::{Qemu, comma};
+use crate::run::qemu::{self, Qemu, comma};
 use std::ffi::OsString;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -38,10 +38,10 @@ impl Running {
         let (serial, control) = (socket("serial"), socket("qmp"));
         let listen = |path: &Path| UnixListener::bind(path).map_err(Error::io("listen at", path));
         let listeners = (listen(&serial)?, listen(&control)?);
-        let tree = folder.log(&format!("{name}.dtb"));
-        std::fs::write(&tree, &layout.dtb).map_err(Error::io("write", &tree))?;
-        let mut arguments = fixed(layout, media, &tree);
-        arguments.extend(modules(layout, media, folder, name)?);
+        let mut arguments = fixed(layout, media);
+        for (name, value) in files(layout, media, folder, name)?.arguments() {
+            arguments.extend([name.to_owned(), value]);
+        }
         let chardev = |id: &str, path: &Path| {
             let path = comma(path);
             ["-chardev".to_owned(), format!("socket,id={id},path={path}")]
@@ -121,42 +121,38 @@ fn accept(
     }
 }
 
-fn fixed(layout: &Layout, media: &Media, tree: &Path) -> Vec<String> {
+fn fixed(layout: &Layout, media: &Media) -> Vec<String> {
     let machine = &layout.machine;
     let mut arguments = vec!["-M".to_owned(), machine.kind()];
     arguments.extend(machine.arguments());
-    let (accelerator, counted): (_, &[&str]) = if machine.counted {
-        ("tcg,thread=single", &["-icount", "shift=auto"])
-    } else {
-        ("tcg,thread=multi", &[])
-    };
     let xen = media.xen.display().to_string();
-    let tree = tree.display().to_string();
     let more = [
-        "-accel",
-        accelerator,
         "-nodefaults",
         "-display",
         "none",
         "-no-reboot",
         "-kernel",
         &xen,
-        "-dtb",
-        &tree,
     ];
-    arguments.extend(
-        more.iter()
-            .chain(counted)
-            .map(|argument| (*argument).to_owned()),
-    );
+    let more = machine.clock().iter().chain(&more);
+    arguments.extend(more.map(|argument| (*argument).to_owned()));
     arguments
 }
 
-fn modules(layout: &Layout, media: &Media, folder: &Folder, name: &str) -> Result<Vec<String>> {
-    let mut arguments = Vec::new();
+/// Writes what is no file yet, and gives what QEMU loads.
+pub(super) fn files(
+    layout: &Layout,
+    media: &Media,
+    folder: &Folder,
+    name: &str,
+) -> Result<qemu::Layout> {
+    let dtb = folder.log(&format!("{name}.dtb"));
+    std::fs::write(&dtb, &layout.dtb).map_err(Error::io("write", &dtb))?;
+    let mut modules = Vec::new();
     for (index, module) in layout.modules.iter().enumerate() {
         let file = match &module.content {
             Content::Guest => media.guest.clone(),
+            Content::File(path) => path.clone(),
             Content::Bytes(bytes) => {
                 let path = folder.socket(&format!("{name}.module-{index}"));
                 std::fs::write(&path, bytes).map_err(Error::io("write", &path))?;
@@ -169,12 +165,7 @@ fn modules(layout: &Layout, media: &Media, folder: &Folder, name: &str) -> Resul
                 path
             }
         };
-        arguments.push("-device".to_owned());
-        arguments.push(format!(
-            "loader,file={},addr={:#x},force-raw=on",
-            comma(&file),
-            module.address
-        ));
+        modules.push((file, module.address));
     }
-    Ok(arguments)
+    Ok(qemu::Layout { dtb, modules })
 }

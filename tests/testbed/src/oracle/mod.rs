@@ -22,10 +22,19 @@ mod tree;
 pub(crate) use ask::{Answer, Oracle};
 pub(crate) use guest::GuestReport;
 pub(crate) use judge::Verdict;
-pub(crate) use layout::{Content, Layout, Machine, Module, XEN_ARGUMENTS};
+pub(crate) use layout::{Content, Layout, Machine, Module, Stranger, XEN_ARGUMENTS};
 pub(crate) use readback::Readback;
 
 use std::path::PathBuf;
+
+/// What guests and Xen have told in a console's text so far.
+pub(crate) fn told(console: &str) -> (Vec<GuestReport>, Readback) {
+    let mut reports = guest::Reports::default();
+    for line in console.lines() {
+        reports.take(line);
+    }
+    (reports.all(), readback::read("", console))
+}
 
 /// Why a layout could not be judged at all. What Xen thinks of it is a [`Verdict`], never an error.
 #[derive(Debug, thiserror::Error)]

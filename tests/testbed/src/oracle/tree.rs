@@ -4,19 +4,6 @@ use super::{Error, Result};
 use oracle_guest::fdt::Tree;
 use std::path::Path;
 
-/// The machine's tree (as source) with a fragment of source put after it, compiled. In a device tree's source a node that
-/// comes again adds to the one before.
-pub(super) fn compile(
-    name: &str,
-    machine: &Path,
-    fragment: &str,
-    folder: &Path,
-) -> Result<Vec<u8>> {
-    let mut source = std::fs::read_to_string(machine).map_err(Error::io("read", machine))?;
-    source.push_str(fragment);
-    compile_text(name, &source, folder)
-}
-
 /// Source, compiled into `<name>.dtb` in the folder.
 pub(super) fn compile_text(name: &str, source: &str, folder: &Path) -> Result<Vec<u8>> {
     let (from, to) = (

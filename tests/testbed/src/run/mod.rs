@@ -4,6 +4,7 @@
 //! Each run has a folder of logs below `target/bed/logs` and a folder of sockets that vanishes with it.
 
 pub(crate) mod bed;
+pub(crate) mod board;
 pub(crate) mod commands;
 pub(crate) mod folder;
 pub(crate) mod helper;

@@ -5,6 +5,7 @@
 //! [`super::helper`], which asks the kernel to kill it together with the thread that started it. That thread
 //! lives as long as QEMU does.
 
+use super::board::Board;
 use super::folder::Folder;
 use super::media::Media;
 use super::{Error, Result, helper};
@@ -46,7 +47,7 @@ pub(crate) struct Machine {
     pub(crate) shell: bool,
     /// Appended to Xen's command line.
     pub(crate) xen_options: String,
-    /// One thread, and a clock that counts instructions: slower, and time is the guests' own.
+    /// As [`Board::counted`].
     pub(crate) counted: bool,
     /// Everything that Xen boots, laid out by a platform document; then the fields above but memory and CPUs say nothing.
     pub(crate) layout: Option<Layout>,
@@ -62,7 +63,8 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    fn arguments(&self) -> impl Iterator<Item = (&'static str, String)> {
+    /// What QEMU is given for it.
+    pub(crate) fn arguments(&self) -> impl Iterator<Item = (&'static str, String)> {
         let loader = |(path, at): &(PathBuf, u64)| {
             let path = comma(path);
             (
@@ -90,7 +92,17 @@ impl Default for Machine {
 }
 
 impl Machine {
+    fn board(&self) -> Board {
+        Board {
+            cpus: self.cpus,
+            memory_mib: self.memory_mib,
+            counted: self.counted,
+            ..Board::default()
+        }
+    }
+
     fn arguments(&self, media: &Media, folder: &Folder) -> Vec<OsString> {
+        let board = self.board();
         let xen = format!(
             "dom0_mem={}M dom0_max_vcpus={} console=dtuart dtuart=serial0 bootscrub=0 {}",
             self.dom0_mib, self.cpus, self.xen_options
@@ -118,16 +130,7 @@ impl Machine {
             arguments.push(value.into());
         };
         add("-name", "avps-bed".into());
-        add("-M", "virt,virtualization=on,gic-version=3".into());
-        add("-cpu", "cortex-a57".into());
-        if self.counted {
-            add("-accel", "tcg,thread=single".into());
-            add("-icount", "shift=3,sleep=off".into());
-        } else {
-            add("-accel", "tcg,thread=multi".into());
-        }
-        add("-smp", self.cpus.to_string());
-        add("-m", self.memory_mib.to_string());
+        add("-M", board.kind());
         add("-display", "none".into());
         add("-monitor", "none".into());
         add("-chardev", serial);
@@ -156,6 +159,8 @@ impl Machine {
             "-device",
             format!("virtserialport,chardev=control,name={}", agent::PORT_NAME),
         );
+        arguments.extend(board.arguments().into_iter().map(OsString::from));
+        arguments.extend(board.clock().iter().map(OsString::from));
         arguments.push("-nodefaults".into());
         arguments.push("-no-reboot".into());
         arguments

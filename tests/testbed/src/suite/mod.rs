@@ -14,6 +14,7 @@ mod context;
 mod control;
 pub(crate) mod demo;
 mod deny;
+mod documents;
 mod dom0less;
 mod faults;
 mod guests;

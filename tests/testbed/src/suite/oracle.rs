@@ -3,7 +3,6 @@
 //! `cargo xtask oracle` tries as many as one likes, from another seed each time.
 
 use super::report::{Case, Report};
-use crate::artefacts::Workshop;
 use crate::failure::Failure;
 use crate::oracle::Oracle;
 use crate::oracle::documents::{Wanted, trials};
@@ -16,8 +15,11 @@ const CASES: usize = 160;
 const SEED: u64 = 4;
 
 /// Puts the sample on trial; each document is a test.
-pub(super) fn run(filter: Option<&str>, report: &mut Report) -> Result<(), Failure> {
-    let oracle = Oracle::get(Workshop::open())?;
+pub(super) fn run(
+    oracle: &Oracle,
+    filter: Option<&str>,
+    report: &mut Report,
+) -> Result<(), Failure> {
     let wanted = Wanted {
         cases: CASES,
         seed: SEED,
@@ -27,7 +29,7 @@ pub(super) fn run(filter: Option<&str>, report: &mut Report) -> Result<(), Failu
             .to_owned(),
         verdicts: false,
     };
-    trials(&oracle, &wanted, &mut |told| {
+    trials(oracle, &wanted, &mut |told| {
         let failure = told
             .is_wrong()
             .then(|| format!("{}\nLogs: {}", told.text, oracle.logs().display()));

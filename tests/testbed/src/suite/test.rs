@@ -3,8 +3,12 @@
 use super::checks::CHECKS;
 use super::parts::Part;
 use super::report::Report;
-use super::{bindings, deny, dom0less, junit, oracle, registry, runner, unit, vhost_user};
+use super::{
+    bindings, deny, documents, dom0less, junit, oracle, registry, runner, unit, vhost_user,
+};
+use crate::artefacts::Workshop;
 use crate::failure::{FAILED, Failure, INTERRUPTED};
+use crate::oracle::Oracle;
 use crate::paths;
 use crate::process::Error;
 use crate::run::media::Media;
@@ -42,6 +46,7 @@ impl TestCommand {
                 println!("{}", test.name);
             }
             println!("{}", vhost_user::NAME);
+            documents::names().for_each(|name| println!("{name}"));
             println!("{}", dom0less::NAME);
             println!("{}<document>", oracle::NAME);
             return Ok(ExitCode::SUCCESS);
@@ -98,23 +103,30 @@ impl TestCommand {
         unit::run(self.filter.as_deref(), report)
     }
 
-    /// Documents against Xen: the oracle's sample, when all tests are wanted or its name is, and a whole machine.
+    /// Documents against Xen: the oracle's sample, when all tests are wanted or its name is, those that ship, and a whole
+    /// machine.
     fn oracle(&self, report: &mut Report) -> Result<(), Failure> {
         let filter = self.filter.as_deref();
         let began = Instant::now();
-        let documents = filter.is_none_or(|filter| filter.starts_with(oracle::NAME));
-        if documents {
-            oracle::run(filter, report)?;
-        }
+        let sample = filter.is_none_or(|filter| filter.starts_with(oracle::NAME));
+        let shipped = documents::names().any(|name| self.wanted(&name));
         let machine = self.wanted(dom0less::NAME);
-        if machine {
-            dom0less::run(&Media::get()?, report)?;
-        } else {
+        if !machine {
             report.skip(1);
         }
-        if documents || machine {
-            report.part(Part::Oracle, began.elapsed());
+        if !sample && !shipped && !machine {
+            report.skip(documents::names().count());
+            return Ok(());
         }
+        let oracle = Oracle::get(Workshop::open())?;
+        if sample {
+            oracle::run(&oracle, filter, report)?;
+        }
+        documents::run(&oracle, &|name| self.wanted(name), report)?;
+        if machine {
+            dom0less::run(&Media::get()?, &oracle, report)?;
+        }
+        report.part(Part::Oracle, began.elapsed());
         Ok(())
     }
 

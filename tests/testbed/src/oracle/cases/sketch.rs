@@ -155,10 +155,11 @@ impl Sketch {
         let mut modules: Vec<Module> = self.domains.iter().filter_map(Domain::module).collect();
         modules.extend(self.modules.iter().cloned());
         Ok(Layout {
-            dtb: oracle.tree(name, &self.machine, &fragment)?,
+            dtb: oracle.tree_with(name, &self.machine, &fragment)?,
             modules,
             machine: self.machine.clone(),
             readback: true,
+            strangers: Vec::new(),
         })
     }
 }

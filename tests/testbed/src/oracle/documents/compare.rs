@@ -1,9 +1,10 @@
 //! What Xen did, against the plan.
 
-use crate::oracle::readback::{Pool, Range};
+use crate::oracle::readback::{Domain, Pool, Range};
 use crate::oracle::{Answer, GuestReport, Readback, Verdict};
 use platform::Plan;
 use platform::plan::{Console, Cpupool, DomainPlan};
+use std::fmt::Display;
 
 /// Xen's page in bytes.
 const PAGE: u64 = 4096;
@@ -39,22 +40,7 @@ pub(super) fn judge(plan: &Plan, answer: &Answer) -> Judgement {
             answer.verdict.line()
         ));
     };
-    let mut differences = Vec::new();
-    for domain in plan.dom0less() {
-        let id = domain.domid.unwrap_or_default();
-        match guests.iter().find(|guest| guest.domain == id) {
-            Some(guest) => {
-                let found = domain_differs(plan, domain, guest, &answer.readback);
-                differences.extend(
-                    found
-                        .into_iter()
-                        .map(|what| format!("{}: {what}", domain.name)),
-                );
-            }
-            None => differences.push(format!("{} did not report", domain.name)),
-        }
-    }
-    pools(plan, &answer.readback, &mut differences);
+    let differences = differences(plan, guests, &answer.readback, &[]);
     if differences.is_empty() {
         Judgement::Right
     } else {
@@ -62,18 +48,57 @@ pub(super) fn judge(plan: &Plan, answer: &Answer) -> Judgement {
     }
 }
 
-fn domain_differs(
+/// What Xen and its guests tell otherwise than the plan has it. Domains whose guest is not the oracle's are `strangers`: of
+/// them, as of the control domain, only Xen tells.
+pub(crate) fn differences(
     plan: &Plan,
-    domain: &DomainPlan,
-    guest: &GuestReport,
+    guests: &[GuestReport],
     readback: &Readback,
+    strangers: &[&str],
 ) -> Vec<String> {
-    let mut wrong = Vec::new();
-    let mut expect = |what: &str, seen: String, wanted: String| {
-        if seen != wanted {
-            wrong.push(format!("{what} {seen} instead of {wanted}"));
+    let mut all = Vec::new();
+    for domain in plan.control().into_iter().chain(plan.dom0less()) {
+        let id = domain.domid.unwrap_or_default();
+        let told = readback.domains.get(&id);
+        let mut wrong = Wrong::default();
+        if domain.is_dom0less() && !strangers.contains(&domain.name.as_str()) {
+            match guests.iter().find(|guest| guest.domain == id) {
+                Some(guest) => guest_differs(plan, domain, guest, &mut wrong),
+                None => wrong.0.push("did not report".to_owned()),
+            }
+        } else {
+            let pages = told.and_then(|told| told.pages).unwrap_or_default();
+            wrong.expect("pages", &pages, &(domain.memory_bytes / PAGE));
+            let vcpus = told.map_or(0, |told| told.affinity.len());
+            wrong.expect("vCPUs", &vcpus, &domain.vcpus);
         }
-    };
+        domain_differs(plan, domain, told, readback, &mut wrong);
+        let named = wrong
+            .0
+            .into_iter()
+            .map(|what| format!("{}: {what}", domain.name));
+        all.extend(named);
+    }
+    pools(plan, readback, &mut all);
+    all.extend(shared_memory(plan, readback));
+    all
+}
+
+/// What is wrong with a domain.
+#[derive(Default)]
+struct Wrong(Vec<String>);
+
+impl Wrong {
+    fn expect(&mut self, what: &str, seen: &dyn Display, wanted: &dyn Display) {
+        let (seen, wanted) = (seen.to_string(), wanted.to_string());
+        if seen != wanted {
+            self.0.push(format!("{what} {seen} instead of {wanted}"));
+        }
+    }
+}
+
+/// What the guest tells.
+fn guest_differs(plan: &Plan, domain: &DomainPlan, guest: &GuestReport, wrong: &mut Wrong) {
     // Xen tells the guest shared memory as RAM, too, beside the node of its own.
     let shared: Vec<Range> = guest
         .shared
@@ -83,75 +108,25 @@ fn domain_differs(
     let is_own = |range: &&Range| !shared.contains(range);
     let memory: Vec<Range> = guest.memory.iter().filter(is_own).copied().collect();
     let total: u64 = memory.iter().map(|(_, size)| size).sum();
-    expect(
-        "memory",
-        format!("{total:#x}"),
-        format!("{:#x}", domain.memory_bytes),
-    );
-    expect("vCPUs", guest.cpus.to_string(), domain.vcpus.to_string());
-    expect(
-        "running vCPUs",
-        guest.running.to_string(),
-        domain.vcpus.to_string(),
-    );
-    expect("bad pages", guest.bad_pages.to_string(), "0".into());
+    let memory_bytes = format!("{:#x}", domain.memory_bytes);
+    wrong.expect("memory", &format!("{total:#x}"), &memory_bytes);
+    wrong.expect("vCPUs", &guest.cpus, &domain.vcpus);
+    wrong.expect("running vCPUs", &guest.running, &domain.vcpus);
+    wrong.expect("bad pages", &guest.bad_pages, &0);
     // A report's line may be too short for all of them.
     let is_cut = guest.arguments.len() > 64 && domain.cmdline.starts_with(&guest.arguments);
     if !is_cut {
-        expect("arguments", guest.arguments.clone(), domain.cmdline.clone());
+        wrong.expect("arguments", &guest.arguments, &domain.cmdline);
     }
-    let told = readback.domains.get(&domain.domid.unwrap_or_default());
-    if !domain.static_memory.is_empty() {
-        let wanted = merged(
-            domain
-                .static_memory
-                .iter()
-                .map(|r| (r.at, r.size_bytes))
-                .collect(),
-        );
-        let seen = told.map(|told| told.host_banks.clone()).unwrap_or_default();
-        let half = seen.iter().filter(|(_, size)| size % PAGE != 0).count();
-        expect(
-            "banks that are no whole pages",
-            half.to_string(),
-            "0".into(),
-        );
-        expect("places", hex(&merged(seen)), hex(&wanted));
-        if domain.direct_map {
-            expect(
-                "its own addresses",
-                hex(&merged(memory.clone())),
-                hex(&wanted),
-            );
-        }
-    }
-    if !domain.colors.is_empty() {
-        let seen = told.map(|told| told.colours.clone()).unwrap_or_default();
-        expect(
-            "colours",
-            format!("{seen:?}"),
-            format!("{:?}", ascending(&domain.colors)),
-        );
-    }
-    let mut pools = plan.xen.cpupools.iter();
-    if let Some(pool) = pools.find(|pool| Some(&pool.name) == domain.cpupool.as_ref()) {
-        // Of a domain that sleeps, some schedulers do not tell.
-        if let Some(number) = told.and_then(|told| told.pool) {
-            let seen = is_pool(readback.pools.get(&number), pool);
-            expect("pool as wanted", seen.to_string(), true.to_string());
-        }
-    }
-    if !domain.cpus.is_empty() {
-        let seen = told.map(|told| told.affinity.clone()).unwrap_or_default();
-        let wanted = vec![domain.cpus.clone(); seen.len().max(1)];
-        expect("affinity", format!("{seen:?}"), format!("{wanted:?}"));
+    if domain.direct_map && !domain.static_memory.is_empty() {
+        let seen = hex(&merged(memory.clone()));
+        wrong.expect("its own addresses", &seen, &hex(&places(domain)));
     }
     let uart = guest
         .nodes
         .iter()
         .any(|(name, ..)| name.starts_with("sbsa-uart"));
-    let wanted = domain.console == Console::Vpl011;
-    expect("vpl011", uart.to_string(), wanted.to_string());
+    wrong.expect("vpl011", &uart, &(domain.console == Console::Vpl011));
     for memory in &plan.shared_memory {
         for user in memory
             .users
@@ -161,11 +136,50 @@ fn domain_differs(
             let nodes = guest.shared.iter().filter(|(_, id)| **id == memory.id);
             let seen: Vec<Range> = nodes.filter_map(|(name, _)| place(guest, name)).collect();
             let what = format!("shared memory {}", memory.id);
-            expect(&what, hex(&seen), hex(&[(user.at, memory.size_bytes)]));
+            wrong.expect(&what, &hex(&seen), &hex(&[(user.at, memory.size_bytes)]));
         }
     }
-    wrong.extend(overlaps(guest, &memory));
-    wrong
+    wrong.0.extend(overlaps(guest, &memory));
+}
+
+/// Its static memory, neighbours as one.
+fn places(domain: &DomainPlan) -> Vec<Range> {
+    let ranges = domain.static_memory.iter();
+    merged(ranges.map(|range| (range.at, range.size_bytes)).collect())
+}
+
+/// What Xen tells.
+fn domain_differs(
+    plan: &Plan,
+    domain: &DomainPlan,
+    told: Option<&Domain>,
+    readback: &Readback,
+    wrong: &mut Wrong,
+) {
+    if !domain.static_memory.is_empty() {
+        let seen = told.map(|told| told.host_banks.clone()).unwrap_or_default();
+        let half = seen.iter().filter(|(_, size)| size % PAGE != 0).count();
+        wrong.expect("banks that are no whole pages", &half, &0);
+        wrong.expect("places", &hex(&merged(seen)), &hex(&places(domain)));
+    }
+    if !domain.colors.is_empty() {
+        let seen = told.map(|told| told.colours.clone()).unwrap_or_default();
+        let wanted = format!("{:?}", ascending(&domain.colors));
+        wrong.expect("colours", &format!("{seen:?}"), &wanted);
+    }
+    let mut pools = plan.xen.cpupools.iter();
+    if let Some(pool) = pools.find(|pool| Some(&pool.name) == domain.cpupool.as_ref()) {
+        // Of a domain that sleeps, some schedulers do not tell.
+        if let Some(number) = told.and_then(|told| told.pool) {
+            let seen = is_pool(readback.pools.get(&number), pool);
+            wrong.expect("pool as wanted", &seen, &true);
+        }
+    }
+    if !domain.cpus.is_empty() {
+        let seen = told.map(|told| told.affinity.clone()).unwrap_or_default();
+        let wanted = vec![domain.cpus.clone(); seen.len().max(1)];
+        wrong.expect("affinity", &format!("{seen:?}"), &format!("{wanted:?}"));
+    }
 }
 
 /// What lies over something else in the guest's own map: Xen says nothing, and one of the two is gone.
@@ -214,6 +228,22 @@ fn pools(plan: &Plan, readback: &Readback, differences: &mut Vec<String>) {
             differences.push(format!("no pool is {}: {:?}", pool.name, readback.pools));
         }
     }
+}
+
+/// Shared memory that Xen does not have where it has a place. Xen tells it before its console works.
+fn shared_memory(plan: &Plan, readback: &Readback) -> Vec<String> {
+    if readback.ram.is_empty() {
+        return Vec::new();
+    }
+    let placed = plan.shared_memory.iter();
+    let placed = placed.filter_map(|memory| Some((memory, (memory.at?, memory.size_bytes))));
+    placed
+        .filter(|(_, range)| !readback.shared.contains(range))
+        .map(|(memory, range)| {
+            let (wanted, seen) = (hex(&[range]), hex(&readback.shared));
+            format!("shared memory {} not at {wanted}: {seen}", memory.id)
+        })
+        .collect()
 }
 
 /// In order, each once: as Xen's documentation wants colours to be.

@@ -4,21 +4,25 @@
 //! from the rules' fixtures, written by hand, and from good ones with one thing changed at random.
 
 mod compare;
+mod layout;
 mod mutate;
 mod random;
 mod run;
+mod shipped;
 mod sources;
 
 use compare::Judgement;
+pub(crate) use compare::differences;
+pub(crate) use layout::{layout, machine};
 pub(crate) use random::Random;
 pub(crate) use run::{Wanted, run, trials};
+pub(crate) use shipped::shipped;
 
-use super::{Answer, Content, Error, Layout, Machine, Module, Oracle, Result, XEN_ARGUMENTS};
+use super::{Answer, Content, Error, Machine, Oracle, Result};
 use platform::document::{Document, RangeTable};
-use platform::plan::{DomainPlan, Iommu, MachinePlan, ModuleRole};
+use platform::plan::{DomainPlan, MachinePlan, Module, ModuleRole};
 use platform::units::{Address, ByteSize, XenVersion};
 use platform::{Plan, Severity};
-use std::ops::Range;
 
 /// Rules that Xen has no opinion on, by the beginning of their ids. Such a refusal is right whatever Xen does.
 const NOT_XENS: [&str; 19] = [
@@ -92,8 +96,8 @@ impl Opinion {
 /// A document that does not say where modules are loaded leaves that to whoever boots it: here.
 fn place_modules(document: &mut Document) {
     let boot = document.content.boot.get_or_insert_default();
-    boot.xen_at = boot.xen_at.or(Some(Address(XEN.start)));
-    boot.device_tree_at = boot.device_tree_at.or(Some(Address(TREE.start)));
+    boot.xen_at = boot.xen_at.or(Some(Address(layout::XEN.start)));
+    boot.device_tree_at = boot.device_tree_at.or(Some(Address(layout::TREE.start)));
     if boot.window.is_none() {
         boot.window = Some(RangeTable {
             at: Some(Address(0x4200_0000)),
@@ -148,7 +152,7 @@ fn put_to_trial(
     let Some(opinion) = Opinion::of(text, facts) else {
         return Ok(None);
     };
-    let Some(layout) = layout(oracle, name, &opinion.plan)? else {
+    let Some(layout) = layout(oracle, &opinion.plan, &stand_in)? else {
         return Ok(None);
     };
     let answer = oracle.ask(name, &layout)?;
@@ -167,84 +171,17 @@ fn facts(oracle: &Oracle) -> Result<MachinePlan> {
         cpus: 4,
         ..Machine::default()
     };
-    let name = "facts";
-    let tree = oracle.tree(name, &machine, "")?;
+    let tree = oracle.tree(&machine)?;
     platform::device_tree::facts(&tree).map_err(|error| Error::Tree {
-        name: name.to_owned(),
+        name: "facts".to_owned(),
         said: error.to_string(),
     })
 }
 
-/// The machine that a document is for, if QEMU has it.
-fn machine(plan: &Plan) -> Option<Machine> {
-    let [bank] = plan.machine.banks.as_slice() else {
-        return None;
-    };
-    let memory_mib = u32::try_from(bank.size_bytes >> 20).ok()?;
-    let is_ours = bank.at == 0x4000_0000 && (256..=2048).contains(&memory_mib);
-    let cpus = u8::try_from(plan.machine.cpus?).ok()?;
-    let options = match plan.machine.iommu {
-        None | Some(Iommu::None) => "",
-        Some(Iommu::SmmuV3) => ",iommu=smmuv3",
-        Some(_) => return None,
-    };
-    (is_ours && (1..=8).contains(&cpus)).then(|| Machine {
-        cpus,
-        memory_mib,
-        options: options.to_owned(),
-        ..Machine::default()
-    })
-}
-
-/// Where QEMU puts Xen, rounded up.
-const XEN: Range<u64> = 0x4020_0000..0x4060_0000;
-/// Where QEMU puts the device tree, with room to spare.
-const TREE: Range<u64> = 0x4800_0000..0x4820_0000;
-
-/// The layout that a plan is emitted as. `None` when it cannot be: then the checker must have refused it.
-fn layout(oracle: &Oracle, name: &str, plan: &Plan) -> Result<Option<Layout>> {
-    let Some(machine) = machine(plan) else {
-        return Ok(None);
-    };
-    let base = oracle.tree(&format!("{name}-machine"), &machine, "")?;
-    let guest = oracle.guest_size()?;
-    let mut plan = plan.clone();
-    plan.xen.cmdline = format!("{XEN_ARGUMENTS} {}", plan.xen.cmdline);
-    let size = |module: &platform::plan::Module| match module.role {
-        ModuleRole::Kernel => Some(guest),
-        ModuleRole::Ramdisk | ModuleRole::DeviceTree => None,
-    };
-    let Ok(dtb) = platform::emit::dom0less::dtb(&plan, &base, &size) else {
-        return Ok(None);
-    };
-    let Ok(partial) = platform::emit::partial::emit(&plan, &base) else {
-        return Ok(None);
-    };
-    // What QEMU puts there itself. Where something would lie over something else it loads nothing: Xen is told of it all the same.
-    let mut taken: Vec<Range<u64>> = vec![XEN, TREE];
-    let modules = plan.boot.modules.iter().filter_map(|module| {
-        let (content, size) = match module.role {
-            ModuleRole::Kernel => (Content::Guest, guest),
-            ModuleRole::Ramdisk => (Content::Bytes(vec![0; 4096]), 4096),
-            ModuleRole::DeviceTree => {
-                let tree = partial.iter().find(|tree| tree.domain == module.domain)?;
-                let size = u64::try_from(tree.dtb.len()).unwrap_or(u64::MAX);
-                (Content::Bytes(tree.dtb.clone()), size)
-            }
-        };
-        let address = module.at?;
-        let place = address..address.saturating_add(size);
-        let free = taken
-            .iter()
-            .all(|other| place.end <= other.start || other.end <= place.start);
-        taken.push(place);
-        free.then_some(Module { content, address })
-    });
-    let modules = modules.collect();
-    Ok(Some(Layout {
-        modules,
-        dtb,
-        machine,
-        readback: true,
-    }))
+/// What is loaded for a domain whose files are of no interest.
+fn stand_in(module: &Module) -> Content {
+    match module.role {
+        ModuleRole::Ramdisk => Content::Bytes(vec![0; 4096]),
+        ModuleRole::Kernel | ModuleRole::DeviceTree => Content::Guest,
+    }
 }
