@@ -193,7 +193,25 @@ impl Store {
 
     /// Whether the domain exists and has not begun to die.
     pub(crate) fn is_alive(&self, guest: DomId) -> Result<bool, StoreError> {
-        Ok(self.client.is_introduced(guest.get())?)
+        match self.client.is_introduced(guest.get()) {
+            // Only the control domain may ask.
+            Err(error) if error.is_permission_denied() => self.has_frontend(guest),
+            answer => Ok(answer?),
+        }
+    }
+
+    /// Whether the guest's side of one of our devices is there: libxl lets a backend's domain read that, and removes it with
+    /// the domain. A guest that takes it away does without its devices.
+    fn has_frontend(&self, guest: DomId) -> Result<bool, StoreError> {
+        for class in Class::ALL {
+            for device in self.children(&format!("{}/{guest}", self.class_path(class)))? {
+                let frontend = format!("/local/domain/{guest}/device/{}/{device}", class.folder());
+                if self.readable(&format!("{frontend}/backend-id"))?.is_some() {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 
     /// What can be read about a guest.
