@@ -125,7 +125,7 @@ fn file(plan: &Plan, media: &Media, guest: &Path, module: &Module) -> PathBuf {
     }
 }
 
-fn compiled(source: &Path, to: &Path) -> Result<Vec<u8>, Failure> {
+pub(super) fn compiled(source: &Path, to: &Path) -> Result<Vec<u8>, Failure> {
     let failed = |what: String| Failure::new(format!("{}: {what}", source.display()));
     crate::process::Run::new("dtc")
         .args(["-q", "-I", "dts", "-O", "dtb", "-o"])

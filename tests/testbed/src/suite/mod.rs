@@ -15,6 +15,7 @@ mod control;
 pub(crate) mod demo;
 mod deny;
 mod dom0less;
+mod dom0less_disk;
 mod faults;
 mod guests;
 mod hostile;

@@ -3,7 +3,9 @@
 use super::checks::CHECKS;
 use super::parts::Part;
 use super::report::Report;
-use super::{bindings, deny, dom0less, junit, oracle, registry, runner, unit, vhost_user};
+use super::{
+    bindings, deny, dom0less, dom0less_disk, junit, oracle, registry, runner, unit, vhost_user,
+};
 use crate::failure::{FAILED, Failure, INTERRUPTED};
 use crate::paths;
 use crate::process::Error;
@@ -43,6 +45,7 @@ impl TestCommand {
             }
             println!("{}", vhost_user::NAME);
             println!("{}", dom0less::NAME);
+            println!("{}", dom0less_disk::NAME);
             println!("{}<document>", oracle::NAME);
             return Ok(ExitCode::SUCCESS);
         }
@@ -112,7 +115,13 @@ impl TestCommand {
         } else {
             report.skip(1);
         }
-        if documents || machine {
+        let disk = self.wanted(dom0less_disk::NAME);
+        if disk {
+            dom0less_disk::run(&Media::get()?, report)?;
+        } else {
+            report.skip(1);
+        }
+        if documents || machine || disk {
             report.part(Part::Oracle, began.elapsed());
         }
         Ok(())

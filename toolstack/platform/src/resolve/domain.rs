@@ -80,6 +80,9 @@ fn domain(
     let fixed = static_memory
         .iter()
         .fold(0_u64, |sum, range| sum.saturating_add(range.size_bytes));
+    // libxl tells a guest of its virtio devices; Xen does not.
+    let virtio_of_xen = by_xen && kind != DomainKind::Control && !table.block.is_empty();
+    let generated = table.device_tree.is_none() && (!table.device.is_empty() || virtio_of_xen);
     DomainPlan {
         uuid: uuid(platform, &name),
         kind,
@@ -88,8 +91,8 @@ fn domain(
         domid: None,
         kernel: path(base, table.kernel.as_deref()),
         ramdisk: table.ramdisk.as_deref().map(|p| path(base, Some(p))),
-        device_tree: device_tree(base, table),
-        device_tree_generated: table.device_tree.is_none() && !table.device.is_empty(),
+        device_tree: device_tree(base, table, generated),
+        device_tree_generated: generated,
         cmdline: table.cmdline.clone().unwrap_or_else(|| {
             let default = match console {
                 Console::Vpl011 => CMDLINE_VPL011,
@@ -205,8 +208,8 @@ fn device(domain: &str, index: usize, table: &DeviceTable) -> DevicePassthrough 
 }
 
 /// The partial device tree that the document names, or the file that avpsctl writes for the domain's devices.
-fn device_tree(base: &str, table: &DomainTable) -> Option<String> {
-    if table.device_tree.is_none() && !table.device.is_empty() {
+fn device_tree(base: &str, table: &DomainTable, generated: bool) -> Option<String> {
+    if generated {
         let name = table.name.as_deref().unwrap_or_default();
         return Some(path(base, Some(&format!("{name}.passthrough.dtb"))));
     }
