@@ -87,11 +87,14 @@ Domains that run as the document says are left alone, so running it twice change
 domain is created paused; its backends are told what to serve and awaited; then all are unpaused.
 On failure or Ctrl-C everything this run created is removed again.
 
+Domains that Xen itself started run already. Their virtio devices are served from now on, and then
+shown to them; Xen's init-dom0less has to be run first.
+
 A background process, avpsctl supervise, restarts guests that reboot and applies on_crash and
 on_poweroff; avpsctl down ends it.
 
 Fields of --json (schema avps-up/1): platform, changed, domains[] {name, domid, action = started |
-unchanged | replaced, seconds}, supervisor (process number or null).
+unchanged | replaced | served, seconds}, supervisor (process number or null).
 
 Examples:
   avpsctl up cockpit.avps.toml

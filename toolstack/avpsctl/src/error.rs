@@ -103,6 +103,24 @@ pub enum Error {
     /// No domain has this name or number.
     #[error("no domain \"{0}\" runs here")]
     NoSuchDomain(String),
+    /// A domain that Xen started, and XenStore does not know.
+    #[error("domain \"{name}\" (domain {domid}) has no XenStore yet")]
+    NoXenStore {
+        /// The name in the document.
+        name: String,
+        /// Its number.
+        domid: u32,
+    },
+    /// The number that Xen gives a domain of its own boot is another's.
+    #[error("domain {domid} should be \"{name}\", and is \"{found}\"")]
+    AnotherDomain {
+        /// The name in the document.
+        name: String,
+        /// The number.
+        domid: u32,
+        /// Whose it is.
+        found: String,
+    },
     /// The document has no such domain.
     #[error("the document has no domain \"{name}\"; it has {known}")]
     NotInDocument {
@@ -236,6 +254,12 @@ impl Error {
                 format!("rename one of them, or remove the running one: avpsctl destroy {name}")
             }
             Error::NoSuchDomain(_) => "avpsctl list shows what runs".into(),
+            Error::NoXenStore { .. } => {
+                "run init-dom0less of Xen's tools; it connects domains that Xen started with XenStore".into()
+            }
+            Error::AnotherDomain { .. } => {
+                "start the machine with what avpsctl emit dom0less-dtb writes for this document".into()
+            }
             Error::NotEnoughMemory { .. } => {
                 "stop another domain, give the domains less memory, or give dom0 less (dom0_mem= on \
                  Xen's command line)"

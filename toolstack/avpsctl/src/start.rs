@@ -38,10 +38,10 @@ pub struct Started {
 }
 
 /// A domain under construction.
-struct Building {
-    plan: DomainPlan,
-    domid: u32,
-    since: Instant,
+pub(crate) struct Building {
+    pub(crate) plan: DomainPlan,
+    pub(crate) domid: u32,
+    pub(crate) since: Instant,
 }
 
 /// Starts domains of a platform, in order.
@@ -188,7 +188,7 @@ struct Awaited {
     folder: String,
 }
 
-async fn wait_for_backends(
+pub(crate) async fn wait_for_backends(
     machine: &Machine,
     built: &[Building],
     timeout: Duration,

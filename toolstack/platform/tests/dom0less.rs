@@ -444,3 +444,91 @@ proptest! {
         }
     }
 }
+
+/// A guest of Xen's own boot with two disks; `keys` go to its table, `disk` to that of its first disk.
+fn with_disks(keys: &str, disk: &str) -> platform::Analysis {
+    let text = format!(
+        r#"
+schema = "avps/1"
+[platform]
+name = "disks"
+[boot]
+window = {{ at = 0x5000_0000, size = "768MiB" }}
+slot = "64MiB"
+[[domain]]
+name = "control"
+kind = "control"
+kernel = "/Image"
+memory = "256MiB"
+[[domain]]
+name = "driver"
+kernel = "/Image"
+memory = "64MiB"
+[[domain]]
+name = "cockpit"
+boot = "dom0less"
+kernel = "/Image"
+memory = "64MiB"
+{keys}
+[[domain.block]]
+image = "/a.img"
+{disk}
+[[domain.block]]
+image = "/b.img"
+memory = "foreign"
+"#
+    );
+    platform::analyse(&text, "/")
+}
+
+#[test]
+fn a_guest_of_xen_finds_its_disks_and_no_driver_takes_them_by_itself() {
+    let base = machine("board.dts");
+    let plan = with_disks("", "").plan.expect("no errors");
+    let partial = platform::emit::partial::emit(&plan, &base).expect("emits");
+    assert_eq!(partial[0].file_name, "cockpit.passthrough.dtb");
+    let fdt = Fdt::new(&partial[0].dtb).expect("reads");
+    let grants = fdt.find_node("/passthrough/xen_iommu").expect("there");
+    assert_eq!(text(&grants, "compatible"), "xen,grant-dma");
+    let first = fdt.find_node("/passthrough/virtio@2000000").expect("there");
+    assert_ne!(text(&first, "compatible"), "virtio,mmio");
+    assert_eq!(words(&first, "reg"), [0, 0x0200_0000, 0, 0x200]);
+    assert_eq!(words(&first, "interrupts"), [0, 1, 0xf01]);
+    assert_eq!(words(&first, "iommus"), [words(&grants, "phandle")[0], 0]);
+    let second = fdt.find_node("/passthrough/virtio@2000200").expect("there");
+    assert_eq!(words(&second, "interrupts"), [0, 2, 0xf01]);
+    assert!(!has(&second, "iommus"), "foreign mappings need no grants");
+    assert!(!has(&second, "xen,reg") && !has(&second, "xen,path"));
+    let dtb = dtb(&plan, &base, &|_| None).expect("emits");
+    let fdt = Fdt::new(&dtb).expect("reads");
+    let cockpit = fdt.find_node("/chosen/cockpit").expect("there");
+    assert_eq!(text(&cockpit, "xen,enhanced"), "enabled");
+    let has_tree = cockpit.children().any(|child| {
+        let compatible = child.property("compatible");
+        compatible.is_some_and(|words| words.value().starts_with(b"multiboot,device-tree\0"))
+    });
+    assert!(has_tree);
+}
+
+#[test]
+fn disks_of_a_guest_of_xen_need_all_that_a_late_backend_needs() {
+    let found = |keys: &str, disk: &str| {
+        let findings = with_disks(keys, disk).findings;
+        let ours = findings.into_iter().find(|f| f.rule.id == "AVPS0625");
+        ours.map(|finding| finding.at)
+    };
+    let place = |key: &str| Some(format!("domain[2].{key}"));
+    assert_eq!(found("", ""), None);
+    assert_eq!(found("vcpus = 2", ""), place("vcpus"));
+    assert_eq!(found("interrupts = 3", ""), None);
+    assert_eq!(found("interrupts = 2", ""), place("interrupts"));
+    assert_eq!(found("enhanced = \"disabled\"", ""), place("enhanced"));
+    assert_eq!(found("", "backend = \"driver\""), place("block[0].backend"));
+    assert_eq!(found("", "backend = \"control\""), None);
+    assert_eq!(
+        found("device_tree = \"/own.dtb\"", ""),
+        place("device_tree")
+    );
+    assert_eq!(found("direct_map = true", ""), place("direct_map"));
+    assert_eq!(found("asil = \"A\"", ""), place("block[0]"));
+}

@@ -30,7 +30,7 @@ mod tools;
 use std::path::{Path, PathBuf};
 
 use error::{Error, Result};
-use initramfs::{Compression, Inputs, Program};
+use initramfs::{Compression, Inputs, Program, Text};
 use key::Key;
 use pins::Pin;
 use store::{Artefact, Store};
@@ -217,10 +217,29 @@ fn guest_initramfs(
             trees: vec![userland.file(userland::GUEST)],
             init: agent,
             programs,
-            texts: vec![],
+            texts: guest_scripts(),
             compression: Compression::Gzip,
         },
     )
+}
+
+/// What guests of Xen's own boot run: how they bind a disk that comes late, and what the test has them do with it.
+fn guest_scripts() -> Vec<Text> {
+    let script = |to: &str, content: &[u8]| Text {
+        to: to.to_owned(),
+        mode: 0o755,
+        content: content.to_vec(),
+    };
+    vec![
+        script(
+            "usr/lib/avps/avps-bind-virtio",
+            include_bytes!("../../../../configs/guest/avps-bind-virtio"),
+        ),
+        script(
+            "usr/lib/bed/late-disk",
+            include_bytes!("../../guest/late-disk"),
+        ),
+    ]
 }
 
 impl Workshop {

@@ -194,7 +194,7 @@ impl Trial<'_> {
 }
 
 /// Kills the victim; false if it was not alive at that moment.
-fn kill(context: &Context, spec: &Spec<'_>, victim: Victim) -> Result<bool, Failed> {
+pub(super) fn kill(context: &Context, spec: &Spec<'_>, victim: Victim) -> Result<bool, Failed> {
     let name = spec.name;
     let line = match victim {
         Victim::Worker => format!(

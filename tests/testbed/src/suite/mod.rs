@@ -16,6 +16,7 @@ pub(crate) mod demo;
 mod deny;
 mod documents;
 mod dom0less;
+mod dom0less_disk;
 mod faults;
 mod guests;
 mod hostile;

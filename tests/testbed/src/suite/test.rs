@@ -4,7 +4,8 @@ use super::checks::CHECKS;
 use super::parts::Part;
 use super::report::Report;
 use super::{
-    bindings, deny, documents, dom0less, junit, oracle, registry, runner, unit, vhost_user,
+    bindings, deny, documents, dom0less, dom0less_disk, junit, oracle, registry, runner, unit,
+    vhost_user,
 };
 use crate::artefacts::Workshop;
 use crate::failure::{FAILED, Failure, INTERRUPTED};
@@ -48,6 +49,7 @@ impl TestCommand {
             println!("{}", vhost_user::NAME);
             documents::names().for_each(|name| println!("{name}"));
             println!("{}", dom0less::NAME);
+            println!("{}", dom0less_disk::NAME);
             println!("{}<document>", oracle::NAME);
             return Ok(ExitCode::SUCCESS);
         }
@@ -114,7 +116,11 @@ impl TestCommand {
         if !machine {
             report.skip(1);
         }
-        if !sample && !shipped && !machine {
+        let disk = self.wanted(dom0less_disk::NAME);
+        if !disk {
+            report.skip(1);
+        }
+        if !sample && !shipped && !machine && !disk {
             report.skip(documents::names().count());
             return Ok(());
         }
@@ -125,6 +131,9 @@ impl TestCommand {
         documents::run(&oracle, &|name| self.wanted(name), report)?;
         if machine {
             dom0less::run(&Media::get()?, &oracle, report)?;
+        }
+        if disk {
+            dom0less_disk::run(&Media::get()?, &oracle, report)?;
         }
         report.part(Part::Oracle, began.elapsed());
         Ok(())

@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::machine::{DomainInfo, Machine};
 use crate::observe::Observer;
 use crate::remove;
+use crate::serve::{Served, serve};
 use crate::start::{self, Started};
 
 /// How long a guest that is to be replaced may take to power off by itself.
@@ -39,6 +40,8 @@ pub(super) async fn up(context: &Context, args: &UpArgs) -> Result<()> {
         timeout: Duration::from_secs(args.timeout),
         unpause: true,
     };
+    let all = loaded.plan()?.domains;
+    let served = serve(&machine, &all, options.timeout, observer.as_ref(), &cancel).await?;
     let started = carry_out(
         &machine,
         &plan.platform,
@@ -49,13 +52,13 @@ pub(super) async fn up(context: &Context, args: &UpArgs) -> Result<()> {
     )
     .await?;
     drop(observer);
-    let supervisor = if args.no_supervise {
+    let supervisor = if args.no_supervise || plan.domains.is_empty() {
         context.run.supervisor(&plan.platform)
     } else {
         let anew = !started.is_empty();
         supervisor::ensure(context, &plan.platform, &loaded.path, args.timeout, anew).await?
     };
-    report(context, &plan, &standings, &started, supervisor);
+    report(context, &plan, &served, &standings, &started, supervisor);
     Ok(())
 }
 
@@ -214,12 +217,20 @@ async fn find(machine: &Machine, domid: u32) -> Result<Option<DomainInfo>> {
 fn report(
     context: &Context,
     plan: &Plan,
+    served: &[Served],
     standings: &[(DomainPlan, Standing)],
     started: &[Started],
     supervisor: Option<u32>,
 ) {
     let ui = &context.ui;
-    let mut rows = Vec::new();
+    let mut rows: Vec<_> = served
+        .iter()
+        .map(|served| {
+            let action = served.after.map_or("unchanged", |_| "served");
+            (served.name.as_str(), (action, served.domid, served.after))
+        })
+        .collect();
+    let changed = !started.is_empty() || served.iter().any(|served| served.after.is_some());
     for (domain, standing) in standings {
         let now = started.iter().find(|started| started.name == domain.name);
         let row = match (now, standing) {
@@ -250,7 +261,7 @@ fn report(
         ui.json(&json!({
             "schema": "avps-up/1",
             "platform": plan.platform,
-            "changed": !started.is_empty(),
+            "changed": changed,
             "domains": domains,
             "supervisor": supervisor,
         }));

@@ -118,6 +118,21 @@ impl Model {
         self.inner().fail_shutdown = Some(domid);
     }
 
+    /// Xen has started a domain; `init-dom0less` gives it a name in XenStore.
+    pub(crate) fn started_by_xen(&self, name: Option<&str>) -> u32 {
+        let mut inner = self.inner();
+        let domid = inner.next;
+        inner.next += 1;
+        let shown = name.unwrap_or("(null)");
+        let uuid = "00000000-0000-0000-0000-000000000000";
+        inner.domains.push(info(domid, shown, uuid, 1));
+        if let Some(name) = name {
+            let path = format!("/local/domain/{domid}/name");
+            inner.nodes.insert(path, name.to_owned());
+        }
+        domid
+    }
+
     pub(crate) fn on_create(&self, hook: impl FnMut(u32) + Send + 'static) {
         self.inner().on_create = Some(Box::new(hook));
     }

@@ -1,5 +1,6 @@
 //! What avpsctl does to a machine, tried on a model of one.
 
+mod serving;
 mod starting;
 mod stopping;
 mod supervising;

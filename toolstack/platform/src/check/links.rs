@@ -138,17 +138,6 @@ fn interfaces(plan: &Plan, findings: &mut Vec<Finding>) {
         if domain.boot != Boot::Dom0less || domain.kind == DomainKind::Control {
             continue;
         }
-        if let Some(device) = domain.virtio.first() {
-            let message = format!(
-                "domain \"{}\" is started by Xen, and cannot have virtio devices",
-                domain.name
-            );
-            findings.push(
-                Finding::new(&rules::DOM0LESS_VIRTIO, device.from.clone(), message)
-                    .label("the guest does not see it"),
-            );
-            continue;
-        }
         let wants_store = domain.enhanced == Enhanced::Enabled || domain.console == Console::Pv;
         if wants_store && !has_control {
             let (key, label) = match domain.console {

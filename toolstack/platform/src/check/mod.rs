@@ -7,6 +7,7 @@
 //! found by sorting. One cause makes one finding: what only follows from something that is reported is left out.
 
 mod cpus;
+mod dom0less_virtio;
 mod domains;
 mod flask;
 mod guest_map;
@@ -80,6 +81,7 @@ pub fn check(plan: &Plan) -> Vec<Finding> {
     schedulers::check(plan, &index, &mut findings);
     shared_memory::check(plan, &index, &mut findings);
     links::check(plan, &index, &mut findings);
+    dom0less_virtio::check(plan, &mut findings);
     flask::check(plan, &mut findings);
     networks::check(plan, &index, &mut findings);
     guest_map::check(plan, &index, &mut findings);

@@ -194,7 +194,7 @@ tables! {
         /// Where its console is.
         console: Option<Console> = default "pv; vpl011 for a domain of Xen's own boot",
         /// What it gets of Xen's interfaces, when Xen itself starts it.
-        enhanced: Option<Enhanced> = default "disabled; no-xenstore with event channels",
+        enhanced: Option<Enhanced> = default "disabled; no-xenstore with event channels; enabled with virtio devices",
         /// Shared interrupts it can have, when Xen itself starts it.
         interrupts: Option<u64>,
         /// Domains that have to be ready before it is started.

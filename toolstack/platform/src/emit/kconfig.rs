@@ -237,7 +237,9 @@ pub fn linux(plan: &Plan, domain: &DomainPlan) -> String {
         .iter()
         .any(|device| device.memory == MemoryModel::Grant);
     let by_toolstack = domain.boot == Boot::Toolstack;
-    let xen = control || serves || grants || by_toolstack;
+    // A guest of Xen's own boot learns from XenStore that its devices are served.
+    let late = domain.is_dom0less() && !domain.virtio.is_empty();
+    let xen = control || serves || grants || by_toolstack || late;
     add(xen, "XEN=y", "It knows that it runs on Xen.");
     add(
         control || serves,
@@ -272,6 +274,11 @@ pub fn linux(plan: &Plan, domain: &DomainPlan) -> String {
         grants,
         "XEN_VIRTIO=y",
         "Its virtio devices reach only what it grants.",
+    );
+    add(
+        late,
+        "XEN_BLKDEV_FRONTEND=y",
+        "XenStore tells it that its virtio devices are served (the option brings XEN_XENBUS_FRONTEND).",
     );
     let pv = domain.console == Console::Pv && !control;
     add(pv, "HVC_XEN=y", "Its console is Xen's.");

@@ -82,6 +82,9 @@ fn domain(
     let fixed = static_memory
         .iter()
         .fold(0_u64, |sum, range| sum.saturating_add(range.size_bytes));
+    // libxl tells a guest of its virtio devices; Xen does not.
+    let virtio_of_xen = by_xen && kind != DomainKind::Control && !table.block.is_empty();
+    let generated = table.device_tree.is_none() && (!table.device.is_empty() || virtio_of_xen);
     DomainPlan {
         uuid: uuid(platform, &name),
         kind,
@@ -90,8 +93,8 @@ fn domain(
         domid: None,
         kernel: path(base, table.kernel.as_deref()),
         ramdisk: table.ramdisk.as_deref().map(|p| path(base, Some(p))),
-        device_tree: device_tree(base, table),
-        device_tree_generated: table.device_tree.is_none() && !table.device.is_empty(),
+        device_tree: device_tree(base, table, generated),
+        device_tree_generated: generated,
         cmdline: cmdline(table, kind, console),
         memory_bytes: table.memory.map_or(fixed, |ByteSize(bytes)| bytes),
         static_memory,
@@ -219,8 +222,8 @@ fn cmdline(table: &DomainTable, kind: DomainKind, console: Console) -> String {
 }
 
 /// The partial device tree that the document names, or the file that avpsctl writes for the domain's devices.
-fn device_tree(base: &str, table: &DomainTable) -> Option<String> {
-    if table.device_tree.is_none() && !table.device.is_empty() {
+fn device_tree(base: &str, table: &DomainTable, generated: bool) -> Option<String> {
+    if generated {
         let name = table.name.as_deref().unwrap_or_default();
         return Some(path(base, Some(&format!("{name}.passthrough.dtb"))));
     }

@@ -120,10 +120,15 @@ rules! {
         source "Xen: xen/arch/arm/dom0less-build.c, construct_domU (\"Xenstore support requires dom0 to be present\")";
     /// Virtio in a domain of Xen's own boot.
     DOM0LESS_VIRTIO = "AVPS0625", "dom0less-virtio", Error,
-        help "use boot = \"toolstack\" for a domain with virtio devices",
-        why "Xen writes no virtio nodes into the device tree of a domain that it starts itself, and starts it before any \
-             backend runs: the guest would read registers that nobody answers for.",
-        source "Xen: xen/arch/arm/dom0less-build.c, prepare_dtb_domU";
+        help "use boot = \"toolstack\" for the domain, or give it what the finding names",
+        why "Xen starts the domain before any backend runs, and an access to registers that nobody answers for ends its kernel. \
+             So no driver answers to what the device's node says, and the guest gives the device to virtio-mmio when \
+             device/virtio/0 appears in XenStore. avpsctl up writes that once the control domain serves the device: a driver \
+             domain may not emulate registers under Xen's default policy, and its number is not known when Xen writes the guest's \
+             device tree. From then on the control domain has to live: each access to a register waits for it. init-dom0less, which gives such \
+             a domain its XenStore, fails for one with several vCPUs up to Xen 4.22 (it writes cpu/0/availability/).",
+        source "Xen: xen/arch/arm/dom0less-build.c, domain_handle_dtb_bootmodule; xen/arch/arm/ioreq.c, try_fwd_ioserv; \
+                xen/arch/arm/dm.c, XEN_DMOP_set_irq_level; tools/helpers/init-dom0less.c; tried on Xen 4.20";
     /// Two networks have the same name.
     NETWORK_NAME = "AVPS0640", "network-name", Error,
         help "give each network a name of its own",

@@ -3,16 +3,17 @@
 //!
 //! Xen and libxl copy the node `/passthrough` into the tree they make for the guest. A device's node is copied from the
 //! machine's tree without what the guest cannot reach: IOMMU, resets, power, pins. Its clocks become fixed clocks, because
-//! the guest has no clock controller.
+//! the guest has no clock controller. A domain that Xen itself starts finds its virtio devices there, too.
 
 mod node;
+mod virtio;
 
 use node::Source;
 pub(super) use node::pages;
 
 use crate::device_tree::{DeviceTreeError, Tree};
 use crate::emit::tree::{Handle, Handles, Names, Node, insert};
-use crate::plan::{DomainPlan, Plan};
+use crate::plan::{Boot, DomainPlan, Plan};
 use dtoolkit::model::DeviceTree;
 
 /// The phandle of the guest's interrupt controller (Xen: `GUEST_PHANDLE_GIC`, xen/include/public/device_tree_defs.h).
@@ -81,12 +82,20 @@ pub fn emit(plan: &Plan, base: &[u8]) -> Result<Vec<PartialTree>, PartialError> 
 
 /// The partial tree of one domain.
 pub(super) fn build(domain: &DomainPlan, base: &Tree) -> Result<Vec<u8>, PartialError> {
-    let taken = base.phandles.keys().copied().chain([GIC_PHANDLE]);
+    let taken = base
+        .phandles
+        .keys()
+        .copied()
+        .chain([GIC_PHANDLE, virtio::GRANTS_PHANDLE]);
     let mut clocks = Clocks {
         handles: Handles::beside(taken),
         nodes: Vec::new(),
     };
-    let mut names = Names::default();
+    let virtio = match domain.boot {
+        Boot::Dom0less => virtio::nodes(domain),
+        Boot::Toolstack => Vec::new(),
+    };
+    let mut names = Names::beside(virtio.iter().map(|node| node.name.clone()));
     let mut devices = Vec::new();
     for device in &domain.devices {
         let mut source = Source {
@@ -103,6 +112,7 @@ pub(super) fn build(domain: &DomainPlan, base: &Tree) -> Result<Vec<u8>, Partial
     passthrough.number("#address-cells", 2);
     passthrough.number("#size-cells", 2);
     passthrough.children = clocks.nodes.into_iter().map(|(_, clock)| clock).collect();
+    passthrough.children.extend(virtio);
     // A stand-in: Xen makes the real one, with the same phandle.
     let mut gic = Node::new("gic");
     gic.number("#interrupt-cells", 3);
