@@ -9,7 +9,8 @@ use super::cmdline::ranges;
 use super::partial::pages;
 use super::pools;
 use crate::plan::{
-    BlockPlan, Console, DeviceDma, DevicePlan, DomainPlan, MemoryModel, Plan, TeeMode, VirtioPlan,
+    BlockPlan, Console, DeviceDma, DevicePlan, DomainKind, DomainPlan, MemoryModel, Plan, TeeMode,
+    VirtioPlan,
 };
 use crate::units::MIB;
 
@@ -79,14 +80,17 @@ fn config(plan: &Plan, domain: &DomainPlan) -> Result<String, XlError> {
     if !domain.cpus.is_empty() {
         line("cpus", quote("the CPUs", &ranges(&domain.cpus))?);
     }
-    if let Some(pool) = &domain.cpupool {
-        line("pool", quote("the CPU pool", &pools::name(plan, pool))?);
+    if let Some(pool) = pools::of(plan, domain) {
+        line("pool", quote("the CPU pool", &pool)?);
     }
     if !domain.colors.is_empty() {
         line("llc_colors", list(ranges(&domain.colors).split(',')));
     }
     if domain.tee.as_ref().map(|tee| tee.mode) == Some(TeeMode::Hypervisor) {
         line("tee", "\"optee\"".to_owned());
+    }
+    if domain.kind == DomainKind::Driver {
+        line("driver_domain", "1".to_owned());
     }
     if domain.console == Console::Vpl011 {
         line("vuart", "\"sbsa_uart\"".to_owned());
