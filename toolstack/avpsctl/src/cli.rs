@@ -108,8 +108,8 @@ Examples:
     #[command(after_help = "\
 Guests are asked to power off, the last of the document first, and those that serve others after
 them, and removed when they have. Guests that do not end within the time limit keep running (exit
-code 4) unless --force is given. CPU pools that up made and nothing runs in are removed; their CPUs
-go to the first pool.
+code 4) unless --force is given. CPU pools that up made and nothing runs in are removed, and their
+CPUs go to the first pool; one with scheduler rtds stays, because Xen does not survive its end.
 
 Example:
   avpsctl down --timeout 20 --force cockpit.avps.toml")]

@@ -15,6 +15,11 @@ use crate::machine::{Machine, PoolInfo};
 /// Xen's first pool: dom0 is in it, and every CPU that no other pool has.
 const FIRST: u32 = 0;
 
+/// Xen 4.20 forgets a CPU's pool before it lets the scheduler go of the CPU (xen/common/sched/core.c, schedule_cpu_rm), and RTDS
+/// looks into that pool then (xen/common/sched/rt.c, move_repl_timer): a data abort in Xen.
+const RTDS_STAYS: &str =
+    "Xen stops the machine when a CPU leaves a pool with scheduler rtds; the next up uses it";
+
 /// Numbers of pools, by their names in the document.
 pub type Numbers = BTreeMap<String, u32>;
 
@@ -24,6 +29,7 @@ pub struct Made {
     name: String,
     id: u32,
     cpus: Vec<u32>,
+    scheduler: Scheduler,
 }
 
 impl fmt::Display for Made {
@@ -115,6 +121,7 @@ fn provide_all(
                     name: pool.name.clone(),
                     id,
                     cpus: pool.cpus.clone(),
+                    scheduler: pool.scheduler,
                 });
                 id
             }
@@ -129,7 +136,9 @@ fn provide_all(
 pub fn take_back(machine: &Machine, made: Vec<Made>) -> Vec<String> {
     let mut remains = Vec::new();
     for pool in made.into_iter().rev() {
-        if let Err(error) = remove(machine, pool.id, &pool.cpus) {
+        if pool.scheduler == Scheduler::Rtds {
+            remains.push(format!("CPU pool {} ({RTDS_STAYS})", pool.name));
+        } else if let Err(error) = remove(machine, pool.id, &pool.cpus) {
             remains.push(format!("CPU pool {} ({error})", pool.name));
         }
     }
@@ -153,6 +162,8 @@ pub fn give_back(machine: &Machine, plan: &Plan) -> Result<Vec<String>> {
         let Some(pool) = ours else { continue };
         let text = if there.domains > 0 {
             format!("kept, {} domain(s) run in it", there.domains)
+        } else if there.scheduler == Some(Scheduler::Rtds) {
+            format!("kept, {RTDS_STAYS}")
         } else {
             remove(machine, there.id, &there.cpus)?;
             format!("removed, the first pool has CPUs {}", list(&there.cpus))

@@ -95,6 +95,25 @@ async fn when_a_pool_cannot_be_made_its_cpus_go_back_and_nothing_is_created() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pool_of_rtds_stays_because_xen_does_not_survive_its_end() {
+    let model = Model::new();
+    let machine = model.machine();
+    let mut plan = pooled();
+    plan.xen.cpupools[0].scheduler = platform::plan::Scheduler::Rtds;
+    model.fail_create("a");
+    let error = start(&machine, &plan).await.expect_err("refused");
+    assert!(
+        matches!(&error, Error::Remains { remains, .. } if remains[0].contains("CPU pool fast")),
+        "{error}"
+    );
+    let there = [(0, vec![0]), (1, vec![1])];
+    assert_eq!(cpus(&machine), there);
+    let told = pools::give_back(&machine, &plan).expect("a model");
+    assert!(told[0].starts_with("CPU pool fast: kept"), "{told:?}");
+    assert_eq!(cpus(&machine), there);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pool_made_at_boot_is_used_under_its_own_name_and_stays() {
     let model = Model::new();
     let machine = model.machine();
