@@ -295,19 +295,17 @@ fn device(context: &Context) -> Outcome {
     document.up(context)?;
     let check = || {
         let guest = context.guest("clock")?;
+        // The driver has it, and its registers are the machine's: the first one counts seconds.
         let seen = guest
-            .shell(
-                "cat /sys/class/rtc/rtc0/name /sys/class/rtc/rtc0/since_epoch 2>&1 \
-                 || dmesg | grep -iE 'amba|pl031|rtc|clk|clock'",
-            )
+            .shell("dmesg | grep 'pl031: registered as rtc0' && devmem 0x9010000 32")
             .text()?;
         let host = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
-        let read: Option<u64> = seen.lines().last().and_then(|line| line.parse().ok());
+        let read = seen.lines().last().and_then(|line| line.strip_prefix("0x"));
+        let read = read.and_then(|number| u64::from_str_radix(number.trim(), 16).ok());
         let off = read.map(|read| read.abs_diff(host.as_secs()));
-        ensure(
-            seen.contains("pl031") && off.is_some_and(|off| off < 600),
-            || format!("the guest sees: {seen}; it is {}", host.as_secs()),
-        )
+        ensure(off.is_some_and(|off| off < 600), || {
+            format!("the guest sees: {seen}; it is {:#x}", host.as_secs())
+        })
     };
     document.down(context, check())
 }
