@@ -85,7 +85,13 @@ pub enum Command {
     #[command(after_help = "\
 Domains that run as the document says are left alone, so running it twice changes nothing. Each new
 domain is created paused; its backends are told what to serve and awaited; then all are unpaused.
-On failure or Ctrl-C everything this run created is removed again.
+Domains that another one of the document serves are created once that one runs and its backend is
+ready. On failure or Ctrl-C everything this run created is removed again.
+
+A CPU pool of the document is the one with its CPUs and its scheduler, whatever its name; where there
+is none, its CPUs are taken out of the first pool and it is made. libxl gets what emit libxl-json
+writes. Refused, because libxl has no place for them: arinc653, console = \"none\", and
+tee.mode = \"mediated\", which no program carries out yet.
 
 Domains that Xen itself started run already. Their virtio devices are served from now on, and then
 shown to them; Xen's init-dom0less has to be run first.
@@ -103,8 +109,10 @@ Examples:
     Up(UpArgs),
     /// Shut down what a document describes
     #[command(after_help = "\
-Guests are asked to power off, the last of the document first, and removed when they have. Guests
-that do not end within the time limit keep running (exit code 4) unless --force is given.
+Guests are asked to power off, the last of the document first, and those that serve others after
+them, and removed when they have. Guests that do not end within the time limit keep running (exit
+code 4) unless --force is given. CPU pools that up made and nothing runs in are removed, and their
+CPUs go to the first pool; one with scheduler rtds stays, because Xen does not survive its end.
 
 Example:
   avpsctl down --timeout 20 --force cockpit.avps.toml")]
@@ -113,8 +121,8 @@ Example:
     #[command(after_help = "\
 Exit code 0 when nothing would change, 1 otherwise.
 
-Fields of --json (schema avps-diff/1): platform, domains[] {name, state = absent | matches | differs
-| ended, domid, what[]}.")]
+Fields of --json (schema avps-diff/1): platform, cpupools[] {name, what} that would be made,
+domains[] {name, state = absent | matches | differs | ended, domid, what[]}.")]
     Diff(DocumentArg),
     /// Create one domain of a document and leave it paused
     #[command(after_help = "\
@@ -152,7 +160,7 @@ the number changes.")]
     #[command(after_help = "\
 Fields of --json (schema avps-list/1): domains[] {name, domid, uuid, state = running | blocked |
 paused | shutdown | dying, shutdown_reason or null, memory_bytes, max_memory_bytes, vcpus,
-cpu_time_ns, devices[] {class, index, backend_domid, kind, state = waiting | ready | connected |
+cpu_time_ns, cpupool, devices[] {class, index, backend_domid, kind, state = waiting | ready | connected |
 closing | closed, image, memory, base, irq, error, folder}}.
 
 Examples:
@@ -161,12 +169,14 @@ Examples:
     List,
     /// Show everything about a domain, or about this machine
     #[command(after_help = "\
-Fields of --json: for a domain those of avpsctl list, and platform and console (schema avps-info/1);
+Fields of --json: for a domain those of avpsctl list, and platform, console and affinity[] {vcpu,
+cpu, affinity = CPUs it may run on} (schema avps-info/1);
 for the machine xen_version, libxl_release, total_memory_kib, free_memory_kib, cpus, backends[]
 {domid, running, pid, version} and supervisors[] {platform, pid} (schema avps-host/1).")]
     Info(InfoArgs),
     /// Talk to a guest's console; Ctrl-] leaves
     #[command(after_help = "\
+The console is the emulated UART of a domain with console = \"vpl011\", else the paravirtual one.
 On a terminal every key goes to the guest except Ctrl-]. When standard input is no terminal, it is
 copied to the guest; at its end the command stays for as long as the guest has something to say.
 

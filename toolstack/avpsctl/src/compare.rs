@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::keys;
 use crate::machine::{DomainInfo, DomainState, Machine};
+use crate::placed;
 
 /// What is to be done about one domain of the plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -45,7 +46,11 @@ pub fn compare(machine: &Machine, plan: &Plan) -> Result<Vec<(DomainPlan, Standi
         .iter()
         .map(|domain| {
             let standing = match running.iter().find(|info| info.name == domain.name) {
-                Some(info) => standing(machine, domain, info)?,
+                Some(info) => {
+                    // Without its backend's domain no key is where the plan has it.
+                    let placed = placed::with_backends(domain, &plan.domains, &running);
+                    standing(machine, domain, placed.as_ref().unwrap_or(domain), info)?
+                }
                 None => Standing::Absent,
             };
             Ok((domain.clone(), standing))
@@ -53,7 +58,12 @@ pub fn compare(machine: &Machine, plan: &Plan) -> Result<Vec<(DomainPlan, Standi
         .collect()
 }
 
-fn standing(machine: &Machine, domain: &DomainPlan, info: &DomainInfo) -> Result<Standing> {
+fn standing(
+    machine: &Machine,
+    domain: &DomainPlan,
+    placed: &DomainPlan,
+    info: &DomainInfo,
+) -> Result<Standing> {
     let domid = info.domid;
     if !info.uuid.eq_ignore_ascii_case(&domain.uuid) {
         return Err(Error::NameTaken {
@@ -77,7 +87,7 @@ fn standing(machine: &Machine, domain: &DomainPlan, info: &DomainInfo) -> Result
             info.vcpus, domain.vcpus
         ));
     }
-    for device in &domain.virtio {
+    for device in &placed.virtio {
         for (path, planned) in keys::parameters(domid, device) {
             let found = store.read(&path)?;
             if found.as_deref() != Some(planned.as_str()) {
@@ -99,7 +109,10 @@ fn standing(machine: &Machine, domain: &DomainPlan, info: &DomainInfo) -> Result
         ));
     }
     if what.is_empty() {
-        what.push("memory, kernel, ramdisk, command line or on_* actions".into());
+        what.push(
+            "memory, CPUs, kernel, ramdisk, command line, passed-through devices or on_* actions"
+                .into(),
+        );
     }
     Ok(Standing::Differs { domid, what })
 }

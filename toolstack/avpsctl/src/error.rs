@@ -137,6 +137,32 @@ pub enum Error {
         /// Free, in MiB.
         free_mib: u64,
     },
+    /// A CPU pool of the document cannot be had on this machine.
+    #[error("CPU pool \"{name}\": {why}")]
+    CpuPool {
+        /// Its name.
+        name: String,
+        /// Why not.
+        why: String,
+    },
+    /// Xen or libxl refused a domain that asks for what not every machine has.
+    #[error("{cause}; what domain \"{domain}\" asks for needs {}", .needs.join("; and "))]
+    NotBuilt {
+        /// The domain.
+        domain: String,
+        /// What libxl said.
+        cause: Box<Error>,
+        /// What it asks for, and what that needs.
+        needs: Vec<&'static str>,
+    },
+    /// The domain that serves virtio devices does not run.
+    #[error("domain \"{backend}\" does not run, and serves devices of \"{needed_by}\"")]
+    NoBackendDomain {
+        /// The backend's domain.
+        backend: String,
+        /// Who needs it.
+        needed_by: String,
+    },
     /// Nobody serves virtio devices in a backend domain.
     #[error("avps-backend is not running in domain {domid}, and {needed_by} need(s) it")]
     BackendNotRunning {
@@ -265,6 +291,10 @@ impl Error {
                  Xen's command line)"
                     .into()
             }
+            Error::NotBuilt { .. } => "xl dmesg shows Xen's own reason".into(),
+            Error::NoBackendDomain { backend, .. } => {
+                format!("start it first: avpsctl create --start DOC {backend}, or avpsctl up DOC")
+            }
             Error::BackendNotRunning { domid: 0, .. } => {
                 "start it: systemctl start avps-backend, or avps-backend serve".into()
             }
@@ -292,6 +322,18 @@ impl Error {
             }
             _ => return None,
         })
+    }
+
+    /// The same, with what it left behind.
+    #[must_use]
+    pub fn with_remains(self, remains: Vec<String>) -> Error {
+        if remains.is_empty() {
+            return self;
+        }
+        Error::Remains {
+            cause: Box::new(self),
+            remains,
+        }
     }
 
     /// Wraps an I/O error with what was wanted.

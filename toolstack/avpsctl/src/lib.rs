@@ -21,6 +21,8 @@ pub mod error;
 pub mod keys;
 pub mod machine;
 pub mod observe;
+pub mod placed;
+pub mod pools;
 pub mod remove;
 pub mod rundir;
 pub mod serve;

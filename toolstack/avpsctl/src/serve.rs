@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use platform::Plan;
 use platform::plan::{DomainPlan, MemoryModel, VirtioPlan};
 use tokio::time::Instant;
 
@@ -28,22 +29,21 @@ pub struct Served {
     pub after: Option<Duration>,
 }
 
-/// Has the devices served of those of these domains that Xen started. Their order is kept.
+/// Has the devices served of those of a plan's domains that Xen started. Their order is kept.
 ///
 /// # Errors
 /// A domain does not run or has no XenStore, its devices are others, or its backend does not serve them. Devices that a guest
 /// was not shown are taken back from the backend.
 pub async fn serve(
     machine: &Machine,
-    domains: &[DomainPlan],
+    plan: &Plan,
     timeout: Duration,
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> Result<Vec<Served>> {
-    let of_xen = domains.iter().filter(|domain| domain.is_dom0less());
-    let with_devices = of_xen.filter(|domain| !domain.virtio.is_empty());
+    let with_devices = plan.dom0less().filter(|domain| !domain.virtio.is_empty());
     let wanted: Vec<DomainPlan> = with_devices.cloned().collect();
-    start::require_backends(machine, &wanted).await?;
+    start::require_backends(machine, plan, &wanted).await?;
     let mut served = Vec::new();
     for domain in wanted {
         let domid = u32::from(domain.domid.unwrap_or_default());
@@ -51,7 +51,7 @@ pub async fn serve(
         let plan = domain.clone();
         let told = machine.run(move |m| tell_backend(m, domid, &plan)).await?;
         let served_now = [Building {
-            plan: domain.clone(),
+            placed: domain.clone(),
             domid,
             since,
         }];

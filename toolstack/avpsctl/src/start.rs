@@ -2,12 +2,15 @@
 //!
 //! A guest that touches a device nobody emulates takes a synchronous abort and never recovers:
 //! so no guest runs before each of its devices is ready. When anything fails, or the user
-//! interrupts, every domain created by this call is removed again before the error is returned.
+//! interrupts, every domain and every CPU pool made by this call is removed again before the error is returned.
+//!
+//! A domain whose devices another domain of the document serves is created once that one runs and its backend is ready: the
+//! backend's number is part of what libxl is given.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use platform::plan::DomainPlan;
+use platform::plan::{DomainPlan, Plan};
 use tokio::time::Instant;
 
 use crate::cancel::Cancel;
@@ -15,7 +18,8 @@ use crate::error::{Error, Result};
 use crate::keys::{self, DeviceState};
 use crate::machine::{Changes, Machine};
 use crate::observe::{Event, Observer};
-use crate::remove;
+use crate::pools::{self, Numbers};
+use crate::{placed, remove};
 
 /// How to start.
 #[derive(Debug, Clone, Copy)]
@@ -39,73 +43,141 @@ pub struct Started {
 
 /// A domain under construction.
 pub(crate) struct Building {
-    pub(crate) plan: DomainPlan,
+    /// With the numbers of its backends.
+    pub(crate) placed: DomainPlan,
     pub(crate) domid: u32,
     pub(crate) since: Instant,
 }
 
-/// Starts domains of a platform, in order.
+/// What is needed for every domain.
+struct Site<'a> {
+    machine: &'a Machine,
+    plan: &'a Plan,
+    options: Options,
+    observer: &'a dyn Observer,
+    cancel: &'a Cancel,
+}
+
+/// Starts domains of a plan, in order.
 ///
 /// # Errors
 /// What failed, with nothing left behind; [`Error::Remains`] when something could not be taken back.
 pub async fn start(
     machine: &Machine,
-    platform: &str,
+    plan: &Plan,
     domains: &[DomainPlan],
     options: Options,
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> Result<Vec<Started>> {
-    require_backends(machine, domains).await?;
+    require_backends(machine, plan, domains).await?;
+    if domains.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (whole, wanted) = (plan.clone(), domains.to_vec());
+    let (numbers, made) = machine
+        .run(move |m| pools::provide(m, &whole, &wanted))
+        .await?;
+    for pool in &made {
+        observer.observe(Event::Note(pool.to_string()));
+    }
+    let site = Site {
+        machine,
+        plan,
+        options,
+        observer,
+        cancel,
+    };
     let mut built = Vec::new();
-    let result = build_all(
-        machine, platform, domains, options, observer, cancel, &mut built,
-    )
-    .await;
-    match result {
+    match build_all(&site, domains, &numbers, &mut built).await {
         Ok(started) => Ok(started),
-        Err(cause) => Err(take_back(machine, built, cause, observer).await),
+        Err(cause) => {
+            let cause = take_back(machine, built, cause, observer).await;
+            let remains = machine.run(move |m| Ok(pools::take_back(m, made))).await;
+            Err(cause.with_remains(remains.unwrap_or_default()))
+        }
     }
 }
 
 async fn build_all(
-    machine: &Machine,
-    platform: &str,
+    site: &Site<'_>,
     domains: &[DomainPlan],
-    options: Options,
-    observer: &dyn Observer,
-    cancel: &Cancel,
+    numbers: &Numbers,
     built: &mut Vec<Building>,
 ) -> Result<Vec<Started>> {
-    for plan in domains {
-        check_cancel(cancel)?;
-        observer.observe(Event::Creating {
-            domain: plan.name.clone(),
-        });
-        let since = Instant::now();
-        let wanted = plan.clone();
-        // Not interruptible: whether the domain exists must be known before it can be taken back.
-        let domid = machine.run(move |m| m.domains.create(&wanted)).await?;
-        built.push(Building {
-            plan: plan.clone(),
-            domid,
-            since,
-        });
-        observer.observe(Event::Created {
-            domain: plan.name.clone(),
-            domid,
-        });
-        let mut writes = keys::marks(domid, platform, plan);
-        for device in &plan.virtio {
-            writes.extend(keys::tell_backend(domid, device));
+    let mut started = Vec::new();
+    for domain in domains {
+        check_cancel(site.cancel)?;
+        let devices = domain.virtio.iter();
+        let backends: BTreeSet<&str> = devices
+            .filter_map(|device| placed::started_by_us(device, &site.plan.domains))
+            .map(|backend| backend.name.as_str())
+            .collect();
+        if !backends.is_empty() {
+            // It may be among those that were created just now, and serves only when it runs.
+            started.extend(let_run(site, built.get(started.len()..).unwrap_or_default()).await?);
+            for backend in backends {
+                wait_for_backend_domain(site, backend, &domain.name).await?;
+            }
         }
-        machine.run(move |m| m.store.write_all(&writes)).await?;
+        built.push(build(site, domain, numbers).await?);
+        if let Some(building) = built.last() {
+            tell(site, domain, building).await?;
+        }
     }
+    started.extend(let_run(site, built.get(started.len()..).unwrap_or_default()).await?);
+    Ok(started)
+}
+
+async fn build(site: &Site<'_>, domain: &DomainPlan, numbers: &Numbers) -> Result<Building> {
+    site.observer.observe(Event::Creating {
+        domain: domain.name.clone(),
+    });
+    let since = Instant::now();
+    let (wanted, domains) = (domain.clone(), site.plan.domains.clone());
+    let placed = site
+        .machine
+        .run(move |m| placed::with_backends(&wanted, &domains, &m.domains.list()?))
+        .await?;
+    let config = placed::config(&placed, numbers);
+    // Not interruptible: whether the domain exists must be known before it can be taken back.
+    let created = site.machine.run(move |m| m.domains.create(&config)).await;
+    let domid = created.map_err(|cause| placed::explain(domain, cause))?;
+    site.observer.observe(Event::Created {
+        domain: domain.name.clone(),
+        domid,
+    });
+    Ok(Building {
+        placed,
+        domid,
+        since,
+    })
+}
+
+/// Tells the backends what to serve, and this program's later runs what was started.
+async fn tell(site: &Site<'_>, domain: &DomainPlan, building: &Building) -> Result<()> {
+    let domid = building.domid;
+    let mut writes = keys::marks(domid, &site.plan.platform, domain);
+    for device in &building.placed.virtio {
+        writes.extend(keys::tell_backend(domid, device));
+    }
+    site.machine.run(move |m| m.store.write_all(&writes)).await
+}
+
+/// Waits until the devices of these domains are ready, and lets the domains run.
+async fn let_run(site: &Site<'_>, built: &[Building]) -> Result<Vec<Started>> {
+    let Site {
+        machine,
+        options,
+        observer,
+        cancel,
+        ..
+    } = *site;
     wait_for_backends(machine, built, options.timeout, observer, cancel).await?;
     let mut started = Vec::new();
-    for building in built.iter() {
+    for building in built {
         check_cancel(cancel)?;
-        let (name, domid) = (building.plan.name.clone(), building.domid);
+        let (name, domid) = (building.placed.name.clone(), building.domid);
         if options.unpause {
             machine.run(move |m| m.domains.unpause(domid)).await?;
         }
@@ -127,6 +199,38 @@ async fn build_all(
     Ok(started)
 }
 
+/// Waits until a domain of the document runs a backend.
+async fn wait_for_backend_domain(site: &Site<'_>, backend: &str, needed_by: &str) -> Result<()> {
+    let absent = || Error::NoBackendDomain {
+        backend: backend.to_owned(),
+        needed_by: needed_by.to_owned(),
+    };
+    let plan = site.plan.domain(backend).ok_or_else(absent)?;
+    let running = site.machine.run(|m| m.domains.list()).await?;
+    let mut running = running.into_iter();
+    let info = running.find(|info| info.uuid.eq_ignore_ascii_case(&plan.uuid));
+    let domid = info.ok_or_else(absent)?.domid;
+    let paths = vec![keys::backend_folder(domid)];
+    let mut changes = site.machine.run(move |m| m.store.watch(&paths)).await?;
+    let deadline = Instant::now() + site.options.timeout;
+    let mut told = false;
+    while !site.machine.run(move |m| backend_runs(m, domid)).await? {
+        if !told {
+            site.observer.observe(Event::Note(format!(
+                "{backend}: waiting for its backend, which {needed_by} needs"
+            )));
+            told = true;
+        }
+        if !changed_before(&mut changes, deadline, site.cancel).await? {
+            return Err(Error::BackendNotRunning {
+                domid: u16::try_from(domid).unwrap_or(u16::MAX),
+                needed_by: format!("\"{needed_by}\""),
+            });
+        }
+    }
+    Ok(())
+}
+
 fn check_cancel(cancel: &Cancel) -> Result<()> {
     if cancel.is_cancelled() {
         return Err(Error::Interrupted);
@@ -134,11 +238,19 @@ fn check_cancel(cancel: &Cancel) -> Result<()> {
     Ok(())
 }
 
-/// Refuses before anything is created when nobody would serve the devices.
-pub(crate) async fn require_backends(machine: &Machine, domains: &[DomainPlan]) -> Result<()> {
+/// Refuses before anything is created when nobody would serve the devices. Domains that are started with the others come later.
+pub(crate) async fn require_backends(
+    machine: &Machine,
+    plan: &Plan,
+    domains: &[DomainPlan],
+) -> Result<()> {
     let mut needed: BTreeMap<u16, Vec<String>> = BTreeMap::new();
     for domain in domains {
-        let backends: BTreeSet<u16> = domain.virtio.iter().map(|d| d.backend_domid).collect();
+        let devices = domain.virtio.iter();
+        let backends: BTreeSet<u16> = devices
+            .filter(|device| placed::started_by_us(device, &plan.domains).is_none())
+            .map(|device| device.backend_domid)
+            .collect();
         for backend in backends {
             needed
                 .entry(backend)
@@ -198,8 +310,8 @@ pub(crate) async fn wait_for_backends(
     let awaited: Vec<Awaited> = built
         .iter()
         .flat_map(|building| {
-            building.plan.virtio.iter().map(|device| Awaited {
-                domain: building.plan.name.clone(),
+            building.placed.virtio.iter().map(|device| Awaited {
+                domain: building.placed.name.clone(),
                 device: format!("{} {}", device.device.kind(), device.index),
                 backend: device.backend_domid,
                 folder: keys::device_folder(building.domid, device),
@@ -292,19 +404,12 @@ async fn take_back(
     });
     let mut remains = Vec::new();
     for building in built.into_iter().rev() {
-        let name = building.plan.name;
+        let name = building.placed.name;
         if let Err(error) = remove::remove(machine, &name, building.domid, observer).await {
             remains.push(format!("domain {} (\"{name}\": {error})", building.domid));
         }
     }
-    if remains.is_empty() {
-        cause
-    } else {
-        Error::Remains {
-            cause: Box::new(cause),
-            remains,
-        }
-    }
+    cause.with_remains(remains)
 }
 
 /// Waits for a change, a time limit or the user, whichever is first. `false` at the time limit.

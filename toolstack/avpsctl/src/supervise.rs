@@ -271,10 +271,9 @@ impl<'a> Supervisor<'a> {
             unpause: true,
         };
         let plan = std::slice::from_ref(domain);
-        let platform = &self.plan.platform;
         let started = start::start(
             &self.machine,
-            platform,
+            &self.plan,
             plan,
             options,
             self.observer,

@@ -518,20 +518,38 @@ fn the_safety_report_is_written_to_standard_output_or_into_a_folder() {
 }
 
 #[test]
-fn a_domain_with_more_than_up_can_give_is_not_started_without_it() {
+fn a_domain_with_more_than_libxl_can_give_is_not_started_without_it() {
     let dir = tempfile::tempdir().expect("temporary folder");
-    let document = dir.path().join("pinned.avps.toml");
-    let text = "schema = \"avps/1\"\n[platform]\nname = \"d\"\n[machine]\ncpus = 4\n[[domain]]\nname = \"a\"\n\
-                kernel = \"Image\"\nmemory = \"64MiB\"\ncpus = [1]\n";
-    fs::write(&document, text).expect("written");
+    let document = dir.path().join("more.avps.toml");
     let path = document.display().to_string();
-    for command in [&["up", &path] as &[&str], &["create", &path, "a"]] {
-        let output = avpsctl(command);
-        assert_eq!(code(&output), 2, "{}", err(&output));
-        assert!(
-            err(&output).contains("cannot give to a domain yet: cpus"),
-            "{}",
-            err(&output)
+    let pool = "[[cpupool]]\nname = \"p\"\ncpus = [1]\nscheduler = \"arinc653\"\n";
+    let cases = [
+        (
+            pool,
+            "cpupool = \"p\"\narinc653 = { runtime = \"5ms\" }",
+            "arinc653: libxl has no call",
+        ),
+        (
+            "",
+            "console = \"none\"",
+            "console: libxl gives every domain",
+        ),
+        (
+            "",
+            "tee = { mode = \"mediated\", applications = [\"2c1f1b5a-6a4f-4e0c-9f0e-4c1d2b3a4f5e\"] }",
+            "tee.mode: the mediator is not part",
+        ),
+    ];
+    for (pool, keys, word) in cases {
+        let text = format!(
+            "schema = \"avps/1\"\n[platform]\nname = \"d\"\n[machine]\ncpus = 4\n{pool}[[domain]]\nname = \"a\"\n\
+             kernel = \"Image\"\nmemory = \"64MiB\"\n{keys}\n"
         );
+        fs::write(&document, text).expect("written");
+        for command in [&["up", &path] as &[&str], &["create", &path, "a"]] {
+            let output = avpsctl(command);
+            assert_eq!(code(&output), 2, "{}", err(&output));
+            assert!(err(&output).contains(word), "{}", err(&output));
+        }
     }
 }

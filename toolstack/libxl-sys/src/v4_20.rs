@@ -1,6 +1,6 @@
 // Made by libxl-sys-bindgen from the headers of Xen 4.20; do not edit.
 // headers sha256 e58aca1681529f1a7e98d76df9e351a93f77232472823eb5e81c5a41f6992a44
-// body sha256 42235632eada5d0d273969119e186f31ff310da2a8dfcc5c77b648bbc7095478
+// body sha256 0e12915a141709c196924227089b5a9d646aeebbe67fbdacd348ad081d1c99fc
 
 use crate::xentoollog::xentoollog_logger;
 use libc::pollfd;
@@ -43,6 +43,23 @@ const _: () = {
 };
 pub type libxl_hwcap = [u32; 8usize];
 pub type libxl_ev_user = u64;
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct libxl_bitmap {
+    pub size: u32,
+    pub map: *mut u8,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of libxl_bitmap"][::core::mem::size_of::<libxl_bitmap>() - 16usize];
+    ["Alignment of libxl_bitmap"][::core::mem::align_of::<libxl_bitmap>() - 8usize];
+    [
+        "Offset of field: libxl_bitmap::size",
+    ][::core::mem::offset_of!(libxl_bitmap, size) - 0usize];
+    [
+        "Offset of field: libxl_bitmap::map",
+    ][::core::mem::offset_of!(libxl_bitmap, map) - 8usize];
+};
 pub type libxl_domid = u32;
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -99,6 +116,14 @@ pub const LIBXL_DOMAIN_TYPE_HVM: libxl_domain_type = 1;
 pub const LIBXL_DOMAIN_TYPE_PV: libxl_domain_type = 2;
 pub const LIBXL_DOMAIN_TYPE_PVH: libxl_domain_type = 3;
 pub type libxl_domain_type = ::core::ffi::c_int;
+pub const LIBXL_SCHEDULER_UNKNOWN: libxl_scheduler = 0;
+pub const LIBXL_SCHEDULER_SEDF: libxl_scheduler = 4;
+pub const LIBXL_SCHEDULER_CREDIT: libxl_scheduler = 5;
+pub const LIBXL_SCHEDULER_CREDIT2: libxl_scheduler = 6;
+pub const LIBXL_SCHEDULER_ARINC653: libxl_scheduler = 7;
+pub const LIBXL_SCHEDULER_RTDS: libxl_scheduler = 8;
+pub const LIBXL_SCHEDULER_NULL: libxl_scheduler = 9;
+pub type libxl_scheduler = ::core::ffi::c_uint;
 pub const LIBXL_SHUTDOWN_REASON_UNKNOWN: libxl_shutdown_reason = -1;
 pub const LIBXL_SHUTDOWN_REASON_POWEROFF: libxl_shutdown_reason = 0;
 pub const LIBXL_SHUTDOWN_REASON_REBOOT: libxl_shutdown_reason = 1;
@@ -206,6 +231,37 @@ const _: () = {
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
+pub struct libxl_cpupoolinfo {
+    pub poolid: u32,
+    pub pool_name: *mut ::core::ffi::c_char,
+    pub sched: libxl_scheduler,
+    pub n_dom: u32,
+    pub cpumap: libxl_bitmap,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of libxl_cpupoolinfo"][::core::mem::size_of::<libxl_cpupoolinfo>() - 40usize];
+    [
+        "Alignment of libxl_cpupoolinfo",
+    ][::core::mem::align_of::<libxl_cpupoolinfo>() - 8usize];
+    [
+        "Offset of field: libxl_cpupoolinfo::poolid",
+    ][::core::mem::offset_of!(libxl_cpupoolinfo, poolid) - 0usize];
+    [
+        "Offset of field: libxl_cpupoolinfo::pool_name",
+    ][::core::mem::offset_of!(libxl_cpupoolinfo, pool_name) - 8usize];
+    [
+        "Offset of field: libxl_cpupoolinfo::sched",
+    ][::core::mem::offset_of!(libxl_cpupoolinfo, sched) - 16usize];
+    [
+        "Offset of field: libxl_cpupoolinfo::n_dom",
+    ][::core::mem::offset_of!(libxl_cpupoolinfo, n_dom) - 20usize];
+    [
+        "Offset of field: libxl_cpupoolinfo::cpumap",
+    ][::core::mem::offset_of!(libxl_cpupoolinfo, cpumap) - 24usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
 pub struct libxl_version_info {
     pub xen_version_major: ::core::ffi::c_int,
     pub xen_version_minor: ::core::ffi::c_int,
@@ -297,6 +353,47 @@ const _: () = {
     [
         "Alignment of libxl_domain_config",
     ][::core::mem::align_of::<libxl_domain_config>() - 8usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct libxl_vcpuinfo {
+    pub vcpuid: u32,
+    pub cpu: u32,
+    pub online: bool,
+    pub blocked: bool,
+    pub running: bool,
+    pub vcpu_time: u64,
+    pub cpumap: libxl_bitmap,
+    pub cpumap_soft: libxl_bitmap,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of libxl_vcpuinfo"][::core::mem::size_of::<libxl_vcpuinfo>() - 56usize];
+    ["Alignment of libxl_vcpuinfo"][::core::mem::align_of::<libxl_vcpuinfo>() - 8usize];
+    [
+        "Offset of field: libxl_vcpuinfo::vcpuid",
+    ][::core::mem::offset_of!(libxl_vcpuinfo, vcpuid) - 0usize];
+    [
+        "Offset of field: libxl_vcpuinfo::cpu",
+    ][::core::mem::offset_of!(libxl_vcpuinfo, cpu) - 4usize];
+    [
+        "Offset of field: libxl_vcpuinfo::online",
+    ][::core::mem::offset_of!(libxl_vcpuinfo, online) - 8usize];
+    [
+        "Offset of field: libxl_vcpuinfo::blocked",
+    ][::core::mem::offset_of!(libxl_vcpuinfo, blocked) - 9usize];
+    [
+        "Offset of field: libxl_vcpuinfo::running",
+    ][::core::mem::offset_of!(libxl_vcpuinfo, running) - 10usize];
+    [
+        "Offset of field: libxl_vcpuinfo::vcpu_time",
+    ][::core::mem::offset_of!(libxl_vcpuinfo, vcpu_time) - 16usize];
+    [
+        "Offset of field: libxl_vcpuinfo::cpumap",
+    ][::core::mem::offset_of!(libxl_vcpuinfo, cpumap) - 24usize];
+    [
+        "Offset of field: libxl_vcpuinfo::cpumap_soft",
+    ][::core::mem::offset_of!(libxl_vcpuinfo, cpumap_soft) - 40usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -795,9 +892,49 @@ pub struct Libxenlight {
         list: *mut libxl_dominfo,
         nb_domain: ::core::ffi::c_int,
     ),
+    pub libxl_list_cpupool: unsafe extern "C" fn(
+        arg1: *mut libxl_ctx,
+        nb_pool_out: *mut ::core::ffi::c_int,
+    ) -> *mut libxl_cpupoolinfo,
+    pub libxl_cpupoolinfo_list_free: unsafe extern "C" fn(
+        list: *mut libxl_cpupoolinfo,
+        nb_pool: ::core::ffi::c_int,
+    ),
+    pub libxl_list_vcpu: unsafe extern "C" fn(
+        ctx: *mut libxl_ctx,
+        domid: u32,
+        nb_vcpu: *mut ::core::ffi::c_int,
+        nr_cpus_out: *mut ::core::ffi::c_int,
+    ) -> *mut libxl_vcpuinfo,
+    pub libxl_vcpuinfo_list_free: unsafe extern "C" fn(
+        arg1: *mut libxl_vcpuinfo,
+        nr_vcpus: ::core::ffi::c_int,
+    ),
     pub libxl_get_physinfo: unsafe extern "C" fn(
         ctx: *mut libxl_ctx,
         physinfo: *mut libxl_physinfo,
+    ) -> ::core::ffi::c_int,
+    pub libxl_cpupool_create: unsafe extern "C" fn(
+        ctx: *mut libxl_ctx,
+        name: *const ::core::ffi::c_char,
+        sched: libxl_scheduler,
+        cpumap: libxl_bitmap,
+        uuid: *mut libxl_uuid,
+        poolid: *mut u32,
+    ) -> ::core::ffi::c_int,
+    pub libxl_cpupool_destroy: unsafe extern "C" fn(
+        ctx: *mut libxl_ctx,
+        poolid: u32,
+    ) -> ::core::ffi::c_int,
+    pub libxl_cpupool_cpuadd: unsafe extern "C" fn(
+        ctx: *mut libxl_ctx,
+        poolid: u32,
+        cpu: ::core::ffi::c_int,
+    ) -> ::core::ffi::c_int,
+    pub libxl_cpupool_cpuremove: unsafe extern "C" fn(
+        ctx: *mut libxl_ctx,
+        poolid: u32,
+        cpu: ::core::ffi::c_int,
     ) -> ::core::ffi::c_int,
     pub libxl_event_check: unsafe extern "C" fn(
         ctx: *mut libxl_ctx,
@@ -944,7 +1081,29 @@ impl Libxenlight {
             __library.get(b"libxl_dominfo_list_free\0")
         }
             .map(|sym| *sym)?;
+        let libxl_list_cpupool = unsafe { __library.get(b"libxl_list_cpupool\0") }
+            .map(|sym| *sym)?;
+        let libxl_cpupoolinfo_list_free = unsafe {
+            __library.get(b"libxl_cpupoolinfo_list_free\0")
+        }
+            .map(|sym| *sym)?;
+        let libxl_list_vcpu = unsafe { __library.get(b"libxl_list_vcpu\0") }
+            .map(|sym| *sym)?;
+        let libxl_vcpuinfo_list_free = unsafe {
+            __library.get(b"libxl_vcpuinfo_list_free\0")
+        }
+            .map(|sym| *sym)?;
         let libxl_get_physinfo = unsafe { __library.get(b"libxl_get_physinfo\0") }
+            .map(|sym| *sym)?;
+        let libxl_cpupool_create = unsafe { __library.get(b"libxl_cpupool_create\0") }
+            .map(|sym| *sym)?;
+        let libxl_cpupool_destroy = unsafe { __library.get(b"libxl_cpupool_destroy\0") }
+            .map(|sym| *sym)?;
+        let libxl_cpupool_cpuadd = unsafe { __library.get(b"libxl_cpupool_cpuadd\0") }
+            .map(|sym| *sym)?;
+        let libxl_cpupool_cpuremove = unsafe {
+            __library.get(b"libxl_cpupool_cpuremove\0")
+        }
             .map(|sym| *sym)?;
         let libxl_event_check = unsafe { __library.get(b"libxl_event_check\0") }
             .map(|sym| *sym)?;
@@ -1009,7 +1168,15 @@ impl Libxenlight {
             libxl_domain_info,
             libxl_list_domain,
             libxl_dominfo_list_free,
+            libxl_list_cpupool,
+            libxl_cpupoolinfo_list_free,
+            libxl_list_vcpu,
+            libxl_vcpuinfo_list_free,
             libxl_get_physinfo,
+            libxl_cpupool_create,
+            libxl_cpupool_destroy,
+            libxl_cpupool_cpuadd,
+            libxl_cpupool_cpuremove,
             libxl_event_check,
             libxl_event_free,
             libxl_event_register_callbacks,
@@ -1211,12 +1378,76 @@ impl Libxenlight {
     ) {
         unsafe { (self.libxl_dominfo_list_free)(list, nb_domain) }
     }
+    pub unsafe fn libxl_list_cpupool(
+        &self,
+        arg1: *mut libxl_ctx,
+        nb_pool_out: *mut ::core::ffi::c_int,
+    ) -> *mut libxl_cpupoolinfo {
+        unsafe { (self.libxl_list_cpupool)(arg1, nb_pool_out) }
+    }
+    pub unsafe fn libxl_cpupoolinfo_list_free(
+        &self,
+        list: *mut libxl_cpupoolinfo,
+        nb_pool: ::core::ffi::c_int,
+    ) {
+        unsafe { (self.libxl_cpupoolinfo_list_free)(list, nb_pool) }
+    }
+    pub unsafe fn libxl_list_vcpu(
+        &self,
+        ctx: *mut libxl_ctx,
+        domid: u32,
+        nb_vcpu: *mut ::core::ffi::c_int,
+        nr_cpus_out: *mut ::core::ffi::c_int,
+    ) -> *mut libxl_vcpuinfo {
+        unsafe { (self.libxl_list_vcpu)(ctx, domid, nb_vcpu, nr_cpus_out) }
+    }
+    pub unsafe fn libxl_vcpuinfo_list_free(
+        &self,
+        arg1: *mut libxl_vcpuinfo,
+        nr_vcpus: ::core::ffi::c_int,
+    ) {
+        unsafe { (self.libxl_vcpuinfo_list_free)(arg1, nr_vcpus) }
+    }
     pub unsafe fn libxl_get_physinfo(
         &self,
         ctx: *mut libxl_ctx,
         physinfo: *mut libxl_physinfo,
     ) -> ::core::ffi::c_int {
         unsafe { (self.libxl_get_physinfo)(ctx, physinfo) }
+    }
+    pub unsafe fn libxl_cpupool_create(
+        &self,
+        ctx: *mut libxl_ctx,
+        name: *const ::core::ffi::c_char,
+        sched: libxl_scheduler,
+        cpumap: libxl_bitmap,
+        uuid: *mut libxl_uuid,
+        poolid: *mut u32,
+    ) -> ::core::ffi::c_int {
+        unsafe { (self.libxl_cpupool_create)(ctx, name, sched, cpumap, uuid, poolid) }
+    }
+    pub unsafe fn libxl_cpupool_destroy(
+        &self,
+        ctx: *mut libxl_ctx,
+        poolid: u32,
+    ) -> ::core::ffi::c_int {
+        unsafe { (self.libxl_cpupool_destroy)(ctx, poolid) }
+    }
+    pub unsafe fn libxl_cpupool_cpuadd(
+        &self,
+        ctx: *mut libxl_ctx,
+        poolid: u32,
+        cpu: ::core::ffi::c_int,
+    ) -> ::core::ffi::c_int {
+        unsafe { (self.libxl_cpupool_cpuadd)(ctx, poolid, cpu) }
+    }
+    pub unsafe fn libxl_cpupool_cpuremove(
+        &self,
+        ctx: *mut libxl_ctx,
+        poolid: u32,
+        cpu: ::core::ffi::c_int,
+    ) -> ::core::ffi::c_int {
+        unsafe { (self.libxl_cpupool_cpuremove)(ctx, poolid, cpu) }
     }
     pub unsafe fn libxl_event_check(
         &self,

@@ -6,6 +6,9 @@
 use std::ffi::CStr;
 use std::path::PathBuf;
 
+use uuid::Uuid;
+
+use crate::cpus::{CpuPool, Vcpu};
 use crate::info::{Domain, PhysInfo, Version};
 
 /// One of libxl's error codes (`ERROR_*`, negative).
@@ -80,6 +83,20 @@ pub(crate) trait Context: Send + Sync {
     fn list(&self) -> Result<Vec<Domain>, Code>;
     fn info(&self, domid: u32) -> Result<Domain, Code>;
     fn console_tty(&self, domid: u32) -> Result<PathBuf, Code>;
+
+    fn vcpus(&self, domid: u32) -> Result<Vec<Vcpu>, Code>;
+
+    fn pools(&self) -> Result<Vec<CpuPool>, Code>;
+    fn create_pool(
+        &self,
+        name: &CStr,
+        scheduler: u32,
+        cpus: &[u32],
+        uuid: Uuid,
+    ) -> Result<u32, Code>;
+    fn destroy_pool(&self, pool: u32) -> Result<(), Code>;
+    fn add_cpu(&self, pool: u32, cpu: i32) -> Result<(), Code>;
+    fn remove_cpu(&self, pool: u32, cpu: i32) -> Result<(), Code>;
 
     /// What libxl makes of a configuration, as JSON again, before it fills in defaults.
     fn round_trip(&self, json: &CStr) -> Result<String, Code>;

@@ -15,7 +15,8 @@ use uuid::Uuid;
 
 use super::sys;
 use crate::api::{Code, Context, DeathWatch, RawEvent, RawEventKind};
-use crate::foreign::{borrowed, now, owned};
+use crate::cpus::{CpuPool, Scheduler, Vcpu};
+use crate::foreign::{bit_map, bits, borrowed, now, owned};
 use crate::info::{Domain, PhysInfo, ShutdownReason, Version};
 use crate::logger::{Log, RawLogger};
 
@@ -35,6 +36,9 @@ static EVENTS: sys::libxl_event_hooks = sys::libxl_event_hooks {
 
 /// Every event type (`LIBXL_EVENTMASK_ALL`).
 const ALL_EVENTS: u64 = !0;
+
+/// Lets Xen choose a pool's number (`LIBXL_CPUPOOL_POOLID_ANY`).
+const ANY_POOL: u32 = u32::MAX;
 
 /// One `libxl_ctx` and what must outlive it.
 struct Opened {
@@ -332,6 +336,114 @@ impl Context for Opened {
         // SAFETY: on success it is a string from malloc, ours.
         let path = unsafe { owned(path) }.ok_or(Code::FAIL)?;
         Ok(PathBuf::from(OsStr::from_bytes(&path)))
+    }
+
+    fn vcpus(&self, domid: u32) -> Result<Vec<Vcpu>, Code> {
+        let (mut count, mut cpus): (c_int, c_int) = (0, 0);
+        // SAFETY: the context is open; both numbers are writable, `count` is the length of the result.
+        let list = unsafe {
+            self.library
+                .libxl_list_vcpu(self.ctx.as_ptr(), domid, &raw mut count, &raw mut cpus)
+        };
+        if list.is_null() {
+            return Err(Code::FAIL);
+        }
+        // SAFETY: libxl returns `count` elements in one allocation.
+        let infos =
+            unsafe { std::slice::from_raw_parts(list, usize::try_from(count).unwrap_or_default()) };
+        let vcpus = infos.iter().map(|info| Vcpu {
+            id: info.vcpuid,
+            online: info.online,
+            // As xl does: it is told for an online one only.
+            cpu: info.online.then_some(info.cpu),
+            // SAFETY: the bit map has `size` bytes and lives as long as the list.
+            affinity: unsafe { bits(info.cpumap.map, info.cpumap.size) },
+        });
+        let vcpus = vcpus.collect();
+        // SAFETY: from libxl_list_vcpu, with its length, and not used afterwards.
+        unsafe { self.library.libxl_vcpuinfo_list_free(list, count) };
+        Ok(vcpus)
+    }
+
+    fn pools(&self) -> Result<Vec<CpuPool>, Code> {
+        let mut count: c_int = 0;
+        // SAFETY: the context is open; `count` is written with the length of the result.
+        let list = unsafe {
+            self.library
+                .libxl_list_cpupool(self.ctx.as_ptr(), &raw mut count)
+        };
+        if list.is_null() {
+            return Err(Code::FAIL);
+        }
+        // SAFETY: libxl returns `count` elements in one allocation.
+        let infos =
+            unsafe { std::slice::from_raw_parts(list, usize::try_from(count).unwrap_or_default()) };
+        let pools = infos.iter().map(|info| CpuPool {
+            id: info.poolid,
+            // SAFETY: null or NUL-terminated, and lives as long as the list.
+            name: unsafe { borrowed(info.pool_name) },
+            scheduler: Scheduler::from_number(info.sched),
+            // SAFETY: the bit map has `size` bytes and lives as long as the list.
+            cpus: unsafe { bits(info.cpumap.map, info.cpumap.size) },
+            domains: info.n_dom,
+        });
+        let pools = pools.collect();
+        // SAFETY: from libxl_list_cpupool, with its length, and not used afterwards.
+        unsafe { self.library.libxl_cpupoolinfo_list_free(list, count) };
+        Ok(pools)
+    }
+
+    fn create_pool(
+        &self,
+        name: &CStr,
+        scheduler: u32,
+        cpus: &[u32],
+        uuid: Uuid,
+    ) -> Result<u32, Code> {
+        let mut map = bit_map(cpus).ok_or(Code::FAIL)?;
+        let cpus = sys::libxl_bitmap {
+            size: u32::try_from(map.len()).map_err(|_| Code::FAIL)?,
+            map: map.as_mut_ptr(),
+        };
+        let mut uuid = sys::libxl_uuid {
+            uuid: uuid.into_bytes(),
+        };
+        let mut pool = ANY_POOL;
+        // SAFETY: the context is open; the name is NUL-terminated, the bit map has the length it says and is only read,
+        // `uuid` and `pool` are writable.
+        let status = unsafe {
+            self.library.libxl_cpupool_create(
+                self.ctx.as_ptr(),
+                name.as_ptr(),
+                scheduler,
+                cpus,
+                &raw mut uuid,
+                &raw mut pool,
+            )
+        };
+        self.check(status)?;
+        Ok(pool)
+    }
+
+    fn destroy_pool(&self, pool: u32) -> Result<(), Code> {
+        // SAFETY: the context is open.
+        self.check(unsafe { self.library.libxl_cpupool_destroy(self.ctx.as_ptr(), pool) })
+    }
+
+    fn add_cpu(&self, pool: u32, cpu: i32) -> Result<(), Code> {
+        // SAFETY: the context is open.
+        self.check(unsafe {
+            self.library
+                .libxl_cpupool_cpuadd(self.ctx.as_ptr(), pool, cpu)
+        })
+    }
+
+    fn remove_cpu(&self, pool: u32, cpu: i32) -> Result<(), Code> {
+        // SAFETY: the context is open.
+        self.check(unsafe {
+            self.library
+                .libxl_cpupool_cpuremove(self.ctx.as_ptr(), pool, cpu)
+        })
     }
 
     fn round_trip(&self, json: &CStr) -> Result<String, Code> {

@@ -30,6 +30,7 @@
 mod api;
 mod children;
 mod config;
+mod cpus;
 mod error;
 mod events;
 mod foreign;
@@ -59,11 +60,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub use config::{
     Action, Disk, DiskAccess, DomainConfig, Tee, VirtioDevice, VirtioTransport, Vuart,
 };
+pub use cpus::{CpuPool, Scheduler, Vcpu};
 pub use error::{Error, Result};
 pub use events::{Canceller, DomainEvent, Event, Events};
 pub use info::{Domain, HostInfo, PhysInfo, ShutdownReason};
 pub use library::known_releases;
 pub use logger::Level;
+use serde_json::Value;
 pub use uuid::Uuid;
 
 use api::Context;
@@ -190,7 +193,17 @@ impl Libxl {
     /// [`Error::Invalid`] for text libxl cannot take, [`Error::Failed`] with libxl's own messages
     /// for all else (a name in use, a missing kernel, too little memory).
     pub fn create(&self, config: &DomainConfig) -> Result<u32> {
-        let what = format!("create domain \"{}\"", config.name);
+        self.create_from_json(&config.to_json()?)
+    }
+
+    /// The same from the whole configuration in libxl's JSON.
+    ///
+    /// # Errors
+    ///
+    /// As [`Libxl::create`].
+    pub fn create_from_json(&self, config: &Value) -> Result<u32> {
+        let name = config["c_info"]["name"].as_str().unwrap_or_default();
+        let what = format!("create domain \"{name}\"");
         let json = self.checked_json(config)?;
         self.call(&what, |context| context.create(&json))
     }
@@ -280,7 +293,7 @@ impl Libxl {
     /// # Errors
     ///
     /// [`Error::NoDomain`]; [`Error::Failed`], also for a domain libxl did not create.
-    pub fn config_json(&self, domid: u32) -> Result<serde_json::Value> {
+    pub fn config_json(&self, domid: u32) -> Result<Value> {
         let text = self.on(domid, "read the configuration of", |context| {
             context.retrieve_config(domid)
         })?;
@@ -293,7 +306,7 @@ impl Libxl {
     ///
     /// As [`Libxl::create`].
     pub fn need_memory_kib(&self, config: &DomainConfig) -> Result<u64> {
-        let json = self.checked_json(config)?;
+        let json = self.checked_json(&config.to_json()?)?;
         self.call("work out the memory a domain needs", |context| {
             context.need_memory(&json)
         })
@@ -355,16 +368,15 @@ impl Libxl {
     }
 
     /// The configuration as libxl's JSON, refused if the loaded release would drop part of it.
-    fn checked_json(&self, config: &DomainConfig) -> Result<CString> {
-        let wanted = config.to_json()?;
+    fn checked_json(&self, wanted: &Value) -> Result<CString> {
         let text = CString::new(wanted.to_string())
             .map_err(|_| Error::Invalid("the configuration contains a NUL".to_owned()))?;
         let understood = self.call("read the domain's configuration", |context| {
             context.round_trip(&text)
         })?;
-        let understood: serde_json::Value =
+        let understood: Value =
             serde_json::from_str(&understood).map_err(|error| Error::Foreign(error.to_string()))?;
-        let dropped = config::dropped(&wanted, &understood);
+        let dropped = config::dropped(wanted, &understood);
         if dropped.is_empty() {
             return Ok(text);
         }

@@ -42,7 +42,23 @@ pub fn check_host(plan: &Plan, host: &Host) -> Vec<Finding> {
                 &mut findings,
             );
         }
-        for device in &domain.virtio {
+        if let Some(tree) = &domain.device_tree {
+            // One that is written for the domain's devices has no line of its own.
+            let key = match domain.device_tree_generated {
+                true => "device[0]",
+                false => "device_tree",
+            };
+            boot_file(
+                &rules::DEVICE_TREE_FILE,
+                "partial device tree",
+                format!("{at}.{key}"),
+                tree,
+                &mut findings,
+            );
+        }
+        // Images that another domain serves are files in that domain.
+        let served_here = domain.virtio.iter();
+        for device in served_here.filter(|device| device.backend.is_none()) {
             let DevicePlan::Block(block) = &device.device;
             let at = format!("{}.image", device.from);
             match image(block, &at) {

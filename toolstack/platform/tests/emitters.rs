@@ -104,6 +104,25 @@ fn libxl_is_told_what_xl_would_tell_it() {
 }
 
 #[test]
+fn a_driver_domain_gets_its_rights_in_xenstore_from_xl_and_from_libxl_and_is_imported_as_one() {
+    let text = include_str!("../../../configs/driver-domain.avps.toml");
+    let plan = platform::analyse(text, "/").plan.expect("no errors");
+    let files = libxl_json::emit(&plan);
+    let rights = |number: usize| files[number].config["c_info"]["driver_domain"].as_str();
+    assert_eq!((rights(0), rights(1)), (Some("True"), None));
+    let files = xl::emit(&plan).expect("emits");
+    assert!(files[0].text.contains("\ndriver_domain = 1\n"));
+    assert!(!files[1].text.contains("driver_domain"));
+    let source = platform::import::Source {
+        name: &files[0].file_name,
+        text: &files[0].text,
+    };
+    let again = platform::import::import("again", &[source]);
+    let again = again.expect("valid").text;
+    assert!(again.contains("kind = \"driver\""), "{again}");
+}
+
+#[test]
 fn the_boot_script_loads_every_module_to_its_place_and_starts_xen() {
     let script = uboot::emit(&mixed()).expect("emits");
     insta::assert_snapshot!("mixed-uboot", script);

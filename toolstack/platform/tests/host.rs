@@ -74,6 +74,23 @@ fn a_missing_kernel_ramdisk_or_image_is_named() {
 }
 
 #[test]
+fn a_missing_partial_device_tree_is_named_and_an_image_of_another_domain_is_not_looked_for() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    good_files(dir.path());
+    let text = document(&format!("device_tree = \"rtc.dtb\"\n{BLOCK}"));
+    let found = findings(dir.path(), &text, Host::default());
+    assert_eq!(only(&found).0, "AVPS0306");
+
+    fs::remove_file(dir.path().join("a.img")).expect("removed");
+    let served = format!(
+        "{}backend = \"storage\"\n[[domain]]\nname = \"storage\"\nkind = \"driver\"\nkernel = \"Image\"\nmemory = \"64MiB\"\n",
+        document(BLOCK)
+    );
+    let found = findings(dir.path(), &served, Host::default());
+    assert!(found.is_empty(), "{found:?}");
+}
+
+#[test]
 fn an_image_that_does_not_end_on_a_block_is_refused() {
     let dir = tempfile::tempdir().expect("temporary folder");
     good_files(dir.path());

@@ -1,8 +1,8 @@
 //! The list of the bed's tests: one line per subject.
 
 use super::{
-    Test, block, control, faults, hostile, in_dom0, kills, lifecycle, refusals, sandbox,
-    soak_block, upgrade,
+    Test, block, control, faults, hostile, in_dom0, kills, lifecycle, placement, refusals, sandbox,
+    shipped, soak_block, upgrade,
 };
 use crate::failure::Failure;
 
@@ -13,6 +13,8 @@ pub(super) fn tests() -> Result<Vec<Test>, Failure> {
     tests.extend(block::tests());
     tests.extend(soak_block::tests());
     tests.extend(lifecycle::tests());
+    tests.extend(placement::tests());
+    tests.extend(shipped::tests());
     tests.extend(refusals::tests());
     tests.extend(kills::tests());
     tests.extend(upgrade::tests());

@@ -74,14 +74,29 @@ fn attach(console: &OwnedFd, linger: Duration) -> std::io::Result<End> {
     terminal::connect(console, input.as_fd(), output.as_fd(), &signals, linger)
 }
 
-/// The terminal of a domain's console; a new domain has it a moment after its creation.
+/// The terminal of a domain's console: of the emulated UART where it has one; a new domain has it a moment after its creation.
 async fn terminal_of(machine: &Machine, domid: u32) -> Result<PathBuf> {
     let cancel = signals()?;
-    let paths = vec![format!("/local/domain/{domid}/console")];
+    // libxl makes both folders so that the guest can only read them.
+    let uart = format!("/local/domain/{domid}/vuart/0");
+    let paths = vec![format!("/local/domain/{domid}/console"), uart.clone()];
     let mut changes = machine.run(move |m| m.store.watch(&paths)).await?;
     let deadline = Instant::now() + CONSOLE_APPEARS;
     loop {
-        match machine.run(move |m| m.domains.console(domid)).await {
+        let uart = uart.clone();
+        let terminal = move |m: &Machine| {
+            if m.store.read(&format!("{uart}/type"))?.is_none() {
+                return m.domains.console(domid);
+            }
+            let path = m.store.read(&format!("{uart}/tty"))?.unwrap_or_default();
+            if path.is_empty() {
+                return Err(Error::Xen(
+                    "xenconsoled has not come to the domain's UART yet".into(),
+                ));
+            }
+            Ok(PathBuf::from(path))
+        };
+        match machine.run(terminal).await {
             Ok(path) => return Ok(path),
             Err(error) => {
                 if !changed_before(&mut changes, deadline, &cancel).await? {

@@ -15,8 +15,8 @@ use crate::start;
 /// `avpsctl create`.
 pub(super) async fn create(context: &Context, args: &CreateArgs) -> Result<()> {
     let (mut loaded, plan) = load_startable(context, &args.document)?;
-    can_be_started(&plan)?;
     let domain = in_document(&plan, &args.domain)?.clone();
+    can_be_started(std::slice::from_ref(&domain))?;
     let machine = context.machine()?;
     let cancel = signals()?;
     let _lock = context.run.lock(&plan.platform, &cancel).await?;
@@ -44,7 +44,7 @@ pub(super) async fn create(context: &Context, args: &CreateArgs) -> Result<()> {
     };
     let started = start::start(
         &machine,
-        &plan.platform,
+        &plan,
         &only.domains,
         options,
         observer.as_ref(),

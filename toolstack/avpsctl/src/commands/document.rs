@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf, absolute};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use platform::host::{Host, check_host};
-use platform::plan::{Console, DomainPlan};
+use platform::plan::{Console, DomainPlan, TeeMode};
 use platform::units::Date;
 use platform::{Analysis, Finding, HostFiles, Options, Plan, Report, Severity, Style, rules};
 
@@ -205,38 +205,43 @@ pub(super) fn load_startable(context: &Context, path: &Path) -> Result<(Loaded, 
     Ok((loaded, plan))
 }
 
-/// Whether this program can start all of the plan's domains as they are described. It gives up before anything is started:
-/// a domain without its own CPUs or devices is not the one that was checked.
-pub(super) fn can_be_started(plan: &Plan) -> Result<()> {
-    for domain in &plan.domains {
-        let missing = not_given(domain);
-        if !missing.is_empty() {
+/// Whether this program can start these domains as they are described. It gives up before anything is started: a domain
+/// without what its document gives it is not the one that was checked.
+pub(super) fn can_be_started(domains: &[DomainPlan]) -> Result<()> {
+    for domain in domains {
+        if let Some((key, why)) = not_given(domain) {
             return Err(Error::Usage(format!(
-                "domain \"{}\" has what avpsctl cannot give to a domain yet: {}; start it by xl, with what \
-                 avpsctl emit xl and emit partial-dtb write",
-                domain.name,
-                missing.join(", ")
+                "domain \"{}\" cannot be started as it is described: {key}: {why}",
+                domain.name
             )));
         }
     }
     Ok(())
 }
 
-/// Keys of a domain that only other ways of starting it carry out.
-fn not_given(domain: &DomainPlan) -> Vec<&'static str> {
+/// The first key of a domain that libxl has no place for: why, and what can be done.
+fn not_given(domain: &DomainPlan) -> Option<(&'static str, &'static str)> {
+    let mediated = domain.tee.as_ref().map(|tee| tee.mode) == Some(TeeMode::Mediated);
     let keys = [
-        ("cpus", !domain.cpus.is_empty()),
-        ("cpupool", domain.cpupool.is_some()),
-        ("colors", !domain.colors.is_empty()),
-        ("rtds", domain.rtds.is_some()),
-        ("arinc653", domain.arinc653_runtime_us.is_some()),
-        ("console", domain.console != Console::Pv),
-        ("device_tree", domain.device_tree.is_some()),
-        ("device", !domain.devices.is_empty()),
-        ("tee", domain.tee.is_some()),
+        (
+            domain.arinc653_runtime_us.is_some(),
+            "arinc653",
+            "libxl has no call that sets ARINC653's time table (libxenctrl has one, xc_sched_arinc653_schedule_set), and without \
+             a slot the domain never runs; use another scheduler",
+        ),
+        (
+            domain.console == Console::None,
+            "console",
+            "libxl gives every domain a paravirtual console; use \"pv\" or \"vpl011\"",
+        ),
+        (
+            mediated,
+            "tee.mode",
+            "the mediator is not part of this release; use \"hypervisor\", or \"none\"",
+        ),
     ];
-    let used = keys.into_iter().filter(|(_, used)| *used);
-    used.map(|(key, _)| key).collect()
+    let unused = keys.into_iter().find(|(used, ..)| *used);
+    unused.map(|(_, key, why)| (key, why))
 }
 
 /// `avpsctl check`.

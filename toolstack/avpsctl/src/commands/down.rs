@@ -9,7 +9,8 @@ use super::{Context, signals};
 use crate::cli::DownArgs;
 use crate::error::{Error, Result};
 use crate::machine::DomainInfo;
-use crate::remove;
+use crate::observe::Event;
+use crate::{placed, pools, remove};
 
 /// `avpsctl down`.
 pub(super) async fn down(context: &Context, args: &DownArgs) -> Result<()> {
@@ -34,19 +35,33 @@ pub(super) async fn down(context: &Context, args: &DownArgs) -> Result<()> {
     }
     let observer = ui.observer();
     let timeout = Duration::from_secs(args.timeout);
-    let ended = remove::shut_down(&machine, &guests, timeout, observer.as_ref(), &cancel).await;
-    let running = ended.map_err(|cause| interrupted(cause, &guests))?;
+    // Whoever serves disks is there until those that use them have written what they have.
+    let serves = |guest: &DomainInfo| {
+        let devices = plan.domains.iter().flat_map(|domain| &domain.virtio);
+        let mut backends =
+            devices.filter_map(|device| placed::started_by_us(device, &plan.domains));
+        backends.any(|backend| backend.name == guest.name)
+    };
+    let (backends, others): (Vec<_>, Vec<_>) = guests.iter().cloned().partition(serves);
     let mut still = Vec::new();
     let mut actions = Vec::new();
-    for guest in &guests {
-        let runs = running.contains(&guest.domid);
-        if runs && !args.force {
-            still.push(guest.name.clone());
-            actions.push((guest, "running"));
-            continue;
+    for group in [others, backends] {
+        let ended = remove::shut_down(&machine, &group, timeout, observer.as_ref(), &cancel).await;
+        let running = ended.map_err(|cause| interrupted(cause, &guests))?;
+        for guest in group {
+            let runs = running.contains(&guest.domid);
+            if runs && !args.force {
+                still.push(guest.name.clone());
+                actions.push((guest, "running"));
+                continue;
+            }
+            remove::remove(&machine, &guest.name, guest.domid, observer.as_ref()).await?;
+            actions.push((guest, if runs { "forced" } else { "removed" }));
         }
-        remove::remove(&machine, &guest.name, guest.domid, observer.as_ref()).await?;
-        actions.push((guest, if runs { "forced" } else { "removed" }));
+    }
+    let whole = plan.clone();
+    for text in machine.run(move |m| pools::give_back(m, &whole)).await? {
+        observer.observe(Event::Note(text));
     }
     drop(observer);
     if ui.json {

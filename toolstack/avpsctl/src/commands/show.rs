@@ -1,7 +1,9 @@
 //! `avpsctl list` and `avpsctl info`.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use platform::emit::cmdline::ranges;
 use platform::units::ByteSize;
 use serde_json::{Value, json};
 
@@ -9,10 +11,10 @@ use super::Context;
 use crate::cli::InfoArgs;
 use crate::error::Result;
 use crate::keys::{self, Device};
-use crate::machine::{DomainInfo, Machine};
+use crate::machine::{DomainInfo, Machine, PoolInfo, VcpuInfo};
 use crate::start::backend_runs;
 
-fn as_json(info: &DomainInfo, devices: &[Device]) -> Value {
+fn as_json(info: &DomainInfo, pool: &str, devices: &[Device]) -> Value {
     json!({
         "name": info.name,
         "domid": info.domid,
@@ -23,6 +25,7 @@ fn as_json(info: &DomainInfo, devices: &[Device]) -> Value {
         "max_memory_bytes": info.max_memory_kib.saturating_mul(1024),
         "vcpus": info.vcpus,
         "cpu_time_ns": info.cpu_time_ns,
+        "cpupool": pool,
         "devices": devices,
     })
 }
@@ -39,16 +42,24 @@ fn memory(kib: u64) -> String {
     format!("{}MiB", kib.div_ceil(1024))
 }
 
+/// The name of a domain's CPU pool.
+fn pool_of(pools: &[PoolInfo], info: &DomainInfo) -> String {
+    let pool = pools.iter().find(|pool| pool.id == info.cpupool);
+    pool.map_or_else(|| info.cpupool.to_string(), |pool| pool.name.clone())
+}
+
 /// `avpsctl list`.
 pub(super) async fn list(context: &Context) -> Result<()> {
     let machine = context.machine()?;
     let rows = machine
         .run(|machine| {
             let list = machine.domains.list()?;
+            let pools = machine.domains.pools()?;
             list.into_iter()
                 .map(|info| {
                     let devices = keys::devices(machine.store.as_ref(), info.domid)?;
-                    Ok((info, devices))
+                    let pool = pool_of(&pools, &info);
+                    Ok((info, pool, devices))
                 })
                 .collect::<Result<Vec<_>>>()
         })
@@ -57,15 +68,15 @@ pub(super) async fn list(context: &Context) -> Result<()> {
     if ui.json {
         let domains: Vec<Value> = rows
             .iter()
-            .map(|(info, devices)| as_json(info, devices))
+            .map(|(info, pool, devices)| as_json(info, pool, devices))
             .collect();
         ui.json(&json!({"schema": "avps-list/1", "domains": domains}));
         return Ok(());
     }
     let mut table = ui.table(&[
-        "NAME", "ID", "STATE", "MEMORY", "VCPUS", "CPU-TIME", "DEVICES",
+        "NAME", "ID", "STATE", "MEMORY", "VCPUS", "CPUPOOL", "CPU-TIME", "DEVICES",
     ]);
-    for (info, devices) in &rows {
+    for (info, pool, devices) in &rows {
         let devices: Vec<String> = devices
             .iter()
             .map(|device| format!("{} {}: {}", device.kind, device.index, state(device)))
@@ -76,6 +87,7 @@ pub(super) async fn list(context: &Context) -> Result<()> {
             info.state.word().to_owned(),
             memory(info.memory_kib),
             info.vcpus.to_string(),
+            pool.clone(),
             seconds(info),
             devices.join(", "),
         ]);
@@ -102,20 +114,23 @@ pub(super) async fn info(context: &Context, args: &InfoArgs) -> Result<()> {
 }
 
 async fn domain(context: &Context, machine: &Machine, name: String) -> Result<()> {
-    let (info, devices, marks, console) = machine
+    let (info, pool, vcpus, devices, marks, console) = machine
         .run(move |machine| {
             let info = machine.find(&name)?;
+            let pool = pool_of(&machine.domains.pools()?, &info);
+            let vcpus = machine.domains.vcpus(info.domid)?;
             let devices = keys::devices(machine.store.as_ref(), info.domid)?;
             let marks = keys::read_marks(machine.store.as_ref(), info.domid)?;
             let tty = format!("/local/domain/{}/console/tty", info.domid);
             let console = machine.store.read(&tty)?;
-            Ok((info, devices, marks, console))
+            Ok((info, pool, vcpus, devices, marks, console))
         })
         .await?;
     let platform = marks.map(|(platform, _)| platform);
     let ui = &context.ui;
     if ui.json {
-        let mut value = as_json(&info, &devices);
+        let mut value = as_json(&info, &pool, &devices);
+        value["affinity"] = json!(vcpus);
         value["schema"] = json!("avps-info/1");
         value["platform"] = json!(platform);
         value["console"] = json!(console);
@@ -142,6 +157,8 @@ async fn domain(context: &Context, machine: &Machine, name: String) -> Result<()
             ),
         ),
         ("vcpus", info.vcpus.to_string()),
+        ("cpupool", pool),
+        ("affinity", affinity(&vcpus)),
         ("cpu time", seconds(&info)),
         (
             "platform",
@@ -175,6 +192,18 @@ async fn domain(context: &Context, machine: &Machine, name: String) -> Result<()
         }
     }
     Ok(())
+}
+
+/// The CPUs that vCPUs may run on: once, where it is the same for all.
+fn affinity(vcpus: &[VcpuInfo]) -> String {
+    let all: BTreeSet<&[u32]> = vcpus.iter().map(|vcpu| &vcpu.affinity[..]).collect();
+    if let [same] = all.into_iter().collect::<Vec<_>>()[..] {
+        return ranges(same);
+    }
+    let each = vcpus
+        .iter()
+        .map(|vcpu| format!("{}: {}", vcpu.vcpu, ranges(&vcpu.affinity)));
+    each.collect::<Vec<_>>().join("; ")
 }
 
 /// What a backend domain's daemon says of itself.

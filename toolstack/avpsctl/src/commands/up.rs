@@ -17,6 +17,7 @@ use crate::compare::{Standing, compare};
 use crate::error::{Error, Result};
 use crate::machine::{DomainInfo, Machine};
 use crate::observe::Observer;
+use crate::pools;
 use crate::remove;
 use crate::serve::{Served, serve};
 use crate::start::{self, Started};
@@ -27,12 +28,18 @@ const REPLACED_ENDS: Duration = Duration::from_secs(20);
 /// `avpsctl up`.
 pub(super) async fn up(context: &Context, args: &UpArgs) -> Result<()> {
     let (mut loaded, plan) = load_startable(context, &args.document)?;
-    can_be_started(&plan)?;
+    can_be_started(&plan.domains)?;
     let machine = context.machine()?;
     let cancel = signals()?;
     let _lock = context.run.lock(&plan.platform, &cancel).await?;
     let wanted = plan.clone();
-    let standings = machine.run(move |m| compare(m, &wanted)).await?;
+    let standings = machine
+        .run(move |m| {
+            // Nothing is started beside domains whose CPUs are others than the document says.
+            pools::compare(m, &wanted)?;
+            compare(m, &wanted)
+        })
+        .await?;
     let work = Work::of(&standings, args.replace)?;
     check_this_machine(context, &machine, &mut loaded, &plan, &work).await?;
     let observer = context.ui.observer();
@@ -40,17 +47,16 @@ pub(super) async fn up(context: &Context, args: &UpArgs) -> Result<()> {
         timeout: Duration::from_secs(args.timeout),
         unpause: true,
     };
-    let all = loaded.plan()?.domains;
-    let served = serve(&machine, &all, options.timeout, observer.as_ref(), &cancel).await?;
-    let started = carry_out(
+    let whole = loaded.plan()?;
+    let served = serve(
         &machine,
-        &plan.platform,
-        &work,
-        options,
+        &whole,
+        options.timeout,
         observer.as_ref(),
         &cancel,
     )
     .await?;
+    let started = carry_out(&machine, &plan, &work, options, observer.as_ref(), &cancel).await?;
     drop(observer);
     let supervisor = if args.no_supervise || plan.domains.is_empty() {
         context.run.supervisor(&plan.platform)
@@ -176,13 +182,13 @@ pub(super) fn check_files(
 
 async fn carry_out(
     machine: &Machine,
-    platform: &str,
+    plan: &Plan,
     work: &Work,
     options: start::Options,
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> Result<Vec<Started>> {
-    start::require_backends(machine, &work.start).await?;
+    start::require_backends(machine, plan, &work.start).await?;
     let mut replaced = Vec::new();
     let result = async {
         for (name, domid, runs) in &work.remove {
@@ -194,7 +200,7 @@ async fn carry_out(
             }
             remove::remove(machine, name, *domid, observer).await?;
         }
-        start::start(machine, platform, &work.start, options, observer, cancel).await
+        start::start(machine, plan, &work.start, options, observer, cancel).await
     }
     .await;
     result.map_err(|cause| {
@@ -284,9 +290,17 @@ pub(super) async fn diff(context: &Context, args: &DocumentArg) -> Result<()> {
     let (_, plan) = load_startable(context, &args.document)?;
     let machine = context.machine()?;
     let wanted = plan.clone();
-    let standings = machine.run(move |m| compare(m, &wanted)).await?;
+    let (pools, standings) = machine
+        .run(move |m| Ok((missing_pools(m, &wanted)?, compare(m, &wanted)?)))
+        .await?;
     let ui = &context.ui;
     let mut differences = Vec::new();
+    for (name, text) in &pools {
+        differences.push(text.clone());
+        if !ui.json {
+            ui.line(&format!("+ CPU pool {name} {text}"));
+        }
+    }
     for (domain, standing) in &standings {
         let name = &domain.name;
         let (sign, text) = match standing {
@@ -323,11 +337,39 @@ pub(super) async fn diff(context: &Context, args: &DocumentArg) -> Result<()> {
                 value
             })
             .collect();
-        ui.json(&json!({"schema": "avps-diff/1", "platform": plan.platform, "domains": domains}));
+        let pools: Vec<Value> = pools
+            .iter()
+            .map(|(name, text)| json!({"name": name, "what": text}))
+            .collect();
+        ui.json(&json!({
+            "schema": "avps-diff/1",
+            "platform": plan.platform,
+            "cpupools": pools,
+            "domains": domains,
+        }));
     }
     // Shown already; only the exit code is left to say.
     match differences.len() {
         0 => Ok(()),
         count => Err(Error::Differences(count)),
     }
+}
+
+/// The pools that would be made, with what is to be said about each.
+fn missing_pools(machine: &Machine, plan: &Plan) -> Result<Vec<(String, String)>> {
+    let pools = pools::compare(machine, plan)?.into_iter();
+    Ok(pools
+        .filter_map(|(pool, standing)| match standing {
+            pools::Standing::There(_) => None,
+            pools::Standing::Absent { leave } => {
+                let cpus = pools::list(&pool.cpus);
+                let mut text = format!("would be made of CPUs {cpus}");
+                if !leave.is_empty() {
+                    text.push_str("; out of the first pool go ");
+                    text.push_str(&pools::list(&leave));
+                }
+                Some((pool.name.clone(), text))
+            }
+        })
+        .collect())
 }

@@ -10,8 +10,9 @@ mod xen;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use platform::plan::DomainPlan;
+use platform::plan::{Cpupool, Scheduler};
 use serde::Serialize;
+use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::error::{Error, Result};
@@ -84,6 +85,34 @@ pub struct DomainInfo {
     pub vcpus: u32,
     /// CPU time used, in nanoseconds.
     pub cpu_time_ns: u64,
+    /// Number of the CPU pool it runs in.
+    pub cpupool: u32,
+}
+
+/// A CPU pool that exists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolInfo {
+    /// Number; 0 is the one dom0 runs in.
+    pub id: u32,
+    /// Name.
+    pub name: String,
+    /// Scheduler; none for one that documents do not know.
+    pub scheduler: Option<Scheduler>,
+    /// Its CPUs, in ascending order.
+    pub cpus: Vec<u32>,
+    /// How many domains run in it.
+    pub domains: u32,
+}
+
+/// A virtual CPU of a domain that exists.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct VcpuInfo {
+    /// Number in its domain.
+    pub vcpu: u32,
+    /// The CPU it runs on, or ran on last; none when it is offline.
+    pub cpu: Option<u32>,
+    /// CPUs it may run on (hard affinity), in ascending order; its pool decides too.
+    pub affinity: Vec<u32>,
 }
 
 /// The machine and its hypervisor.
@@ -107,8 +136,8 @@ pub trait Domains: Send + Sync {
     fn host(&self) -> Result<HostInfo>;
     /// Every domain, dom0 too, ordered by number.
     fn list(&self) -> Result<Vec<DomainInfo>>;
-    /// Creates a domain, paused, and tells its number.
-    fn create(&self, plan: &DomainPlan) -> Result<u32>;
+    /// Creates a domain from libxl's JSON, paused, and tells its number.
+    fn create(&self, config: &Value) -> Result<u32>;
     /// Ends and removes a domain.
     fn destroy(&self, domid: u32) -> Result<()>;
     /// Asks the guest to power off.
@@ -121,6 +150,18 @@ pub trait Domains: Send + Sync {
     fn unpause(&self, domid: u32) -> Result<()>;
     /// The terminal of its console.
     fn console(&self, domid: u32) -> Result<PathBuf>;
+    /// Every CPU pool, ordered by number.
+    fn pools(&self) -> Result<Vec<PoolInfo>>;
+    /// Makes a pool of CPUs that are in none, and tells its number; there is no such pool when it fails.
+    fn create_pool(&self, pool: &Cpupool, uuid: &str) -> Result<u32>;
+    /// Removes a pool without domains; its CPUs are in none then.
+    fn destroy_pool(&self, pool: u32) -> Result<()>;
+    /// Puts a CPU that is in no pool into this one.
+    fn add_cpu(&self, pool: u32, cpu: u32) -> Result<()>;
+    /// Takes a CPU out of a pool.
+    fn remove_cpu(&self, pool: u32, cpu: u32) -> Result<()>;
+    /// A domain's vCPUs, ordered by number.
+    fn vcpus(&self, domid: u32) -> Result<Vec<VcpuInfo>>;
     /// Whether a process of this domain exists.
     fn process_exists(&self, pid: u32) -> bool;
 }

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use platform::plan::DomainPlan;
+use platform::plan::{Cpupool, Scheduler, VIRTIO_IRQ_FIRST, VIRTIO_MMIO_BASE, VIRTIO_MMIO_STRIDE};
+use serde_json::Value;
 use tokio::sync::watch;
 
 use super::{
-    Changes, DomainInfo, DomainState, Domains, HostInfo, Machine, ShutdownReason, Store, Write,
+    Changes, DomainInfo, DomainState, Domains, HostInfo, Machine, PoolInfo, ShutdownReason, Store,
+    VcpuInfo, Write,
 };
 use crate::error::{Error, Result};
 
@@ -32,6 +34,7 @@ type OnCreate = Box<dyn FnMut(u32) + Send>;
 struct Inner {
     nodes: BTreeMap<String, String>,
     domains: Vec<DomainInfo>,
+    pools: Vec<PoolInfo>,
     next: u32,
     backend: Backend,
     /// The backend removes its folders when a domain goes; one in a driver domain may not.
@@ -65,6 +68,13 @@ impl Model {
             inner: Mutex::new(Inner {
                 nodes: nodes.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
                 domains: vec![dom0],
+                pools: vec![PoolInfo {
+                    id: 0,
+                    name: "Pool-0".into(),
+                    scheduler: Some(Scheduler::Credit2),
+                    cpus: vec![0, 1],
+                    domains: 1,
+                }],
                 next: 1,
                 backend: Backend::Serves,
                 cleans: true,
@@ -224,6 +234,7 @@ fn info(domid: u32, name: &str, uuid: &str, vcpus: u32) -> DomainInfo {
         max_memory_kib: 1024,
         vcpus,
         cpu_time_ns: 0,
+        cpupool: 0,
     }
 }
 
@@ -247,32 +258,41 @@ impl Domains for Model {
         Ok(self.inner().domains.clone())
     }
 
-    fn create(&self, plan: &DomainPlan) -> Result<u32> {
+    fn create(&self, config: &Value) -> Result<u32> {
         let mut inner = self.inner();
-        if inner.fail_create.as_deref() == Some(plan.name.as_str()) {
+        let about = &config["c_info"];
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let number = |value: &Value| value.as_u64().and_then(|number| u32::try_from(number).ok());
+        let name = text(&about["name"]);
+        if inner.fail_create.as_ref() == Some(&name) {
             return Err(Error::Xen("could not create: too little memory".into()));
         }
         let domid = inner.next;
         inner.next += 1;
-        inner.log.push(format!("create {}", plan.name));
-        let mut guest = info(domid, &plan.name, &plan.uuid, plan.vcpus);
+        inner.log.push(format!("create {name}"));
+        let vcpus = number(&config["b_info"]["max_vcpus"]).unwrap_or(1);
+        let mut guest = info(domid, &name, &text(&about["uuid"]), vcpus);
         guest.state = DomainState::Paused;
+        guest.cpupool = number(&about["poolid"]).unwrap_or(0);
         inner.domains.push(guest);
         inner
             .nodes
-            .insert(format!("/local/domain/{domid}/name"), plan.name.clone());
+            .insert(format!("/local/domain/{domid}/name"), name);
         inner
             .nodes
             .insert(format!("/libxl/{domid}/type"), "pvh".into());
-        for device in &plan.virtio {
-            let folder = crate::keys::device_folder(domid, device);
+        for device in config["virtios"].as_array().into_iter().flatten() {
+            let index = number(&device["devid"]).unwrap_or(0);
+            let backend = number(&device["backend_domid"]).unwrap_or(0);
+            let base = VIRTIO_MMIO_BASE + VIRTIO_MMIO_STRIDE * u64::from(index);
+            let folder = format!("/local/domain/{backend}/backend/virtio/{domid}/{index}");
             for (key, value) in [
                 ("frontend-id", domid.to_string()),
                 ("online", "1".into()),
                 ("state", "1".into()),
-                ("type", format!("virtio,device{:x}", device.device_id)),
-                ("base", format!("{:#x}", device.mmio_base)),
-                ("irq", device.irq.to_string()),
+                ("type", text(&device["type"])),
+                ("base", format!("{base:#x}")),
+                ("irq", (VIRTIO_IRQ_FIRST + index).to_string()),
             ] {
                 inner.nodes.insert(format!("{folder}/{key}"), value);
             }
@@ -346,6 +366,74 @@ impl Domains for Model {
 
     fn console(&self, _: u32) -> Result<PathBuf> {
         Err(Error::Xen("no console".into()))
+    }
+
+    fn pools(&self) -> Result<Vec<PoolInfo>> {
+        let inner = self.inner();
+        let mut pools = inner.pools.clone();
+        for pool in &mut pools {
+            let members = inner.domains.iter().filter(|info| info.cpupool == pool.id);
+            pool.domains = u32::try_from(members.count()).unwrap_or(u32::MAX);
+        }
+        Ok(pools)
+    }
+
+    fn create_pool(&self, pool: &Cpupool, uuid: &str) -> Result<u32> {
+        let mut inner = self.inner();
+        if inner.fail_create.as_ref() == Some(&pool.name) {
+            return Err(Error::Xen("could not create the pool".into()));
+        }
+        inner
+            .log
+            .push(format!("pool {} of {:?}", pool.name, pool.cpus));
+        let taken = inner.pools.iter().flat_map(|pool| &pool.cpus);
+        assert!(
+            !taken.clone().any(|cpu| pool.cpus.contains(cpu)),
+            "a CPU of two pools"
+        );
+        let id = inner.pools.last().map_or(0, |pool| pool.id + 1);
+        inner
+            .nodes
+            .insert(format!("/local/pool/{id}/uuid"), uuid.to_owned());
+        inner.pools.push(PoolInfo {
+            id,
+            name: pool.name.clone(),
+            scheduler: Some(pool.scheduler),
+            cpus: pool.cpus.clone(),
+            domains: 0,
+        });
+        Ok(id)
+    }
+
+    fn destroy_pool(&self, pool: u32) -> Result<()> {
+        let mut inner = self.inner();
+        inner.log.push(format!("destroy pool {pool}"));
+        inner.pools.retain(|known| known.id != pool);
+        remove(&mut inner.nodes, &format!("/local/pool/{pool}"));
+        Ok(())
+    }
+
+    fn add_cpu(&self, pool: u32, cpu: u32) -> Result<()> {
+        let mut inner = self.inner();
+        inner.log.push(format!("CPU {cpu} into pool {pool}"));
+        for known in inner.pools.iter_mut().filter(|known| known.id == pool) {
+            known.cpus.push(cpu);
+            known.cpus.sort_unstable();
+        }
+        Ok(())
+    }
+
+    fn remove_cpu(&self, pool: u32, cpu: u32) -> Result<()> {
+        let mut inner = self.inner();
+        inner.log.push(format!("CPU {cpu} out of pool {pool}"));
+        for known in inner.pools.iter_mut().filter(|known| known.id == pool) {
+            known.cpus.retain(|known| *known != cpu);
+        }
+        Ok(())
+    }
+
+    fn vcpus(&self, _: u32) -> Result<Vec<VcpuInfo>> {
+        Ok(Vec::new())
     }
 
     fn process_exists(&self, pid: u32) -> bool {

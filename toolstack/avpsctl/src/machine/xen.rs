@@ -7,14 +7,15 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use libxl::{DomainConfig, Libxl, VirtioDevice, VirtioTransport};
-use platform::plan::{Action, DomainPlan, MemoryModel};
-use platform::units::KIB;
+use libxl::Libxl;
+use platform::plan::{Cpupool, Scheduler};
+use serde_json::Value;
 use tokio::sync::watch;
 use xenstore::{Access, Permission};
 
 use super::{
-    Changes, DomainInfo, DomainState, Domains, HostInfo, Machine, ShutdownReason, Store, Write,
+    Changes, DomainInfo, DomainState, Domains, HostInfo, Machine, PoolInfo, ShutdownReason, Store,
+    VcpuInfo, Write,
 };
 use crate::error::{Error, Result};
 
@@ -95,41 +96,6 @@ struct Xen {
     libxl: Libxl,
 }
 
-/// The plan of a domain in libxl's terms.
-fn config(plan: &DomainPlan) -> Result<DomainConfig> {
-    let memory_kib = plan.memory_bytes / KIB;
-    let mut config = DomainConfig::new(&plan.name, &plan.kernel, memory_kib, plan.vcpus);
-    config.uuid = plan
-        .uuid
-        .parse()
-        .map_err(|_| Error::Xen(format!("\"{}\" is no UUID", plan.uuid)))?;
-    config.ramdisk = plan.ramdisk.as_ref().map(PathBuf::from);
-    config.cmdline = Some(plan.cmdline.clone());
-    config.on_poweroff = action(plan.on_poweroff);
-    config.on_reboot = action(plan.on_reboot);
-    config.on_crash = action(plan.on_crash);
-    config.on_watchdog = action(plan.on_crash);
-    config.virtio = plan
-        .virtio
-        .iter()
-        .map(|device| VirtioDevice {
-            backend_domid: u32::from(device.backend_domid),
-            kind: format!("virtio,device{:x}", device.device_id),
-            transport: VirtioTransport::Mmio,
-            grant_usage: device.memory == MemoryModel::Grant,
-        })
-        .collect();
-    Ok(config)
-}
-
-fn action(action: Action) -> libxl::Action {
-    match action {
-        Action::Destroy => libxl::Action::Destroy,
-        Action::Restart => libxl::Action::Restart,
-        Action::Preserve => libxl::Action::Preserve,
-    }
-}
-
 fn reason(reason: libxl::ShutdownReason) -> ShutdownReason {
     match reason {
         libxl::ShutdownReason::Poweroff => ShutdownReason::Poweroff,
@@ -139,6 +105,27 @@ fn reason(reason: libxl::ShutdownReason) -> ShutdownReason {
         libxl::ShutdownReason::Watchdog => ShutdownReason::Watchdog,
         _ => ShutdownReason::Unknown,
     }
+}
+
+fn scheduler(scheduler: Scheduler) -> libxl::Scheduler {
+    match scheduler {
+        Scheduler::Credit => libxl::Scheduler::Credit,
+        Scheduler::Credit2 => libxl::Scheduler::Credit2,
+        Scheduler::Null => libxl::Scheduler::Null,
+        Scheduler::Rtds => libxl::Scheduler::Rtds,
+        Scheduler::Arinc653 => libxl::Scheduler::Arinc653,
+    }
+}
+
+fn known(scheduler: libxl::Scheduler) -> Option<Scheduler> {
+    Some(match scheduler {
+        libxl::Scheduler::Credit => Scheduler::Credit,
+        libxl::Scheduler::Credit2 => Scheduler::Credit2,
+        libxl::Scheduler::Null => Scheduler::Null,
+        libxl::Scheduler::Rtds => Scheduler::Rtds,
+        libxl::Scheduler::Arinc653 => Scheduler::Arinc653,
+        libxl::Scheduler::Unknown => return None,
+    })
 }
 
 /// The first of these that holds, in the order in which they matter.
@@ -180,6 +167,7 @@ impl Domains for Xen {
                 max_memory_kib: domain.max_memory_kib,
                 vcpus: domain.vcpus_online,
                 cpu_time_ns: domain.cpu_time_ns,
+                cpupool: domain.cpupool,
                 uuid: domain.uuid.to_string(),
                 // As xl shows a domain that has no name (any more).
                 name: domain.name.unwrap_or_else(|| "(null)".to_owned()),
@@ -187,8 +175,8 @@ impl Domains for Xen {
             .collect())
     }
 
-    fn create(&self, plan: &DomainPlan) -> Result<u32> {
-        self.libxl.create(&config(plan)?).map_err(libxl_error)
+    fn create(&self, config: &Value) -> Result<u32> {
+        self.libxl.create_from_json(config).map_err(libxl_error)
     }
 
     fn destroy(&self, domid: u32) -> Result<()> {
@@ -215,6 +203,55 @@ impl Domains for Xen {
 
     fn console(&self, domid: u32) -> Result<PathBuf> {
         self.libxl.console_tty(domid).map_err(libxl_error)
+    }
+
+    fn pools(&self) -> Result<Vec<PoolInfo>> {
+        let pools = self.libxl.pools().map_err(libxl_error)?;
+        Ok(pools
+            .into_iter()
+            .map(|pool| PoolInfo {
+                id: pool.id,
+                name: pool.name,
+                scheduler: known(pool.scheduler),
+                cpus: pool.cpus,
+                domains: pool.domains,
+            })
+            .collect())
+    }
+
+    fn create_pool(&self, pool: &Cpupool, uuid: &str) -> Result<u32> {
+        let uuid = uuid
+            .parse()
+            .map_err(|_| Error::Xen(format!("\"{uuid}\" is no UUID")))?;
+        let scheduler = scheduler(pool.scheduler);
+        let id = self
+            .libxl
+            .create_pool(&pool.name, scheduler, &pool.cpus, uuid);
+        id.map_err(libxl_error)
+    }
+
+    fn destroy_pool(&self, pool: u32) -> Result<()> {
+        self.libxl.destroy_pool(pool).map_err(libxl_error)
+    }
+
+    fn add_cpu(&self, pool: u32, cpu: u32) -> Result<()> {
+        self.libxl.add_cpu(pool, cpu).map_err(libxl_error)
+    }
+
+    fn remove_cpu(&self, pool: u32, cpu: u32) -> Result<()> {
+        self.libxl.remove_cpu(pool, cpu).map_err(libxl_error)
+    }
+
+    fn vcpus(&self, domid: u32) -> Result<Vec<VcpuInfo>> {
+        let vcpus = self.libxl.vcpus(domid).map_err(libxl_error)?;
+        Ok(vcpus
+            .into_iter()
+            .map(|vcpu| VcpuInfo {
+                vcpu: vcpu.id,
+                cpu: vcpu.cpu,
+                affinity: vcpu.affinity,
+            })
+            .collect())
     }
 
     fn process_exists(&self, pid: u32) -> bool {
@@ -294,36 +331,6 @@ fn forward(watch: &xenstore::Watch, sender: &watch::Sender<u64>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_plan_becomes_the_configuration_libxl_is_given() {
-        let text = include_str!("../../../../configs/demo-foreign.avps.toml");
-        let plan = platform::analyse(text, "/").plan.expect("no errors");
-        let config = config(&plan.domains[0]).expect("valid");
-        assert_eq!(config.name, "cockpit");
-        assert_eq!(config.uuid.to_string(), plan.domains[0].uuid);
-        assert_eq!(config.memory_kib, 128 * 1024);
-        assert_eq!(config.virtio.len(), 1);
-        assert_eq!(config.virtio[0].kind, "virtio,device2");
-        assert!(!config.virtio[0].grant_usage);
-        assert_eq!(config.on_reboot, libxl::Action::Restart);
-    }
-
-    #[test]
-    fn what_is_emitted_for_libxl_is_what_libxl_is_given() {
-        let text = include_str!("../../../../configs/demo.avps.toml");
-        let text = text.replace("vcpus = 1", "vcpus = 2\non_crash = \"preserve\"");
-        let plan = platform::analyse(&text, "/").plan.expect("no errors");
-        let given = config(&plan.domains[0]).expect("valid").to_json();
-        let mut given = given.expect("valid");
-        let mut emitted = platform::emit::libxl_json::config(&plan, &plan.domains[0]);
-        // Only told where this program runs on Arm.
-        for json in [&mut given, &mut emitted] {
-            let build = json["b_info"].as_object_mut().expect("an object");
-            build.remove("acpi");
-        }
-        assert_eq!(given, emitted);
-    }
 
     #[test]
     fn permission_denied_by_xenstore_is_told_as_such() {

@@ -1,5 +1,6 @@
 //! What avpsctl does to a machine, tried on a model of one.
 
+mod placing;
 mod serving;
 mod starting;
 mod stopping;
@@ -87,7 +88,7 @@ pub(crate) async fn start(
     let recorder = Recorder::default();
     start::start(
         &model.machine(),
-        "test",
+        &plan(),
         domains,
         OPTIONS,
         &recorder,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use platform::plan::DomainPlan;
+use platform::Plan;
 
 use super::Recorder;
 use crate::cancel::Cancel;
@@ -15,7 +15,7 @@ const BACK: &str = "/local/domain/0/backend/virtio/1";
 const FRONT: &str = "/local/domain/1/device/virtio";
 
 /// A control domain, a guest of Xen's own boot with two disks, and one of the toolstack's.
-fn domains(image: &str) -> Vec<DomainPlan> {
+fn plan(image: &str) -> Plan {
     let text = format!(
         r#"
 schema = "avps/1"
@@ -47,13 +47,12 @@ image = "/later.img"
     let analysis = platform::analyse(&text, "/");
     let plan = analysis.plan;
     plan.unwrap_or_else(|| panic!("{:?}", analysis.findings))
-        .domains
 }
 
 async fn served(model: &Arc<Model>) -> Result<Vec<Served>> {
     serve(
         &model.machine(),
-        &domains("/first.img"),
+        &plan("/first.img"),
         Duration::from_secs(30),
         &Recorder::default(),
         &Cancel::never(),
@@ -169,7 +168,7 @@ async fn a_disk_that_is_served_is_not_changed_under_its_guest() {
     model.started_by_xen(Some("dom0less-1"));
     served(&model).await.expect("serves");
     let before = model.nodes();
-    let other = domains("/other.img");
+    let other = plan("/other.img");
     let result = serve(
         &model.machine(),
         &other,

@@ -89,7 +89,7 @@ async fn a_domain_can_be_left_paused() {
     let plan = plan();
     start_with(
         &model.machine(),
-        "test",
+        &plan,
         &plan.domains[..1],
         options,
         &recorder,
@@ -245,7 +245,7 @@ async fn ctrl_c_takes_everything_back_and_says_so() {
         let domains = plan().domains;
         let result = start_with(
             &model.machine(),
-            "test",
+            &plan(),
             &domains,
             OPTIONS,
             &recorder,

@@ -26,6 +26,15 @@ pub(crate) const FUNCTIONS: &[&str] = &[
     "libxl_dominfo_dispose",
     "libxl_domid_to_name",
     "libxl_primary_console_get_tty",
+    "libxl_list_vcpu",
+    "libxl_vcpuinfo_list_free",
+    // CPU pools.
+    "libxl_list_cpupool",
+    "libxl_cpupoolinfo_list_free",
+    "libxl_cpupool_create",
+    "libxl_cpupool_destroy",
+    "libxl_cpupool_cpuadd",
+    "libxl_cpupool_cpuremove",
     // Configuration.
     "libxl_domain_config_init",
     "libxl_domain_config_dispose",
@@ -53,7 +62,12 @@ pub(crate) const FUNCTIONS: &[&str] = &[
 ];
 
 /// Enumerations whose values are needed although no bound function names them.
-pub(crate) const TYPES: &[&str] = &["libxl_error", "libxl_shutdown_reason", "libxl_event_type"];
+pub(crate) const TYPES: &[&str] = &[
+    "libxl_error",
+    "libxl_shutdown_reason",
+    "libxl_event_type",
+    "libxl_scheduler",
+];
 
 /// Structures of which only size and alignment are bound.
 pub(crate) const OPAQUE: &[&str] = &["libxl_domain_config", "libxl_device_disk"];

@@ -54,7 +54,7 @@ pub(super) fn has_colors(plan: &Plan) -> bool {
 }
 
 /// Numbers as Xen writes them: `0-3,6`.
-pub(super) fn ranges(numbers: &[u32]) -> String {
+pub fn ranges(numbers: &[u32]) -> String {
     let mut ranges: Vec<(u32, u32)> = Vec::new();
     for number in numbers {
         match ranges.last_mut() {

@@ -1,15 +1,15 @@
 //! libxl's own JSON of a domain's configuration (`libxl_domain_config` in Xen's tools/libs/light/libxl_types.idl).
 //!
 //! It says what xl.cfg says, for programs that call libxl themselves (`libxl_domain_config_from_json`). What is not written
-//! has libxl's default.
+//! has libxl's default. `avpsctl up` hands libxl this and nothing else.
 
 use serde_json::{Map, Value, json};
 
 use super::partial::pages;
 use super::pools;
-use crate::flask;
 use crate::plan::{
-    Action, Console, DeviceDma, DomainPlan, MemoryModel, Plan, RegisterWindow, TeeMode, VirtioPlan,
+    Action, Console, DeviceDma, DomainKind, DomainPlan, MemoryModel, Plan, RegisterWindow, TeeMode,
+    VirtioPlan,
 };
 use crate::units::KIB;
 
@@ -22,24 +22,39 @@ pub struct LibxlJson {
     pub config: Value,
 }
 
+/// How libxl is told a CPU pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pool {
+    /// The name it has in XenStore.
+    Name(String),
+    /// Its number.
+    Number(u32),
+}
+
 /// The configurations of all domains that the toolstack starts, in the plan's order.
 pub fn emit(plan: &Plan) -> Vec<LibxlJson> {
     plan.toolstack()
         .map(|domain| LibxlJson {
             file_name: format!("{}.json", domain.name),
-            config: config(plan, domain),
+            config: config(domain, pools::of(plan, domain).map(Pool::Name)),
         })
         .collect()
 }
 
-/// The configuration of one domain.
-pub fn config(plan: &Plan, domain: &DomainPlan) -> Value {
+/// The configuration of one domain, in this pool or in the first one.
+pub fn config(domain: &DomainPlan, pool: Option<Pool>) -> Value {
     let mut create = json!({"type": "pvh", "name": domain.name, "uuid": domain.uuid});
-    if let Some(pool) = &domain.cpupool {
-        create["pool_name"] = json!(pools::name(plan, pool));
+    match pool {
+        Some(Pool::Name(name)) => create["pool_name"] = json!(name),
+        Some(Pool::Number(number)) => create["poolid"] = json!(number),
+        None => {}
     }
-    if plan.xen.flask.is_some() {
-        create["ssid_label"] = json!(flask::label_of(&domain.name));
+    if domain.kind == DomainKind::Driver {
+        // It may then write into its own folders of XenStore what backends write.
+        create["driver_domain"] = json!("True");
+    }
+    if let Some(label) = &domain.label {
+        create["ssid_label"] = json!(label);
     }
     let mut whole = Map::new();
     let mut set = |key: &str, value: Value| whole.insert(key.to_owned(), value);

@@ -8,9 +8,9 @@ use std::fmt::Write;
 use super::cmdline::ranges;
 use super::partial::pages;
 use super::pools;
-use crate::flask;
 use crate::plan::{
-    BlockPlan, Console, DeviceDma, DevicePlan, DomainPlan, MemoryModel, Plan, TeeMode, VirtioPlan,
+    BlockPlan, Console, DeviceDma, DevicePlan, DomainKind, DomainPlan, MemoryModel, Plan, TeeMode,
+    VirtioPlan,
 };
 use crate::units::MIB;
 
@@ -74,8 +74,8 @@ fn config(plan: &Plan, domain: &DomainPlan) -> Result<String, XlError> {
         line("ramdisk", quote("the ramdisk", ramdisk)?);
     }
     line("cmdline", quote("the command line", &domain.cmdline)?);
-    if plan.xen.flask.is_some() {
-        line("seclabel", format!("\"{}\"", flask::label_of(&domain.name)));
+    if let Some(label) = &domain.label {
+        line("seclabel", quote("the security label", label)?);
     }
     line("memory", (domain.memory_bytes / MIB).to_string());
     line("maxmem", (domain.memory_bytes / MIB).to_string());
@@ -83,14 +83,17 @@ fn config(plan: &Plan, domain: &DomainPlan) -> Result<String, XlError> {
     if !domain.cpus.is_empty() {
         line("cpus", quote("the CPUs", &ranges(&domain.cpus))?);
     }
-    if let Some(pool) = &domain.cpupool {
-        line("pool", quote("the CPU pool", &pools::name(plan, pool))?);
+    if let Some(pool) = pools::of(plan, domain) {
+        line("pool", quote("the CPU pool", &pool)?);
     }
     if !domain.colors.is_empty() {
         line("llc_colors", list(ranges(&domain.colors).split(',')));
     }
     if domain.tee.as_ref().map(|tee| tee.mode) == Some(TeeMode::Hypervisor) {
         line("tee", "\"optee\"".to_owned());
+    }
+    if domain.kind == DomainKind::Driver {
+        line("driver_domain", "1".to_owned());
     }
     if domain.console == Console::Vpl011 {
         line("vuart", "\"sbsa_uart\"".to_owned());

@@ -4,7 +4,7 @@ use super::Mapping;
 use super::devices::{block, disk, passthrough};
 use super::xl::{Assignment, Value};
 use crate::document::{DomainTable, RtdsTable, TeeTable};
-use crate::plan::{Action, Console, TeeMode};
+use crate::plan::{Action, Console, DomainKind, TeeMode};
 use crate::units::{ByteSize, MIB, Numbers, TimeSpan};
 
 /// Makes a domain of a configuration.
@@ -107,6 +107,10 @@ fn take(mapping: &mut Mapping<'_>, domain: &mut DomainTable, from: &Assignment) 
             }
             _ => Taken::No("only OP-TEE has a place in a document"),
         },
+        "driver_domain" if number(value) == Some(1) => {
+            domain.kind = Some(DomainKind::Driver);
+            Taken::Yes
+        }
         "vuart" if text(value).as_deref() == Some("sbsa_uart") => {
             domain.console = Some(Console::Vpl011);
             Taken::Yes

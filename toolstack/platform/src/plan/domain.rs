@@ -74,6 +74,9 @@ pub struct DomainPlan {
     /// Domains that have to be ready before it is started.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub after: Vec<String>,
+    /// Its security label, where Xen asks FLASK and the toolstack starts it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub label: Option<String>,
     /// What restarts the machine or the domain when it hangs.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub watchdog: Option<Watchdog>,

@@ -166,6 +166,14 @@ pub struct Cpupool {
     pub scheduler: Scheduler,
 }
 
+impl Cpupool {
+    /// Identity of this pool of this platform, made from both names as a domain's is: what a toolstack made is recognised
+    /// by it.
+    pub fn uuid(&self, platform: &str) -> String {
+        crate::resolve::pool_uuid(platform, &self.name)
+    }
+}
+
 /// How Xen and the domains of its own boot get into memory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BootPlan {

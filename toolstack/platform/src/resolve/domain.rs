@@ -7,6 +7,7 @@ use super::machine::range;
 use super::names::{path, uuid};
 use super::saturate;
 use crate::document::{BlockTable, DeviceTable, DocumentTable, DomainTable};
+use crate::flask::label_of;
 use crate::plan::{
     self, Action, Asil, BlockPlan, Boot, CacheMode, Console, DeviceDma, DevicePassthrough,
     DevicePlan, DomainKind, DomainPlan, Enhanced, MachineDevice, MemoryModel, RegisterWindow,
@@ -43,6 +44,10 @@ pub(super) fn domains(content: &DocumentTable, platform: &str, base: &str) -> Ve
             }
             (_, Boot::Toolstack) => None,
         };
+        let flask = content.xen.as_ref().and_then(|xen| xen.flask);
+        if flask.is_some() && domain.boot == Boot::Toolstack {
+            domain.label = Some(label_of(&domain.name));
+        }
         domains.push(domain);
     }
     let mut ids = HashMap::new();
@@ -116,6 +121,7 @@ fn domain(
         enhanced: table.enhanced.unwrap_or(Enhanced::Disabled),
         interrupts: table.interrupts.map(saturate),
         after: table.after.clone().unwrap_or_default().0,
+        label: None,
         watchdog: table.watchdog.as_ref().map(|watchdog| Watchdog {
             timeout_us: watchdog.timeout.unwrap_or_default().0,
             action: watchdog.action.unwrap_or(WatchdogAction::Reset),

@@ -59,6 +59,11 @@ pub(crate) fn absolute(base: &str, path: &str) -> String {
     names::path(base, Some(path))
 }
 
+/// The identity of a CPU pool. No domain has it: a domain's name has no slash.
+pub(crate) fn pool_uuid(platform: &str, pool: &str) -> String {
+    names::uuid(platform, &format!("cpupool/{pool}"))
+}
+
 fn saturate(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }

@@ -28,4 +28,9 @@ rules! {
         help "give the domains less memory",
         why "Xen has no overcommitment on Arm: each domain's memory is taken when it is created.",
         source "Xen: tools/libs/guest/xg_dom_arm.c";
+    /// A partial device tree that is not on this machine.
+    DEVICE_TREE_FILE = "AVPS0306", "device-tree-file", Error,
+        help "put it there; avpsctl emit partial-dtb writes the one of a domain's devices, beside the document",
+        why "libxl reads the partial device tree when the domain is created, and puts it into the guest's.",
+        source "Xen: tools/libs/light/libxl_arm.c, copy_partial_fdt";
 }

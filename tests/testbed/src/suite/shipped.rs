@@ -1,0 +1,188 @@
+//! The documents in `configs/` that the toolstack starts: each as it is shipped.
+
+use super::guests::{self, DOCUMENTS};
+use super::{Context, Failed, Outcome, Test, ensure};
+use crate::paths;
+use agent::client::Remote;
+use platform::plan::{BlockPlan, DevicePlan, DomainPlan, Plan};
+use std::time::Duration;
+
+pub(super) fn tests() -> Vec<Test> {
+    vec![
+        Test::new(
+            "shipped: single.avps.toml runs, and its disk is usable",
+            150,
+            |context| whole(context, "single"),
+        ),
+        Test::new(
+            "shipped: cockpit.avps.toml runs, and its disks are usable",
+            300,
+            |context| whole(context, "cockpit"),
+        ),
+        Test::new(
+            "shipped: driver-domain.avps.toml: the driver domain runs, its guests wait for its backend, and nothing is left",
+            180,
+            driver_domain,
+        ),
+    ]
+}
+
+const UP: Duration = Duration::from_secs(120);
+/// Bytes that a guest writes to a disk, or reads of one it may only read.
+const BYTES: u64 = 2 << 20;
+/// Size of each image.
+const IMAGE_MIB: u64 = 16;
+
+/// A document of `configs/`, in dom0.
+struct Shipped {
+    path: String,
+    plan: Plan,
+}
+
+impl Shipped {
+    fn put(context: &Context, name: &str) -> Result<Self, Failed> {
+        let file = format!("{name}.avps.toml");
+        let local = paths::workspace().join("configs").join(&file);
+        let text = std::fs::read_to_string(&local)?;
+        let plan = platform::analyse(&text, DOCUMENTS).plan;
+        let plan = plan.ok_or_else(|| Failed(format!("{} has errors", local.display())))?;
+        let path = format!("{DOCUMENTS}/{file}");
+        context.dom0().put_file(&local, &path)?;
+        Ok(Self { path, plan })
+    }
+
+    /// Images of every disk that dom0 serves, in order; each has something in it.
+    fn images(&self) -> impl Iterator<Item = &BlockPlan> {
+        let devices = self.plan.domains.iter().flat_map(|domain| &domain.virtio);
+        let here = devices.filter(|device| device.backend.is_none());
+        here.map(|device| {
+            let DevicePlan::Block(block) = &device.device;
+            block
+        })
+    }
+
+    fn down(&self, context: &Context, outcome: Outcome) -> Outcome {
+        let down = ["avpsctl", "down", "--timeout", "0", "--force", &self.path];
+        let ended = context.dom0().command(down).time(UP).text();
+        outcome?;
+        ended?;
+        guests::nothing_left(&context.dom0())?;
+        for block in self.images() {
+            context.sh(&format!("rm -f {}", block.image))?;
+        }
+        Ok(())
+    }
+}
+
+fn whole(context: &Context, name: &str) -> Outcome {
+    guests::backend(&context.dom0())?;
+    let shipped = Shipped::put(context, name)?;
+    for block in shipped.images() {
+        context.sh(&format!(
+            "image={}; mkdir -p ${{image%/*}} && head -c {BYTES} /dev/urandom > $image && truncate -s {IMAGE_MIB}M $image",
+            block.image
+        ))?;
+    }
+    let up = ["avpsctl", "up", &shipped.path];
+    context.dom0().command(up).time(UP).text()?;
+    let check = || {
+        for domain in &shipped.plan.domains {
+            let guest = context.guest(&domain.name)?;
+            for device in &domain.virtio {
+                let DevicePlan::Block(block) = &device.device;
+                disk(context, &guest, domain, device.index, block)?;
+            }
+            guests::kernel_is_content(&guest)?;
+        }
+        context
+            .sh(&format!("avpsctl diff {}", shipped.path))
+            .map(drop)
+    };
+    shipped.down(context, check())
+}
+
+/// The guest has the disk that the plan says, and it does what it is there for.
+fn disk(
+    context: &Context,
+    guest: &Remote,
+    domain: &DomainPlan,
+    index: u32,
+    block: &BlockPlan,
+) -> Outcome {
+    // In the order of the plan; there are less than 26.
+    let letter = char::from(b'a' + u8::try_from(index)?);
+    let device = format!("/dev/vd{letter}");
+    let facts = guest
+        .shell(&format!(
+            "cd /sys/block/vd{letter} && cat size ro && cat serial"
+        ))
+        .text()?;
+    let sectors = IMAGE_MIB * 2048;
+    let serial = block.serial.as_deref().unwrap_or_default();
+    let wanted = format!("{sectors}\n{}\n{serial}", u8::from(block.readonly));
+    ensure(facts.trim_end() == wanted.trim_end(), || {
+        format!(
+            "{device} of {}: {facts:?}, planned: {wanted:?}",
+            domain.name
+        )
+    })?;
+    let dom0 = context.dom0();
+    if !block.readonly {
+        let bytes = BYTES.to_string();
+        let load = guests::load(guest, &["exercise", &device, "--bytes", &bytes])?;
+        return guests::image_holds(&dom0, &block.image, &load);
+    }
+    let sum = |machine: &Remote, file: &str| {
+        machine
+            .shell(&format!("head -c {BYTES} {file} | sha256sum | cut -c -64"))
+            .text()
+    };
+    let (theirs, ours) = (sum(guest, &device)?, sum(&dom0, &block.image)?);
+    ensure(theirs == ours, || {
+        format!("the guest reads {theirs}, the image has {ours}")
+    })?;
+    let written = guest.shell(&format!("echo no > {device}")).output()?;
+    ensure(!written.exit.success(), || {
+        format!("{device} of {} can be written", domain.name)
+    })
+}
+
+/// The driver domain is created with a driver domain's rights in XenStore and runs. Nobody serves disks in it yet: the guests
+/// that need it are not left without them.
+fn driver_domain(context: &Context) -> Outcome {
+    let shipped = Shipped::put(context, "driver-domain")?;
+    let backend = "storage";
+    let create = ["avpsctl", "create", "--start", &shipped.path, backend];
+    context.dom0().command(create).time(UP).text()?;
+    let check = || {
+        let guest = context.guest(backend)?;
+        let domid = context.sh(&format!("xl domid {backend}"))?;
+        // libxl makes this folder for driver domains only.
+        context.sh(&format!(
+            "xenstore-exists /local/domain/{}/libxl",
+            domid.trim()
+        ))?;
+        guest.ping(Duration::from_secs(30))?;
+        let up = ["up", "--timeout", "5", shipped.path.as_str()];
+        let output = guests::avpsctl(context, &up)?;
+        let said = output.error_text();
+        let wanted = format!("avps-backend is not running in domain {}", domid.trim());
+        ensure(
+            output.exit.code == Some(3) && said.contains(&wanted) && said.contains("cockpit"),
+            || format!("avpsctl up: {} {said}", output.exit),
+        )?;
+        // What ran before goes on.
+        guest.ping(Duration::from_secs(30))?;
+        let list = context.sh("xl list | tail -n +2 | wc -l")?;
+        ensure(list.trim() == "2", || format!("{list} domains"))
+    };
+    shipped.down(context, check())?;
+    // The same from nothing: what was started for the guests goes with them.
+    let up = ["up", "--timeout", "5", shipped.path.as_str()];
+    let output = guests::avpsctl(context, &up)?;
+    ensure(
+        output.exit.code == Some(3) && output.error_text().contains("storage: running"),
+        || format!("avpsctl up: {} {}", output.exit, output.error_text()),
+    )?;
+    guests::nothing_left(&context.dom0())
+}

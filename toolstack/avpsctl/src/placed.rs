@@ -1,0 +1,93 @@
+//! A domain of the plan on this machine: what is only known once others run.
+
+use platform::emit::libxl_json::{self, Pool};
+use platform::plan::{Console, DeviceDma, DevicePassthrough, DomainPlan, TeeMode, VirtioPlan};
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+use crate::machine::DomainInfo;
+use crate::pools::Numbers;
+
+/// The domain with the numbers of the domains that serve its devices.
+///
+/// # Errors
+/// [`Error::NoBackendDomain`] when one of them does not run.
+pub fn with_backends(
+    plan: &DomainPlan,
+    domains: &[DomainPlan],
+    running: &[DomainInfo],
+) -> Result<DomainPlan> {
+    let mut placed = plan.clone();
+    for device in &mut placed.virtio {
+        let Some(backend) = started_by_us(device, domains) else {
+            continue;
+        };
+        let ours = |info: &&DomainInfo| info.uuid.eq_ignore_ascii_case(&backend.uuid);
+        let domid = running.iter().find(ours).map(|info| info.domid);
+        device.backend_domid = domid
+            .and_then(|domid| u16::try_from(domid).ok())
+            .ok_or_else(|| Error::NoBackendDomain {
+                backend: backend.name.clone(),
+                needed_by: plan.name.clone(),
+            })?;
+    }
+    Ok(placed)
+}
+
+/// The domain that serves a device, when it is one of these; others have known numbers.
+pub fn started_by_us<'a>(device: &VirtioPlan, domains: &'a [DomainPlan]) -> Option<&'a DomainPlan> {
+    let backend = device.backend.as_deref()?;
+    domains.iter().find(|domain| domain.name == backend)
+}
+
+/// What libxl is given: exactly what `avpsctl emit libxl-json` writes, with the pool's number.
+pub fn config(placed: &DomainPlan, pools: &Numbers) -> Value {
+    let pool = placed.cpupool.as_ref().and_then(|name| pools.get(name));
+    libxl_json::config(placed, pool.copied().map(Pool::Number))
+}
+
+/// Tells what a domain asks for that not every Xen and not every machine has: libxl only says that it failed.
+pub fn explain(plan: &DomainPlan, cause: Error) -> Error {
+    if !matches!(cause, Error::Xen(_)) {
+        return cause;
+    }
+    let tee = plan.tee.as_ref().map(|tee| tee.mode);
+    let behind_iommu = |device: &DevicePassthrough| device.dma == DeviceDma::Iommu;
+    let asked = [
+        (
+            tee == Some(TeeMode::Hypervisor),
+            "tee.mode = \"hypervisor\": a Xen with CONFIG_TEE and CONFIG_OPTEE, and an OP-TEE with support for \
+             virtualization that Xen found when it booted",
+        ),
+        (
+            !plan.colors.is_empty(),
+            "colors: a Xen with CONFIG_LLC_COLORING, booted with llc-coloring=on, whose cache has these colours",
+        ),
+        (
+            !plan.devices.is_empty(),
+            "device: registers and interrupts that no other domain has; the device's node needs xen,passthrough in the \
+             device tree that Xen is booted with",
+        ),
+        (
+            plan.devices.iter().any(behind_iommu),
+            "device.dma = \"iommu\": an IOMMU that Xen drives, and that is named in the device's node",
+        ),
+        (
+            plan.console == Console::Vpl011,
+            "console = \"vpl011\": a Xen with CONFIG_SBSA_VUART_CONSOLE",
+        ),
+    ];
+    let needs: Vec<_> = asked
+        .into_iter()
+        .filter(|(asked, _)| *asked)
+        .map(|(_, needs)| needs)
+        .collect();
+    if needs.is_empty() {
+        return cause;
+    }
+    Error::NotBuilt {
+        domain: plan.name.clone(),
+        cause: Box::new(cause),
+        needs,
+    }
+}
