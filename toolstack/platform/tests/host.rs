@@ -83,7 +83,8 @@ fn a_missing_partial_device_tree_is_named_and_an_image_of_another_domain_is_not_
 
     fs::remove_file(dir.path().join("a.img")).expect("removed");
     let served = format!(
-        "{}backend = \"storage\"\n[[domain]]\nname = \"storage\"\nkind = \"driver\"\nkernel = \"Image\"\nmemory = \"64MiB\"\n",
+        "{}backend = \"storage\"\n[[domain]]\nname = \"storage\"\nkind = \"driver\"\nkernel = \"Image\"\nmemory = \"64MiB\"\n\
+         [xen]\nflask = \"enforcing\"\n",
         document(BLOCK)
     );
     let found = findings(dir.path(), &served, Host::default());

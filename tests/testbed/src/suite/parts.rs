@@ -32,7 +32,7 @@ impl Part {
             Self::Skeleton => Some(Duration::from_secs(180)),
             Self::Build => None,
             Self::VirtioCore => Some(Duration::from_secs(300)),
-            Self::Oracle => Some(Duration::from_secs(240)),
+            Self::Oracle => Some(Duration::from_secs(300)),
         }
     }
 }

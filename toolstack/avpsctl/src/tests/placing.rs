@@ -27,7 +27,8 @@ fn pooled() -> Plan {
 
 fn served() -> Plan {
     plan(
-        "[[domain]]\nname = \"storage\"\nkind = \"driver\"\nkernel = \"/Image\"\nmemory = \"64MiB\"\n\
+        "[xen]\nflask = \"enforcing\"\n\
+         [[domain]]\nname = \"storage\"\nkind = \"driver\"\nkernel = \"/Image\"\nmemory = \"64MiB\"\n\
          [[domain]]\nname = \"a\"\nkernel = \"/Image\"\nmemory = \"64MiB\"\nafter = [\"storage\"]\n\
          [[domain.block]]\nimage = \"/a.img\"\nbackend = \"storage\"\n",
     )
