@@ -1,32 +1,15 @@
 //! What is told of the format is what the reader does: JSON Schema and reference page.
 
 mod common {
+    pub(crate) mod corpus;
     pub(crate) mod schema;
 }
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
+use common::corpus::{configs, documents};
 use common::schema::{as_json, validate};
 use platform::rules;
-
-fn configs() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs")
-}
-
-fn documents(folder: &Path, ending: &str) -> Vec<(String, String)> {
-    let entries = fs::read_dir(folder).into_iter().flatten();
-    let mut found: Vec<_> = entries
-        .map(|entry| entry.expect("readable").path())
-        .filter_map(|path| {
-            let name = path.file_name()?.to_str()?.to_owned();
-            let text = || fs::read_to_string(&path).expect("readable");
-            name.ends_with(ending).then(|| (name, text()))
-        })
-        .collect();
-    found.sort();
-    found
-}
 
 fn errors(text: &str) -> Vec<String> {
     let schema = platform::json_schema();

@@ -3,9 +3,9 @@
 
 mod common;
 
-use std::path::Path;
 use std::sync::LazyLock;
 
+use common::corpus::{configs, documents};
 use platform::{Finding, Style, analyse, render};
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -131,24 +131,11 @@ fn exercise(text: &str) {
 
 /// The documents of configs/, fixtures and all.
 static DOCUMENTS: LazyLock<Vec<String>> = LazyLock::new(|| {
-    let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
-    let folders = ["", "fixtures", "fixtures/good"].map(|folder| configs.join(folder));
-    let files = folders.iter().flat_map(|folder| {
-        std::fs::read_dir(folder)
-            .expect("part of the repository")
-            .map(|entry| entry.expect("readable").path())
-    });
-    let mut files: Vec<_> = files
-        .filter(|file| file.extension().is_some_and(|e| e == "toml"))
-        .collect();
-    files.sort();
-    assert!(files.len() > 300, "{} documents", files.len());
-    let texts = files
-        .iter()
-        .map(|file| std::fs::read(file).expect("readable"));
+    let folders = ["", "fixtures", "fixtures/good"].map(|folder| configs().join(folder));
+    let documents = folders.iter().flat_map(|folder| documents(folder, ".toml"));
+    let texts: Vec<String> = documents.map(|(_, text)| text).collect();
+    assert!(texts.len() > 300, "{} documents", texts.len());
     texts
-        .map(|text| String::from_utf8_lossy(&text).into_owned())
-        .collect()
 });
 
 /// Values at the edge of what a key takes.

@@ -1,14 +1,19 @@
 //! Promises about what reviewers and their tools are given: the safety report and SARIF.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+mod common {
+    pub(crate) mod corpus;
+}
 
+use std::fs;
+use std::path::PathBuf;
+
+use common::corpus;
 use platform::emit::report::emit;
 use platform::{Analysis, Severity};
 use serde_json::Value;
 
 fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/fixtures")
+    corpus::configs().join("fixtures")
 }
 
 fn read(name: &str) -> String {
@@ -18,17 +23,14 @@ fn read(name: &str) -> String {
 /// Every document among the fixtures, good ones too, with its analysis.
 fn documents() -> Vec<(String, String, Analysis)> {
     let folders = [fixtures(), fixtures().join("good")];
-    let entries = folders.iter().flat_map(|folder| {
-        fs::read_dir(folder)
-            .expect("part of the repository")
-            .map(|entry| entry.expect("readable").path())
-    });
-    let documents = entries.filter(|path| path.is_file()).map(|path| {
-        let text = fs::read_to_string(&path).expect("readable");
+    let documents = folders
+        .iter()
+        .flat_map(|folder| corpus::documents(folder, ".toml"));
+    let analysed = documents.map(|(name, text)| {
         let analysis = platform::analyse(&text, "/base");
-        (path.display().to_string(), text, analysis)
+        (name, text, analysis)
     });
-    documents.collect()
+    analysed.collect()
 }
 
 #[test]

@@ -2,29 +2,14 @@
 //! configs/fixtures/good is as near to it as can be, and has no finding. Each document that ships is accepted. What people
 //! see is kept as snapshots.
 
+mod common {
+    pub(crate) mod corpus;
+}
+
 use std::fs;
-use std::path::{Path, PathBuf};
 
+use common::corpus::{configs, documents};
 use platform::{Report, Style, rules};
-
-fn configs() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs")
-}
-
-fn documents(folder: &Path, ending: &str) -> Vec<(String, String)> {
-    let mut found: Vec<_> = fs::read_dir(folder)
-        .expect("the folder is part of the repository")
-        .map(|entry| entry.expect("readable").path())
-        .filter_map(|path| {
-            let name = path.file_name()?.to_str()?.to_owned();
-            name.ends_with(ending)
-                .then(|| (name, fs::read_to_string(&path).expect("readable")))
-        })
-        .collect();
-    found.sort();
-    assert!(!found.is_empty(), "nothing in {}", folder.display());
-    found
-}
 
 #[test]
 fn every_fixture_breaks_exactly_the_rule_it_is_named_after() {

@@ -5,20 +5,18 @@
 //! count of instructions here (`-icount`), so that neither this host's load nor its clock is measured. At the end Xen is asked
 //! what everybody has, and that must be the plan.
 
-use super::report::{Case, Report};
+use super::own_machine::{self, console};
+use super::report::Report;
 use super::{Context, Failed, Outcome, ensure};
 use crate::failure::Failure;
 use crate::oracle::{self, Content, Oracle, documents};
 use crate::progress::Step;
-use crate::run::bed::Bed;
 use crate::run::media::Media;
-use crate::run::qemu::{Machine, SERIAL_LOG};
 use oracle_guest::{frame, gaps};
 use platform::Plan;
-use platform::plan::{DomainKind, Module, ModuleRole};
+use platform::plan::{Module, ModuleRole};
 use std::io::Write;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The test's name.
@@ -37,51 +35,23 @@ const FLOODING: &str = "flooding";
 
 /// Runs it.
 pub(super) fn run(media: &Media, oracle: &Oracle, report: &mut Report) -> Result<(), Failure> {
-    let step = Step::begin("dom0less", "booting Xen, a control domain and three guests");
-    let began = Instant::now();
+    let own = own_machine::Test {
+        name: NAME,
+        folder: "dom0less",
+        boots: "booting Xen, a control domain and three guests",
+    };
     let plan = documents::shipped(oracle, DOCUMENT)?;
-    let machine = machine(&plan, media, oracle)?;
-    let bed = Arc::new(Bed::boot(media, &machine, "dom0less")?);
-    let context = Context::new(Arc::clone(&bed));
-    let outcome = beats_on(&context, &step).and_then(|()| is_as_planned(&context, &plan));
-    step.done("done");
-    let logs = bed.logs().display().to_string();
-    let failure = outcome
-        .err()
-        .map(|Failed(seen)| format!("{seen}\nLogs: {logs}"));
-    report.case(Case {
-        suite: "bed",
-        name: NAME.to_owned(),
-        time: began.elapsed(),
-        failure,
-    });
-    for note in context.notes() {
-        report.aside(&note);
-    }
-    // Its control domain has stopped: nobody could switch it off in good order.
-    bed.kill();
-    Ok(())
-}
-
-/// The document, laid out for the bed's files.
-fn machine(plan: &Plan, media: &Media, oracle: &Oracle) -> Result<Machine, Failure> {
-    let content = |module: &Module| content(plan, media, module);
-    let layout = documents::layout(oracle, plan, &content)?;
-    let layout = layout.ok_or_else(|| Failure::new(format!("{DOCUMENT} cannot be emitted")))?;
-    Ok(Machine {
-        memory_mib: layout.machine.memory_mib,
-        cpus: layout.machine.cpus,
-        counted: true,
-        layout: Some(oracle.files("dom0less", &layout)?),
-        ..Machine::default()
+    let content = |module: &Module| content(&plan, media, module);
+    let mut machine = own_machine::laid_out(oracle, &plan, own.folder, &content)?;
+    machine.counted = true;
+    own.run(media, &machine, report, |context, step| {
+        beats_on(context, step).and_then(|()| is_as_planned(context, &plan))
     })
 }
 
 /// The bed's own file for a module.
 fn content(plan: &Plan, media: &Media, module: &Module) -> Content {
-    let domain = plan.domain(&module.domain);
-    let is_control = domain.is_some_and(|domain| domain.kind == DomainKind::Control);
-    match (is_control, module.role) {
+    match (own_machine::is_control(plan, module), module.role) {
         (true, ModuleRole::Kernel) => Content::File(media.kernel.clone()),
         (true, _) => Content::File(media.initramfs.clone()),
         (false, _) => Content::Guest,
@@ -269,11 +239,6 @@ impl Beat {
 /// The words of the report in a line.
 fn words(line: &str) -> Option<&str> {
     Some(frame::read(line)?.ok()?.words)
-}
-
-fn console(context: &Context) -> Result<String, Failed> {
-    let bytes = std::fs::read(context.bed().logs().join(SERIAL_LOG))?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Number of the last beat that was told.

@@ -5,18 +5,16 @@
 
 use super::guests::{self, DOCUMENTS, IMAGES};
 use super::kills::{self, Victim};
-use super::report::{Case, Report};
+use super::own_machine::{self, console};
+use super::report::Report;
 use super::{Context, Failed, Outcome, ensure};
 use crate::artefacts::{self, Workshop};
 use crate::failure::Failure;
 use crate::oracle::{Content, Oracle, documents};
 use crate::paths;
 use crate::progress::Step;
-use crate::run::bed::Bed;
 use crate::run::media::Media;
-use crate::run::qemu::{Machine, SERIAL_LOG};
-use platform::plan::{DomainKind, Module, ModuleRole};
-use std::sync::Arc;
+use platform::plan::{Module, ModuleRole};
 use std::time::{Duration, Instant};
 
 /// The test's name.
@@ -33,51 +31,23 @@ const SAYS: &str = "late-disk: ";
 
 /// Runs it.
 pub(super) fn run(media: &Media, oracle: &Oracle, report: &mut Report) -> Result<(), Failure> {
-    let step = Step::begin("dom0less", "booting Xen, a control domain and a guest");
-    let began = Instant::now();
-    let machine = machine(media, oracle)?;
-    let bed = Arc::new(Bed::boot(media, &machine, "dom0less-disk")?);
-    let context = Context::new(Arc::clone(&bed));
-    let outcome = served(&context, &step);
-    step.done("done");
-    let logs = bed.logs().display().to_string();
-    let failure = outcome
-        .err()
-        .map(|Failed(seen)| format!("{seen}\nLogs: {logs}"));
-    report.case(Case {
-        suite: "bed",
-        name: NAME.to_owned(),
-        time: began.elapsed(),
-        failure,
-    });
-    for note in context.notes() {
-        report.aside(&note);
-    }
-    bed.kill();
-    Ok(())
-}
-
-/// The document, laid out for the bed's files.
-fn machine(media: &Media, oracle: &Oracle) -> Result<Machine, Failure> {
+    let own = own_machine::Test {
+        name: NAME,
+        folder: "dom0less-disk",
+        boots: "booting Xen, a control domain and a guest",
+    };
     let plan = documents::shipped(oracle, DOCUMENT)?;
     let guest = artefacts::bed(&Workshop::open())?.guest;
     let content = |module: &Module| {
-        let domain = plan.domain(&module.domain);
-        let is_control = domain.is_some_and(|domain| domain.kind == DomainKind::Control);
+        let is_control = own_machine::is_control(&plan, module);
         Content::File(match (module.role, is_control) {
             (ModuleRole::Kernel, _) => media.kernel.clone(),
             (_, true) => media.initramfs.clone(),
             (_, false) => guest.clone(),
         })
     };
-    let layout = documents::layout(oracle, &plan, &content)?;
-    let layout = layout.ok_or_else(|| Failure::new(format!("{DOCUMENT} cannot be emitted")))?;
-    Ok(Machine {
-        memory_mib: layout.machine.memory_mib,
-        cpus: layout.machine.cpus,
-        layout: Some(oracle.files("dom0less-disk", &layout)?),
-        ..Machine::default()
-    })
+    let machine = own_machine::laid_out(oracle, &plan, own.folder, &content)?;
+    own.run(media, &machine, report, served)
 }
 
 fn served(context: &Context, step: &Step) -> Outcome {
@@ -167,11 +137,6 @@ fn last_pass(context: &Context) -> Result<u64, Failed> {
     number
         .parse()
         .map_err(|_| Failed(format!("the guest ends with {line:?}")))
-}
-
-fn console(context: &Context) -> Result<String, Failed> {
-    let bytes = std::fs::read(context.bed().logs().join(SERIAL_LOG))?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Waits until the guest has said something that begins so; the rest of the line.

@@ -1,9 +1,10 @@
 //! What `avpsctl up` gives to domains beside memory and disks: CPUs, pools, shares, consoles, devices. Each is read back from
 //! Xen or seen by the guest, and compared with the plan.
 
+use super::document::Document;
 use super::guests::{self, DOCUMENTS};
 use super::{Context, Failed, Outcome, Test, ensure};
-use platform::plan::{DomainPlan, Plan};
+use platform::plan::DomainPlan;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -51,37 +52,9 @@ fn guest(name: &str, keys: &str) -> String {
 }
 
 /// A document of this content, in dom0.
-struct Document {
-    path: String,
-    plan: Plan,
-}
-
-impl Document {
-    fn put(context: &Context, name: &str, content: &str) -> Result<Self, Failed> {
-        let text = format!("schema = \"avps/1\"\n[platform]\nname = \"{name}\"\n{content}");
-        let analysis = platform::analyse(&text, DOCUMENTS);
-        let plan = analysis
-            .plan
-            .ok_or_else(|| Failed(format!("{:?}", analysis.findings)))?;
-        let path = format!("{DOCUMENTS}/{name}.avps.toml");
-        context.dom0().put_bytes(text.as_bytes(), &path, 0o644)?;
-        Ok(Self { path, plan })
-    }
-
-    fn up(&self, context: &Context) -> Outcome {
-        let up = ["avpsctl", "up", &self.path];
-        context.dom0().command(up).time(UP).text()?;
-        Ok(())
-    }
-
-    /// Ends it, whatever `outcome` is.
-    fn down(&self, context: &Context, outcome: Outcome) -> Outcome {
-        let down = ["avpsctl", "down", "--timeout", "0", "--force", &self.path];
-        let ended = context.dom0().command(down).time(UP).text();
-        outcome?;
-        ended?;
-        guests::nothing_left(&context.dom0())
-    }
+fn put(context: &Context, name: &str, content: &str) -> Result<Document, Failed> {
+    let text = format!("schema = \"avps/1\"\n[platform]\nname = \"{name}\"\n{content}");
+    Document::put(context, name, &text, UP)
 }
 
 /// Rows of a table that `xl` prints, without its head.
@@ -108,7 +81,7 @@ fn pool(scheduler: &str) -> String {
 const SHARE: &str = "rtds = { period = \"20ms\", budget = \"7ms\" }";
 
 fn pools(context: &Context) -> Outcome {
-    let document = Document::put(
+    let document = put(
         context,
         "placed",
         &format!(
@@ -144,7 +117,7 @@ fn pools(context: &Context) -> Outcome {
 fn shares(context: &Context) -> Outcome {
     let keys = format!("vcpus = 2\ncpus = [1]\ncpupool = \"timed\"\n{SHARE}");
     let content = format!("{}{}", pool("rtds"), guest("timed", &keys));
-    let document = Document::put(context, "shares", &content)?;
+    let document = put(context, "shares", &content)?;
     document.up(context)?;
     document.down(context, all_as_planned(context, &document))?;
     let pools = xen_pools(context)?;
@@ -220,7 +193,7 @@ fn as_planned(context: &Context, domain: &DomainPlan) -> Outcome {
 fn half_way(context: &Context) -> Outcome {
     // libxl finds out that it is no kernel when it builds the second domain.
     context.sh("head -c 100000 /dev/zero > /tmp/no-kernel")?;
-    let document = Document::put(
+    let document = put(
         context,
         "half",
         &format!(
@@ -245,7 +218,7 @@ fn half_way(context: &Context) -> Outcome {
 }
 
 fn uart(context: &Context) -> Outcome {
-    let document = Document::put(context, "uart", &guest("uart", "console = \"vpl011\""))?;
+    let document = put(context, "uart", &guest("uart", "console = \"vpl011\""))?;
     document.up(context)?;
     let check = || {
         let guest = context.guest("uart")?;
@@ -269,7 +242,7 @@ const CLOCK: &str = "console = \"pv\"\n[[domain.device]]\npath = \"/pl031@901000
                      [[domain.device.region]]\nat = 0x901_0000\nsize = \"4KiB\"";
 
 fn device(context: &Context) -> Outcome {
-    let document = Document::put(context, "clock", &guest("clock", CLOCK))?;
+    let document = put(context, "clock", &guest("clock", CLOCK))?;
     let missing = guests::avpsctl(context, &["up", &document.path])?;
     ensure(
         missing.exit.code == Some(3) && missing.error_text().contains("AVPS0306"),
@@ -341,7 +314,7 @@ fn refused(context: &Context) -> Outcome {
         ),
     ];
     for (content, code, words) in cases {
-        let document = Document::put(context, "refused", &content)?;
+        let document = put(context, "refused", &content)?;
         let output = guests::avpsctl(context, &["up", &document.path])?;
         let said = output.error_text();
         ensure(output.exit.code == Some(code), || {

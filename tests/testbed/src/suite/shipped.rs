@@ -1,6 +1,7 @@
 //! The documents in `configs/` that the toolstack starts: each as it is shipped.
 
-use super::guests::{self, DOCUMENTS};
+use super::document::Document;
+use super::guests;
 use super::{Context, Failed, Outcome, Test, ensure};
 use crate::paths;
 use agent::client::Remote;
@@ -34,57 +35,31 @@ const BYTES: u64 = 2 << 20;
 const IMAGE_MIB: u64 = 16;
 
 /// A document of `configs/`, in dom0.
-struct Shipped {
-    path: String,
-    plan: Plan,
+fn put(context: &Context, name: &str) -> Result<Document, Failed> {
+    let file = paths::workspace().join(format!("configs/{name}.avps.toml"));
+    Document::put(context, name, &std::fs::read_to_string(file)?, UP)
 }
 
-impl Shipped {
-    fn put(context: &Context, name: &str) -> Result<Self, Failed> {
-        let file = format!("{name}.avps.toml");
-        let local = paths::workspace().join("configs").join(&file);
-        let text = std::fs::read_to_string(&local)?;
-        let plan = platform::analyse(&text, DOCUMENTS).plan;
-        let plan = plan.ok_or_else(|| Failed(format!("{} has errors", local.display())))?;
-        let path = format!("{DOCUMENTS}/{file}");
-        context.dom0().put_file(&local, &path)?;
-        Ok(Self { path, plan })
-    }
-
-    /// Images of every disk that dom0 serves, in order; each has something in it.
-    fn images(&self) -> impl Iterator<Item = &BlockPlan> {
-        let devices = self.plan.domains.iter().flat_map(|domain| &domain.virtio);
-        let here = devices.filter(|device| device.backend.is_none());
-        here.map(|device| {
-            let DevicePlan::Block(block) = &device.device;
-            block
-        })
-    }
-
-    fn down(&self, context: &Context, outcome: Outcome) -> Outcome {
-        let down = ["avpsctl", "down", "--timeout", "0", "--force", &self.path];
-        let ended = context.dom0().command(down).time(UP).text();
-        outcome?;
-        ended?;
-        guests::nothing_left(&context.dom0())?;
-        for block in self.images() {
-            context.sh(&format!("rm -f {}", block.image))?;
-        }
-        Ok(())
-    }
+/// Images of every disk that dom0 serves, in order.
+fn images(plan: &Plan) -> impl Iterator<Item = &BlockPlan> {
+    let devices = plan.domains.iter().flat_map(|domain| &domain.virtio);
+    let here = devices.filter(|device| device.backend.is_none());
+    here.map(|device| {
+        let DevicePlan::Block(block) = &device.device;
+        block
+    })
 }
 
 fn whole(context: &Context, name: &str) -> Outcome {
     guests::backend(&context.dom0())?;
-    let shipped = Shipped::put(context, name)?;
-    for block in shipped.images() {
+    let shipped = put(context, name)?;
+    for block in images(&shipped.plan) {
         context.sh(&format!(
             "image={}; mkdir -p ${{image%/*}} && head -c {BYTES} /dev/urandom > $image && truncate -s {IMAGE_MIB}M $image",
             block.image
         ))?;
     }
-    let up = ["avpsctl", "up", &shipped.path];
-    context.dom0().command(up).time(UP).text()?;
+    shipped.up(context)?;
     let check = || {
         for domain in &shipped.plan.domains {
             let guest = context.guest(&domain.name)?;
@@ -98,7 +73,11 @@ fn whole(context: &Context, name: &str) -> Outcome {
             .sh(&format!("avpsctl diff {}", shipped.path))
             .map(drop)
     };
-    shipped.down(context, check())
+    shipped.down(context, check())?;
+    for block in images(&shipped.plan) {
+        context.sh(&format!("rm -f {}", block.image))?;
+    }
+    Ok(())
 }
 
 /// The guest has the disk that the plan says, and it does what it is there for.
@@ -150,7 +129,7 @@ fn disk(
 /// The driver domain is created with a driver domain's rights in XenStore and runs. Nobody serves disks in it yet: the guests
 /// that need it are not left without them.
 fn driver_domain(context: &Context) -> Outcome {
-    let shipped = Shipped::put(context, "driver-domain")?;
+    let shipped = put(context, "driver-domain")?;
     let backend = "storage";
     let create = ["avpsctl", "create", "--start", &shipped.path, backend];
     context.dom0().command(create).time(UP).text()?;

@@ -70,10 +70,14 @@ vcpus = 2
 image = "/b.img"
 "#
     );
-    let analysis = platform::analyse(&text, "/");
-    analysis
-        .plan
-        .unwrap_or_else(|| panic!("{:?}", analysis.findings))
+    plan_of(&text)
+}
+
+/// The plan of a document without errors.
+pub(crate) fn plan_of(text: &str) -> Plan {
+    let analysis = platform::analyse(text, "/");
+    let findings = analysis.findings;
+    analysis.plan.unwrap_or_else(|| panic!("{findings:?}"))
 }
 
 pub(crate) const OPTIONS: start::Options = start::Options {

@@ -2,7 +2,7 @@
 
 use platform::plan::Plan;
 
-use super::{OPTIONS, Recorder};
+use super::{OPTIONS, Recorder, plan_of};
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 use crate::machine::Machine;
@@ -12,10 +12,7 @@ use crate::{keys, pools};
 
 fn plan(text: &str) -> Plan {
     let head = "schema = \"avps/1\"\n[platform]\nname = \"test\"\n";
-    let analysis = platform::analyse(&format!("{head}{text}"), "/");
-    analysis
-        .plan
-        .unwrap_or_else(|| panic!("{:?}", analysis.findings))
+    plan_of(&format!("{head}{text}"))
 }
 
 fn pooled() -> Plan {

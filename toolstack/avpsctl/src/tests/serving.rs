@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use platform::Plan;
 
-use super::Recorder;
+use super::{Recorder, plan_of};
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 use crate::machine::model::{Backend, Model};
@@ -44,9 +44,7 @@ memory = "64MiB"
 image = "/later.img"
 "#
     );
-    let analysis = platform::analyse(&text, "/");
-    let plan = analysis.plan;
-    plan.unwrap_or_else(|| panic!("{:?}", analysis.findings))
+    plan_of(&text)
 }
 
 async fn served(model: &Arc<Model>) -> Result<Vec<Served>> {
