@@ -17,6 +17,8 @@ const PATH: &str = "/usr/lib/xen-4.20/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const HELLO: &str = "/run/bed/hello.json";
 const PORT_WAIT: Duration = Duration::from_secs(10);
 const CONSOLE: &str = "/dev/hvc0";
+/// Script of a guest whose kernel is told `bed.driver`.
+const DRIVER: &str = "/usr/lib/bed/driver";
 
 /// Everything PID 1 does. It returns only when it cannot go on.
 ///
@@ -40,6 +42,9 @@ pub fn run() -> io::Result<()> {
     )?;
     let shell = place == Place::Dom0 && boot_option("bed.shell");
     let mut shell = if shell { Some(console_shell()?) } else { None };
+    if place == Place::Guest && boot_option("bed.driver") {
+        driver()?;
+    }
     let mut agent = agent()?;
     loop {
         let Some((pid, _)) = rustix::process::wait(rustix::process::WaitOptions::empty())? else {
@@ -243,6 +248,15 @@ fn agent() -> io::Result<Child> {
         .env("PATH", PATH)
         .env("HOME", "/")
         .spawn()
+}
+
+/// What makes this guest a driver domain; it goes on beside the agent.
+fn driver() -> io::Result<()> {
+    Command::new(DRIVER)
+        .env("PATH", PATH)
+        .stdin(Stdio::null())
+        .spawn()
+        .map(drop)
 }
 
 fn console_shell() -> io::Result<Child> {

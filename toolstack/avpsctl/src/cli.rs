@@ -8,6 +8,9 @@ use clap_complete::Shell;
 use crate::rundir;
 
 mod platform;
+mod policy;
+
+pub use policy::{BuildArgs, ExplainArgs, LoadArgs, PolicyCommand};
 
 pub use platform::{
     DiffArgs, GraphArgs, GraphFormat, ImportArgs, MigrateArgs, NewArgs, PlatformCommand, Template,
@@ -201,6 +204,13 @@ Examples:
         /// What to do
         #[command(subcommand)]
         command: PlatformCommand,
+    },
+    /// Work with the FLASK policy of a document: show, explain, build, load, check
+    #[command(after_help = policy::POLICY_HELP)]
+    Policy {
+        /// What to do
+        #[command(subcommand)]
+        command: PolicyCommand,
     },
     /// Check a document
     #[command(after_help = platform::CHECK_HELP)]

@@ -92,6 +92,23 @@ pub enum Error {
     /// Differences of two documents were shown already.
     #[error("the documents differ")]
     DocumentsDiffer,
+    /// The running Xen allows other things than the document needs; they were shown already.
+    #[error("the running policy differs from the document's in {0} place(s)")]
+    PolicyDiffers(usize),
+    /// Xen runs without FLASK.
+    #[error("Xen runs without FLASK")]
+    NoFlask,
+    /// Xen does not take a file as a policy.
+    #[error("Xen does not take {0} as a policy")]
+    NotAPolicy(String),
+    /// A tool that makes policies.
+    #[error("{tool} {said}")]
+    PolicyTool {
+        /// Its name.
+        tool: String,
+        /// What happened, with its own words.
+        said: String,
+    },
     /// A domain of the same name is somebody else's.
     #[error("a domain named \"{name}\" runs already (domain {domid}) and is not of this document")]
     NameTaken {
@@ -247,6 +264,7 @@ impl Error {
             Error::Findings { .. }
             | Error::Drift(_)
             | Error::Differences(_)
+            | Error::PolicyDiffers(_)
             | Error::DocumentsDiffer => Exit::Findings,
             Error::Usage(_)
             | Error::NoSuchDomain(_)
@@ -292,6 +310,18 @@ impl Error {
                     .into()
             }
             Error::NotBuilt { .. } => "xl dmesg shows Xen's own reason".into(),
+            Error::NoFlask => {
+                "boot Xen with xsm=flask flask=enforcing; avpsctl emit cmdline writes it".into()
+            }
+            Error::NotAPolicy(_) => {
+                "make it with avpsctl policy build and the source of the Xen that runs here".into()
+            }
+            Error::PolicyDiffers(_) => {
+                "avpsctl policy build and load give Xen the document's policy".into()
+            }
+            Error::PolicyTool { tool, .. } => format!(
+                "policies are made with m4 and checkpolicy (packages of these names); see whether {tool} works"
+            ),
             Error::NoBackendDomain { backend, .. } => {
                 format!("start it first: avpsctl create --start DOC {backend}, or avpsctl up DOC")
             }

@@ -22,6 +22,7 @@ pub mod keys;
 pub mod machine;
 pub mod observe;
 pub mod placed;
+pub mod policy;
 pub mod pools;
 pub mod remove;
 pub mod rundir;

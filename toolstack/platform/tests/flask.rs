@@ -106,3 +106,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_same_path_in_two_driver_domains_is_two_images() {
+    let of = |second: &str| {
+        let mut text = platform_of(2, &[0]);
+        text += &format!("[[domain.block]]\nimage = \"i0\"\nbackend = \"{second}\"\n");
+        platform::analyse(&text, "/base").findings
+    };
+    let written_twice = |second: &str| {
+        let findings = of(second);
+        findings.iter().any(|finding| finding.rule.id == "AVPS0205")
+    };
+    assert!(!written_twice("d1"));
+    assert!(written_twice("d0"));
+}

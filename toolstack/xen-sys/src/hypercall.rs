@@ -10,6 +10,8 @@ pub const CONSOLE_IO: u64 = 18;
 pub const GRANT_TABLE_OP: u64 = 20;
 /// `__HYPERVISOR_vcpu_op`.
 pub const VCPU_OP: u64 = 24;
+/// `__HYPERVISOR_xsm_op`.
+pub const XSM_OP: u64 = 27;
 /// `__HYPERVISOR_sched_op`.
 pub const SCHED_OP: u64 = 29;
 /// `__HYPERVISOR_event_channel_op`.

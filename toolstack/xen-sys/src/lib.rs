@@ -34,6 +34,7 @@ macro_rules! number {
 pub mod dm_op;
 pub mod domain;
 pub mod evtchn;
+pub mod flask;
 pub mod gntalloc;
 pub mod gntdev;
 pub mod grant_table;

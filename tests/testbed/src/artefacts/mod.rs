@@ -111,6 +111,14 @@ impl Part {
 }
 
 impl Bed {
+    /// What policies are made of, as the folder of Xen's source; none for a hypervisor that was brought along.
+    pub(crate) fn policy_source(&self) -> Option<PathBuf> {
+        match &self.xen {
+            Part::Built(artefact) => Some(artefact.file(xen::POLICY_SOURCE)),
+            Part::Brought(_) => None,
+        }
+    }
+
     /// What QEMU is given as `-kernel`.
     pub(crate) fn hypervisor(&self) -> PathBuf {
         self.xen.file(xen::FILE)
@@ -147,9 +155,14 @@ pub(crate) fn bed(workshop: &Workshop) -> Result<Bed> {
         .map(|name| Ok(Program::new(of(name)?, format!("usr/bin/{name}"))));
     let guests = guests.into_iter().collect::<Result<_>>()?;
     let guest = guest_initramfs(workshop, &userland, of("bed-agent")?, guests)?;
+    let drivers = ["avps-backend", "bed-load"]
+        .map(|name| Ok(Program::new(of(name)?, format!("usr/bin/{name}"))));
+    let drivers = drivers.into_iter().collect::<Result<_>>()?;
+    let driver = guest_initramfs(workshop, &userland, of("bed-agent")?, drivers)?;
     let mut programs = vec![
         Program::new(linux.file(linux::FILE), initramfs::GUEST_KERNEL),
         Program::new(guest.clone(), initramfs::GUEST_INITRAMFS),
+        Program::new(driver, initramfs::DRIVER_INITRAMFS),
     ];
     for name in [
         "avps-backend",
@@ -223,7 +236,8 @@ fn guest_initramfs(
     )
 }
 
-/// What guests of Xen's own boot run: how they bind a disk that comes late, and what the test has them do with it.
+/// What guests of Xen's own boot run: how they bind a disk that comes late, and what the test has them do with it; and what
+/// driver domains run.
 fn guest_scripts() -> Vec<Text> {
     let script = |to: &str, content: &[u8]| Text {
         to: to.to_owned(),
@@ -239,6 +253,7 @@ fn guest_scripts() -> Vec<Text> {
             "usr/lib/bed/late-disk",
             include_bytes!("../../guest/late-disk"),
         ),
+        script("usr/lib/bed/driver", include_bytes!("../../guest/driver")),
     ]
 }
 

@@ -17,12 +17,17 @@ use crate::process::Run;
 pub(crate) const RELEASE: &str = "4.20";
 const SOURCE: &str = "xen";
 const HYPERVISOR: &str = "xen-hypervisor-4.20-arm64";
-const RECIPE: u32 = 1;
+const RECIPE: u32 = 2;
 
 /// The hypervisor's file in its artefact; what QEMU loads as `-kernel`.
 pub(crate) const FILE: &str = "xen";
 /// The same hypervisor as ELF, with symbols.
 pub(crate) const SYMBOLS: &str = "xen-syms";
+
+/// Folder in its artefact that stands for Xen's source where policies are made: it holds those parts only.
+pub(crate) const POLICY_SOURCE: &str = "source";
+/// What policies are made of, in Xen's source.
+const POLICY_PARTS: [&str; 2] = ["xen/xsm/flask/policy", "tools/flask/policy"];
 
 fn request() -> Key {
     let mut key = Key::new(1);
@@ -120,7 +125,7 @@ pub(crate) fn key(pins: &[Pin]) -> Result<Key> {
     Ok(key)
 }
 
-/// The built hypervisor: `xen`, `xen-syms`, `xen.config`, `xenpolicy`.
+/// The built hypervisor: `xen`, `xen-syms`, `xen.config`, `xenpolicy`, and [`POLICY_SOURCE`].
 pub(crate) fn artefact(workshop: &Workshop) -> Result<Artefact> {
     workshop.choosing_anew_when_gone("xen", &request(), || {
         let pins = pins(workshop)?;
@@ -172,6 +177,16 @@ fn recipe(workshop: &Workshop, pins: &[Pin], build: &Build) -> Result<()> {
     let policy = xen.join("xsm/flask/policy.bin");
     if policy.is_file() {
         tools::copy(&policy, &build.out.join("xenpolicy"))?;
+    }
+    for part in POLICY_PARTS {
+        for file in tools::files_below(&tree.join(part))? {
+            let inside = file.strip_prefix(&tree).unwrap_or(&file);
+            let to = build.out.join(POLICY_SOURCE).join(inside);
+            if let Some(folder) = to.parent() {
+                create(folder)?;
+            }
+            tools::copy(&file, &to)?;
+        }
     }
     Ok(())
 }

@@ -92,6 +92,7 @@ impl Boot {
                 kernel,
                 initramfs,
                 qemu: "qemu-system-aarch64".into(),
+                policy_source: None,
             });
         }
         let own = Media::get()?;
@@ -100,6 +101,7 @@ impl Boot {
             kernel: self.kernel.clone().unwrap_or(own.kernel),
             initramfs: self.initramfs.clone().unwrap_or(own.initramfs),
             qemu: own.qemu,
+            policy_source: own.policy_source,
         })
     }
 
@@ -273,6 +275,7 @@ impl Own {
             kernel: self.kernel,
             initramfs: self.initramfs,
             qemu: self.qemu,
+            policy_source: None,
         };
         let machine = Machine {
             xen_options: self.xen_options,

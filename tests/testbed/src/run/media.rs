@@ -15,6 +15,8 @@ pub(crate) struct Media {
     pub(crate) initramfs: PathBuf,
     /// QEMU's program.
     pub(crate) qemu: PathBuf,
+    /// What FLASK policies of this hypervisor are made of, as the folder of Xen's source, where it is known.
+    pub(crate) policy_source: Option<PathBuf>,
 }
 
 impl Media {
@@ -32,12 +34,14 @@ impl Media {
                 kernel,
                 initramfs,
                 qemu: "qemu-system-aarch64".into(),
+                policy_source: None,
             });
         }
         let bed = artefacts::bed(&Workshop::open())?;
         Ok(Self {
             xen: bed.hypervisor(),
             kernel: bed.kernel(),
+            policy_source: bed.policy_source(),
             initramfs: bed.dom0,
             qemu: bed.qemu,
         })

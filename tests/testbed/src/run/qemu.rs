@@ -297,6 +297,7 @@ mod tests {
             kernel: "Image".into(),
             initramfs: "a,b".into(),
             qemu: "qemu".into(),
+            policy_source: None,
         };
         let line = |logs: &Path| {
             let folder = Folder::at(logs.to_path_buf()).unwrap();

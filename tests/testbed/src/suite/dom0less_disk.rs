@@ -76,13 +76,12 @@ fn served(context: &Context, step: &Step) -> Outcome {
     step.state("the guest writes and checks its disks".to_owned());
     said(context, "wrote 2 vdb ")?;
     up(context, &document, "cockpit: unchanged (domain 1)")?;
-    let spec = guests::Spec::new(GUEST, "");
     for victim in [Victim::Worker, Victim::Holder] {
         step.state(format!(
             "it goes on while the backend is killed: {victim:?}"
         ));
         let before = passes(context)?;
-        let killed = kills::kill(context, &spec, victim)?;
+        let killed = kills::kill(context, GUEST, victim)?;
         ensure(killed, || format!("there is no {victim:?} to be killed"))?;
         said(context, &format!("wrote {} vdb ", before + 2))?;
     }

@@ -4,6 +4,7 @@ use super::bench::Figures;
 use super::guests::{self, Load, Spec};
 use super::{Context, Failed, Outcome, Test, ensure};
 use crate::progress::Step;
+use agent::client::Remote;
 use std::time::{Duration, Instant};
 
 /// Kills of each kind in `cargo xtask test`; `cargo xtask soak kills` has more.
@@ -27,6 +28,9 @@ pub(super) fn tests() -> Vec<Test> {
         ),
     ]
 }
+
+/// The guest.
+pub(super) const SURVIVOR: &str = "survivor";
 
 /// Who is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +69,7 @@ fn judge(context: &Context, victim: Victim) -> Outcome {
 
 /// Kills `kills` times while a guest writes, flushes, reads back and checks a file on ext4.
 pub(super) fn run(context: &Context, victim: Victim, kills: u32, figures: &mut Figures) -> Outcome {
-    let strike = |spec: &Spec<'_>| kill(context, spec, victim);
+    let strike = || kill(context, SURVIVOR, victim);
     let trial = Trial {
         name: victim.name(),
         what: "kills",
@@ -83,7 +87,7 @@ pub(super) struct Trial<'a> {
     pub(super) what: &'a str,
     pub(super) count: u32,
     /// Does it once; false if nobody was there to do it to.
-    pub(super) strike: &'a dyn Fn(&Spec<'_>) -> Result<bool, Failed>,
+    pub(super) strike: &'a dyn Fn() -> Result<bool, Failed>,
 }
 
 impl Trial<'_> {
@@ -92,10 +96,12 @@ impl Trial<'_> {
         let spec = Spec {
             mib: 48,
             fill: "/sbin/mke2fs -q -t ext4 $image",
-            ..Spec::new("survivor", "")
+            ..Spec::new(SURVIVOR, "")
         };
         guests::up(context, &spec)?;
-        let outcome = self.during_load(context, &spec, figures);
+        let outcome = context
+            .guest(SURVIVOR)
+            .and_then(|guest| self.on_file_system(&guest, figures));
         let mut ended = guests::down_keeping_image(context, &spec);
         if outcome.is_ok() && ended.is_ok() {
             let checked = context
@@ -116,19 +122,25 @@ impl Trial<'_> {
         figures.add(format!("{}.{name}", self.name), value);
     }
 
-    fn during_load(&self, context: &Context, spec: &Spec<'_>, figures: &mut Figures) -> Outcome {
-        let guest = context.guest(spec.name)?;
+    fn on_file_system(&self, guest: &Remote, figures: &mut Figures) -> Outcome {
         guest
             .shell(
                 "mkdir -p /mnt && mount -t ext4 /dev/vda /mnt && truncate -s 16M /mnt/data && sync",
             )
             .text()?;
+        self.during_load(guest, "/mnt/data", figures)?;
+        guest.shell("umount /mnt").text()?;
+        Ok(())
+    }
+
+    /// Does it while a guest writes, flushes, reads back and checks a file or a disk of 16 MiB.
+    pub(super) fn during_load(&self, guest: &Remote, file: &str, figures: &mut Figures) -> Outcome {
         let (log, enough) = ("/tmp/load.log", "/tmp/enough");
         let load = guest.spawn(
             [
                 "bed-load",
                 "exercise",
-                "/mnt/data",
+                file,
                 "--bytes",
                 "16777216",
                 "--max-request",
@@ -147,7 +159,7 @@ impl Trial<'_> {
         for number in 0..self.count {
             step.state(format!("{number} of {}", self.count));
             std::thread::sleep(PAUSE);
-            done += u32::from((self.strike)(spec)?);
+            done += u32::from((self.strike)()?);
         }
         step.state("waiting for the guest's load to end");
         guest.shell(&format!("touch {enough}")).text()?;
@@ -157,8 +169,6 @@ impl Trial<'_> {
         let errors = guest
             .shell(&format!("{} || true", guests::COMPLAINTS))
             .text()?;
-        guest.shell("umount /mnt").text()?;
-
         let report: Option<Load> = serde_json::from_str(said.trim()).ok();
         let corrupt = !exit.success() || report.is_none();
         if corrupt {
@@ -194,8 +204,7 @@ impl Trial<'_> {
 }
 
 /// Kills the victim; false if it was not alive at that moment.
-pub(super) fn kill(context: &Context, spec: &Spec<'_>, victim: Victim) -> Result<bool, Failed> {
-    let name = spec.name;
+pub(super) fn kill(context: &Context, name: &str, victim: Victim) -> Result<bool, Failed> {
     let line = match victim {
         Victim::Worker => format!(
             "domid=$(xl domid {name}) && pid=$(ps -o pid,args | awk -v d=$domid '/[a]vps-backend worker/ && $0 ~ \"--guest \" d \" \" {{ print $1 }}') && [ -n \"$pid\" ] && kill -9 $pid && echo killed || true"

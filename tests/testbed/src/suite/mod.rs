@@ -18,6 +18,7 @@ mod document;
 mod documents;
 mod dom0less;
 mod dom0less_disk;
+mod driver;
 mod faults;
 mod guests;
 mod hostile;

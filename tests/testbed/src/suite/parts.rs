@@ -11,6 +11,8 @@ pub(super) enum Part {
     Build,
     /// Tests in the bed.
     VirtioCore,
+    /// Driver domains, in a boot of their own.
+    DriverDomain,
     /// The checker of documents against Xen.
     Oracle,
 }
@@ -22,6 +24,7 @@ impl Part {
             Self::Skeleton => "skeleton",
             Self::Build => "build",
             Self::VirtioCore => "virtio core",
+            Self::DriverDomain => "driver domain",
             Self::Oracle => "document and oracle",
         }
     }
@@ -32,6 +35,7 @@ impl Part {
             Self::Skeleton => Some(Duration::from_secs(180)),
             Self::Build => None,
             Self::VirtioCore => Some(Duration::from_secs(300)),
+            Self::DriverDomain => Some(Duration::from_secs(180)),
             Self::Oracle => Some(Duration::from_secs(300)),
         }
     }

@@ -26,6 +26,7 @@ const GRACE: Duration = Duration::from_secs(30);
 /// seen first. One whose machine lost a timer interrupt is not counted among them.
 pub(super) fn run(
     media: &Media,
+    machine: &Machine,
     tests: Vec<Test>,
     mut second_tries: u32,
     report: &mut Report,
@@ -41,7 +42,7 @@ pub(super) fn run(
         let current = match bed.take() {
             Some(bed) => bed,
             None => {
-                let fresh = Arc::new(boot(media)?);
+                let fresh = Arc::new(boot(media, machine)?);
                 logs.push(fresh.logs().display().to_string());
                 fresh
             }
@@ -109,9 +110,9 @@ fn lost_a_timer(bed: &Bed) -> bool {
     String::from_utf8_lossy(&console).contains("kthread timer wakeup didn't happen")
 }
 
-fn boot(media: &Media) -> Result<Bed, Failure> {
+fn boot(media: &Media, machine: &Machine) -> Result<Bed, Failure> {
     let step = Step::begin("bed", "booting Xen and dom0");
-    let bed = Bed::boot(media, &Machine::default(), "test")?;
+    let bed = Bed::boot(media, machine, "test")?;
     step.done(&format!(
         "booted in {}",
         duration(bed.times().xen + bed.times().dom0)

@@ -4,8 +4,8 @@ use super::checks::CHECKS;
 use super::parts::Part;
 use super::report::Report;
 use super::{
-    bindings, deny, documents, dom0less, dom0less_disk, junit, oracle, registry, runner, unit,
-    vhost_user,
+    bindings, deny, documents, dom0less, dom0less_disk, driver, junit, oracle, registry, runner,
+    unit, vhost_user,
 };
 use crate::artefacts::Workshop;
 use crate::failure::{FAILED, Failure, INTERRUPTED};
@@ -13,6 +13,7 @@ use crate::oracle::Oracle;
 use crate::paths;
 use crate::process::Error;
 use crate::run::media::Media;
+use crate::run::qemu::Machine;
 use clap::Args;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -46,6 +47,9 @@ impl TestCommand {
             for test in registry::tests()? {
                 println!("{}", test.name);
             }
+            for test in driver::tests() {
+                println!("{}", test.name);
+            }
             println!("{}", vhost_user::NAME);
             documents::names().for_each(|name| println!("{name}"));
             println!("{}", dom0less::NAME);
@@ -62,6 +66,7 @@ impl TestCommand {
         let mut logs = Vec::new();
         if !self.unit_only {
             logs = self.bed(&mut report)?;
+            logs.extend(self.drivers(&mut report)?);
             self.oracle(&mut report)?;
         }
         write_junit(&report)?;
@@ -139,6 +144,24 @@ impl TestCommand {
         Ok(())
     }
 
+    /// Driver domains: Xen enforces a policy in their boot.
+    fn drivers(&self, report: &mut Report) -> Result<Vec<String>, Failure> {
+        let (tests, others): (Vec<_>, Vec<_>) = driver::tests()
+            .into_iter()
+            .partition(|test| self.wanted(&test.name));
+        report.skip(others.len());
+        if tests.is_empty() {
+            return Ok(Vec::new());
+        }
+        let began = Instant::now();
+        let media = Media::get()?;
+        report.part(Part::Build, began.elapsed());
+        let began = Instant::now();
+        let logs = runner::run(&media, &driver::machine(), tests, self.second_tries, report)?;
+        report.part(Part::DriverDomain, began.elapsed());
+        Ok(logs)
+    }
+
     fn bed(&self, report: &mut Report) -> Result<Vec<String>, Failure> {
         let (tests, others): (Vec<_>, Vec<_>) = registry::tests()?
             .into_iter()
@@ -161,7 +184,13 @@ impl TestCommand {
         if without_xen {
             vhost_user::run(report)?;
         }
-        let logs = runner::run(&media, tests, self.second_tries, report)?;
+        let logs = runner::run(
+            &media,
+            &Machine::default(),
+            tests,
+            self.second_tries,
+            report,
+        )?;
         report.part(Part::VirtioCore, began.elapsed());
         Ok(logs)
     }

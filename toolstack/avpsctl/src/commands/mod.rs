@@ -7,6 +7,7 @@ mod document;
 mod down;
 mod emit;
 mod platform;
+mod policy;
 mod power;
 mod show;
 mod supervisor;
@@ -78,6 +79,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<()> {
         Command::Console(args) => console::console(context, &args).await,
         Command::Backend { command } => backend::backend(context, &command),
         Command::Platform { command } => platform::platform(context, &command),
+        Command::Policy { command } => policy::policy(context, &command),
         Command::Check(args) => document::check(context, &args),
         Command::Plan(args) => document::plan(context, &args),
         Command::Emit(args) => emit::emit(context, &args),

@@ -318,20 +318,22 @@ struct ImageUse<'a> {
 }
 
 fn shared_images(plan: &Plan, findings: &mut Vec<Finding>) {
-    let mut uses: HashMap<&str, ImageUse<'_>> = HashMap::new();
+    let mut uses: HashMap<(Option<&str>, &str), ImageUse<'_>> = HashMap::new();
     for domain in &plan.domains {
         for device in &domain.virtio {
             let DevicePlan::Block(block) = &device.device;
             if block.image.is_empty() {
                 continue;
             }
+            // A path is one of the domain that serves it.
+            let place = (device.backend.as_deref(), block.image.as_str());
             let this = ImageUse {
                 device,
                 domain: &domain.name,
                 writes: !block.readonly,
             };
-            let Some(earlier) = uses.get(block.image.as_str()) else {
-                uses.insert(&block.image, this);
+            let Some(earlier) = uses.get(&place) else {
+                uses.insert(place, this);
                 continue;
             };
             if let Some(finding) = image_conflict(&block.image, earlier, &this) {
@@ -339,7 +341,7 @@ fn shared_images(plan: &Plan, findings: &mut Vec<Finding>) {
             }
             // A writer is what later users have to be compared with.
             if this.writes && !earlier.writes {
-                uses.insert(&block.image, this);
+                uses.insert(place, this);
             }
         }
     }

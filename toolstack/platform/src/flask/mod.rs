@@ -9,6 +9,7 @@
 //! An event channel has two ends, each with a type made from its owner's and the other side's: here `X_channel` for all ends
 //! of `X`. Its other side is asked too (`bind`).
 
+pub mod classes;
 mod rules;
 mod source;
 

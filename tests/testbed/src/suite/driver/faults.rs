@@ -1,0 +1,53 @@
+//! What dies in a driver domain, and what its guests notice.
+
+use super::super::bench::Figures;
+use super::super::kills::Trial;
+use super::super::{Context, Failed, Outcome, Test, ensure};
+use super::platform;
+use agent::client::Remote;
+
+/// Kills in `cargo xtask test`.
+const KILLS: u32 = 50;
+
+pub(super) fn tests() -> Vec<Test> {
+    vec![Test::new(
+        "driver: a worker killed again and again in a driver domain costs a guest no data and no error",
+        240,
+        workers,
+    )]
+}
+
+fn workers(context: &Context) -> Outcome {
+    platform::running(context)?;
+    let driver = context.guest("storage")?;
+    let victim = platform::domid(context, "beta")?;
+    let strike = || kill_worker(&driver, victim);
+    let trial = Trial {
+        name: "driver.worker",
+        what: "kills",
+        count: KILLS,
+        strike: &strike,
+    };
+    let mut figures = Figures::default();
+    trial.during_load(&context.guest("beta")?, "/dev/vda", &mut figures)?;
+    let of = |name: &str| {
+        let name = format!("driver.worker.{name}");
+        figures.values.get(&name).copied().unwrap_or(f64::NAN)
+    };
+    context.note(format!(
+        "{} kills; from one to the next completed request: median {} ms, longest {} ms",
+        of("kills"),
+        of("recovery_ms.median"),
+        of("recovery_ms.max")
+    ));
+    ensure(!figures.failed, || figures.notes.join("; "))
+}
+
+/// Kills the process that serves a guest; false if there was none at that moment.
+pub(super) fn kill_worker(driver: &Remote, guest: u16) -> Result<bool, Failed> {
+    let line = format!(
+        "pid=$(ps -o pid,args | awk '/[a]vps-backend worker/ && / --guest {guest} / {{ print $1 }}') \
+         && [ -n \"$pid\" ] && kill -9 $pid && echo killed || true"
+    );
+    Ok(driver.shell(&line).text()?.contains("killed"))
+}

@@ -1,0 +1,26 @@
+//! Driver domains under FLASK, enforcing: a boot of their own.
+
+mod faults;
+mod path;
+mod platform;
+mod serving;
+
+use super::Test;
+use crate::run::qemu::Machine;
+
+/// The machine of these tests.
+pub(super) fn machine() -> Machine {
+    Machine {
+        xen_options: "xsm=flask flask=enforcing".to_owned(),
+        ..Machine::default()
+    }
+}
+
+/// The tests, in their order.
+pub(super) fn tests() -> Vec<Test> {
+    let mut tests = serving::tests();
+    tests.extend(path::tests());
+    tests.extend(faults::tests());
+    tests.extend(serving::last());
+    tests
+}

@@ -1,0 +1,112 @@
+//! The platform of these tests, and the policy under which it runs.
+
+use super::super::document::Document;
+use super::super::guests::{self, IMAGES};
+use super::super::{Context, Failed, Outcome, ensure};
+use crate::process::Run;
+use crate::run::media::Media;
+use agent::client::Remote;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The document.
+pub(super) const DOCUMENT: &str = include_str!("driven.avps.toml");
+/// Where the policy is in dom0.
+const POLICY: &str = "/etc/avps/driven.xenpolicy";
+/// Longest time of `avpsctl up` and `down`.
+const TIME: Duration = Duration::from_secs(150);
+/// Disks of the driver domain that dom0 serves.
+pub(super) const DURABLE: [&str; 2] = ["storage-0", "storage-1"];
+/// Disks of guests that dom0 serves.
+const OF_DOM0: [&str; 2] = ["alpha", "stranger"];
+/// The size of all these.
+const MIB: u64 = 48;
+
+/// The platform runs as its document says, under its policy; whatever was there before.
+pub(super) fn running(context: &Context) -> Result<Document, Failed> {
+    let document = put(context)?;
+    ensure(
+        context.sh("xl getenforce")? == "Enforcing",
+        || "Xen does not enforce",
+    )?;
+    document.up(context)?;
+    Ok(document)
+}
+
+/// The document and its images are in dom0, its policy is loaded, and dom0's backend runs.
+pub(super) fn put(context: &Context) -> Result<Document, Failed> {
+    let dom0 = context.dom0();
+    guests::backend(&dom0)?;
+    let document = Document::put(context, "driven", DOCUMENT, TIME)?;
+    for name in DURABLE.iter().chain(&OF_DOM0) {
+        let image = format!("{IMAGES}/{name}.img");
+        context.sh(&format!("[ -f {image} ] || truncate -s {MIB}M {image}"))?;
+    }
+    load(
+        context,
+        &build(Path::new("driven.avps.toml"), DOCUMENT.as_bytes())?,
+    )?;
+    Ok(document)
+}
+
+/// Gives Xen a policy.
+pub(super) fn load(context: &Context, policy: &[u8]) -> Outcome {
+    context.dom0().put_bytes(policy, POLICY, 0o644)?;
+    context
+        .sh(&format!("avpsctl policy load {POLICY}"))
+        .map(drop)
+}
+
+/// Compiles a document or a policy's source as a user does on his desk.
+pub(super) fn build(name: &Path, text: &[u8]) -> Result<Vec<u8>, Failed> {
+    let xen = Media::get()
+        .map_err(|failure| Failed(failure.message))?
+        .policy_source;
+    let xen = xen.ok_or_else(|| {
+        Failed("a policy needs the source of the Xen that was brought along".into())
+    })?;
+    let folder = tempfile::tempdir()?;
+    let (source, policy) = (folder.path().join(name), folder.path().join("xenpolicy"));
+    std::fs::write(&source, text)?;
+    let arguments: [PathBuf; 4] = [xen, "--output".into(), policy.clone(), source];
+    Run::new("cargo")
+        .args([
+            "run",
+            "-q",
+            "-p",
+            "avpsctl",
+            "--",
+            "policy",
+            "build",
+            "--xen-source",
+        ])
+        .args(arguments)
+        .run()?;
+    Ok(std::fs::read(policy)?)
+}
+
+/// Ends everything; nothing may be left.
+pub(super) fn down(context: &Context, document: &Document) -> Outcome {
+    document.down(context, Ok(()))?;
+    for name in DURABLE.iter().chain(&OF_DOM0) {
+        context.sh(&format!("rm -f {IMAGES}/{name}.img"))?;
+    }
+    Ok(())
+}
+
+/// A running domain's number.
+pub(super) fn domid(context: &Context, name: &str) -> Result<u16, Failed> {
+    Ok(context.sh(&format!("xl domid {name}"))?.trim().parse()?)
+}
+
+/// What Xen has refused so far, one line each.
+pub(super) fn denials(context: &Context) -> Result<Vec<String>, Failed> {
+    let log = context.sh("xl dmesg | grep -F 'avc:  denied' || true")?;
+    Ok(log.lines().map(str::to_owned).collect())
+}
+
+/// SHA-256 of the first bytes of a disk in a driver domain.
+pub(super) fn sha256(driver: &Remote, image: &str, bytes: u64) -> Result<String, Failed> {
+    let line = format!("head -c {bytes} {image} | sha256sum | cut -c -64");
+    Ok(driver.shell(&line).text()?.trim().to_owned())
+}
