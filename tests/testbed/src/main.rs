@@ -48,6 +48,8 @@ enum Command {
     Bench(suite::bench::BenchCommand),
     /// Prove at length what must never happen, and print figures.
     Soak(suite::soak::SoakCommand),
+    /// Take each rule of a FLASK policy away in turn: the platform must not work without it.
+    Policy(suite::policy::PolicyCommand),
     /// Let real Xen judge layouts, and compare with what is expected of each.
     Oracle(oracle::command::OracleCommand),
     /// Get and build what the bed boots: Xen, Linux, dom0's userland, the workspace's arm64 binaries.
@@ -68,6 +70,7 @@ fn main() -> ExitCode {
         Command::Test(command) => command.run(),
         Command::Bench(command) => command.run(),
         Command::Soak(command) => command.run(),
+        Command::Policy(command) => command.run(),
         Command::Oracle(command) => command.run(),
         Command::Build(command) => command.run(),
         Command::Clean(command) => command.run(),

@@ -151,7 +151,17 @@ pub(super) fn in_bed(
     name: &str,
     measure: impl FnOnce(&Context) -> Result<Figures, Failed>,
 ) -> Result<Figures, Failure> {
-    let bed = Arc::new(Bed::boot(media, &Machine::default(), name)?);
+    on(media, &Machine::default(), name, measure)
+}
+
+/// The same on another machine.
+pub(super) fn on(
+    media: &Media,
+    machine: &Machine,
+    name: &str,
+    measure: impl FnOnce(&Context) -> Result<Figures, Failed>,
+) -> Result<Figures, Failure> {
+    let bed = Arc::new(Bed::boot(media, machine, name)?);
     let figures = measure(&Context::new(Arc::clone(&bed)));
     bed.collect_logs();
     let logs = bed.logs().display().to_string();

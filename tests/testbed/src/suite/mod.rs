@@ -31,6 +31,7 @@ mod oracle;
 mod own_machine;
 mod parts;
 mod placement;
+pub(crate) mod policy;
 mod refusals;
 mod registry;
 mod report;

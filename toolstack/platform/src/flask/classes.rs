@@ -207,6 +207,8 @@ pub fn meaning(class: &str, permission: &str) -> &'static str {
         ("domain", "getscheduler") => "read how it is scheduled",
         ("domain", "setaffinity") => "pin its vCPUs",
         ("domain", "getdomaininfo") => "see that it exists and what it does",
+        ("domain", "getvcpuinfo") => "see where its vCPUs run",
+        ("domain", "getaffinity") => "see where its vCPUs may run",
         ("domain", "pause") => "stop its vCPUs",
         ("domain", "unpause") => "let its vCPUs run",
         ("domain", "destroy") => "end it",

@@ -132,7 +132,14 @@ fn manage(rules: &mut Rules, guest: &str) {
         CONTROL,
         guest,
         "domain",
-        &["getdomaininfo", "pause", "unpause", "destroy"],
+        &[
+            "getdomaininfo",
+            "getvcpuinfo",
+            "getaffinity",
+            "pause",
+            "unpause",
+            "destroy",
+        ],
     );
 }
 

@@ -3,9 +3,11 @@
 mod faults;
 mod path;
 mod platform;
+mod rules;
 mod serving;
 
-use super::Test;
+use super::bench::Figures;
+use super::{Context, Failed, Test};
 use crate::run::qemu::Machine;
 
 /// The machine of these tests.
@@ -21,6 +23,14 @@ pub(super) fn tests() -> Vec<Test> {
     let mut tests = serving::tests();
     tests.extend(path::tests());
     tests.extend(faults::tests());
+    tests.extend(rules::tests());
     tests.extend(serving::last());
     tests
+}
+
+/// What `cargo xtask policy` shows.
+pub(super) fn policy(context: &Context, rules: usize, seed: usize) -> Result<Figures, Failed> {
+    let mut figures = Figures::default();
+    rules::run(context, rules, seed, &mut figures)?;
+    Ok(figures)
 }

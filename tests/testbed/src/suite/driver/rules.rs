@@ -1,0 +1,189 @@
+//! Is every rule of a policy needed? Each is taken away in turn, and the platform must not work any more.
+
+use super::super::bench::Figures;
+use super::super::document::Document;
+use super::super::guests::{self, IMAGES};
+use super::super::{Context, Failed, Outcome, Test, ensure};
+use super::faults::kill_worker;
+use super::platform;
+use crate::progress::Step;
+use ::platform::flask::Policy;
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+const DOCUMENT: &str = include_str!("least.avps.toml");
+/// Rules taken away in `cargo xtask test`: others every day.
+const SAMPLE: usize = 4;
+/// Longest time of `avpsctl up` and `down`; backends get [`READY`] of it.
+const TIME: Duration = Duration::from_secs(60);
+/// Seconds in which a backend becomes ready where nothing is wrong, and then some.
+const READY: &str = "15";
+
+pub(super) fn tests() -> Vec<Test> {
+    vec![Test::new(
+        "driver: without one rule of its policy the platform does not work (some rules; cargo xtask policy takes all)",
+        300,
+        some,
+    )]
+}
+
+fn some(context: &Context) -> Outcome {
+    let day = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() / 86_400;
+    let mut figures = Figures::default();
+    run(context, SAMPLE, usize::try_from(day)?, &mut figures)?;
+    for note in &figures.notes {
+        context.note(note.clone());
+    }
+    ensure(!figures.failed, || figures.notes.join("; "))
+}
+
+/// A policy that lacks one permission.
+struct Lacking {
+    /// The rule that would allow it.
+    what: String,
+    policy: Policy,
+}
+
+/// Each permission of each rule, taken away alone.
+fn lacking(whole: &Policy) -> Vec<Lacking> {
+    let mut all = Vec::new();
+    for (index, rule) in whole.rules.iter().enumerate() {
+        for permission in &rule.permissions {
+            let mut policy = whole.clone();
+            if rule.permissions.len() == 1 {
+                policy.rules.remove(index);
+            } else if let Some(rule) = policy.rules.get_mut(index) {
+                rule.permissions.retain(|other| other != permission);
+            }
+            all.push(Lacking {
+                what: format!(
+                    "{} {}:{} {permission}",
+                    rule.source, rule.target, rule.class
+                ),
+                policy,
+            });
+        }
+    }
+    all
+}
+
+/// Takes `count` permissions away one by one, beginning with a place that `seed` gives; all of them when there are no more.
+pub(in super::super) fn run(
+    context: &Context,
+    count: usize,
+    seed: usize,
+    figures: &mut Figures,
+) -> Outcome {
+    guests::backend(&context.dom0())?;
+    let document = Document::put(context, "least", DOCUMENT, TIME)?;
+    context.sh(&format!("truncate -s 8M {IMAGES}/least.img"))?;
+    let whole = Policy::of(&document.plan);
+    let compiled = compile(&whole)?;
+    platform::load(context, &compiled)?;
+    works(context, &document).map_err(|Failed(seen)| {
+        Failed(format!("it does not work with the whole policy: {seen}"))
+    })?;
+    let all = lacking(&whole);
+    let count = count.min(all.len());
+    let begin = (seed * count) % all.len();
+    let step = Step::begin("policy", "taking rules away");
+    let mut unneeded = 0_u32;
+    for (number, lacking) in all.iter().cycle().skip(begin).take(count).enumerate() {
+        step.state(format!("{} of {count}: {}", number + 1, lacking.what));
+        platform::load(context, &compile(&lacking.policy)?)?;
+        let outcome = works(context, &document);
+        platform::load(context, &compiled)?;
+        clean(context, &document)?;
+        match outcome {
+            Err(Failed(seen)) => {
+                let first = seen.lines().next().unwrap_or_default();
+                figures
+                    .notes
+                    .push(format!("without {}: {first}", lacking.what));
+            }
+            Ok(()) => {
+                unneeded += 1;
+                figures.failed = true;
+                figures
+                    .notes
+                    .push(format!("works without {}", lacking.what));
+            }
+        }
+    }
+    step.done("done");
+    figures.add("rules", count as f64);
+    figures.add("rules_unneeded", f64::from(unneeded));
+    context.sh(&format!("rm -f {IMAGES}/least.img")).map(drop)
+}
+
+fn compile(policy: &Policy) -> Result<Vec<u8>, Failed> {
+    platform::build(Path::new("least.te"), policy.source().as_bytes())
+}
+
+/// Everything that a platform is there for.
+fn works(context: &Context, document: &Document) -> Outcome {
+    let dom0 = context.dom0();
+    dom0.command(["avpsctl", "up", "--timeout", READY, &document.path])
+        .time(TIME)
+        .text()?;
+    let alpha = context.guest("alpha")?;
+    for disk in ["/dev/vda", "/dev/vdb"] {
+        guests::load(
+            &alpha,
+            &["exercise", disk, "--bytes", "2097152", "--depth", "4"],
+        )?;
+    }
+    let killed = kill_worker(
+        &context.guest("storage")?,
+        platform::domid(context, "alpha")?,
+    )?;
+    ensure(killed, || "the driver domain has no worker")?;
+    guests::load(&alpha, &["exercise", "/dev/vda", "--bytes", "1048576"])?;
+    guests::kernel_is_content(&alpha)?;
+    for line in [
+        "avpsctl pause alpha",
+        "avpsctl unpause alpha",
+        "avpsctl info alpha",
+    ] {
+        context.sh(line)?;
+    }
+    balloon(context)?;
+    let down = ["avpsctl", "down", "--timeout", "20", &document.path];
+    dom0.command(down).time(TIME).text()?;
+    guests::nothing_left(&dom0)
+}
+
+/// A guest gives memory back when it is told to.
+fn balloon(context: &Context) -> Outcome {
+    context.sh("xl mem-set alpha 88")?;
+    let end = Instant::now() + Duration::from_secs(10);
+    loop {
+        let list = context.sh("xl list alpha | tail -n 1")?;
+        let mib: u32 = list.split_whitespace().nth(2).unwrap_or_default().parse()?;
+        if mib <= 88 {
+            return Ok(());
+        }
+        ensure(Instant::now() < end, || {
+            format!("alpha was to have 88 MiB and has {mib} after 10 s")
+        })?;
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// Nothing of an attempt that failed half-way is left, once all is allowed again.
+fn clean(context: &Context, document: &Document) -> Outcome {
+    let down = [
+        "avpsctl",
+        "down",
+        "--timeout",
+        "0",
+        "--force",
+        &document.path,
+    ];
+    context.dom0().command(down).time(TIME).output()?;
+    // What libxl could not finish has no name by now.
+    context.sh(
+        "for domid in $(xl list | awk 'NR > 1 && $1 != \"Domain-0\" { print $(NF - 4) }'); do xl destroy $domid || true; done",
+    )?;
+    guests::nothing_left(&context.dom0())
+}

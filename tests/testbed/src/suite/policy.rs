@@ -1,0 +1,33 @@
+//! `cargo xtask policy`: what a FLASK policy refuses, and that it allows nothing without need.
+
+use super::bench::{self, show};
+use super::driver;
+use crate::failure::Failure;
+use crate::run::media::Media;
+use clap::Args;
+use std::process::ExitCode;
+
+/// Take each rule of a policy away in turn, under real Xen: the platform must not work without it.
+#[derive(Args)]
+pub(crate) struct PolicyCommand {
+    /// Rules taken away; all of them by default.
+    #[arg(long, default_value_t = usize::MAX, hide_default_value = true)]
+    cases: usize,
+    /// With fewer than all: which.
+    #[arg(long, default_value_t = 0)]
+    seed: usize,
+    /// One JSON object on standard output instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+impl PolicyCommand {
+    /// Runs and prints.
+    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+        let media = Media::get()?;
+        let figures = bench::on(&media, &driver::machine(), "policy", |context| {
+            driver::policy(context, self.cases, self.seed)
+        })?;
+        Ok(show(&figures, "policy", self.json))
+    }
+}
