@@ -5,7 +5,7 @@ mod domains;
 mod driver;
 mod store;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use platform::plan::Scheduler;

@@ -1,6 +1,5 @@
 //! XenStore, with the permissions of nodes that somebody changes.
 
-use tokio::sync::watch;
 use xenstore::{Access, Permission};
 
 use super::super::{Changes, Store, Write, permissions};
