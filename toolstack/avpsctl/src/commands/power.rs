@@ -251,3 +251,58 @@ pub(super) async fn shutdown(context: &Context, args: &ShutdownArgs) -> Result<(
         domains: still.into_iter().map(|info| info.name).collect(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::model::Model;
+    use crate::tests::drivers::{model, plan, start};
+
+    /// Names in the order in which they go, or why not.
+    async fn going(
+        model: &std::sync::Arc<Model>,
+        names: &[&str],
+        force: bool,
+    ) -> Result<Vec<String>> {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let found = find_all(&model.machine(), &names).await?;
+        let found = users_first(&model.machine(), found, force).await?;
+        Ok(found.into_iter().map(|info| info.name).collect())
+    }
+
+    #[tokio::test]
+    async fn a_domain_that_serves_others_goes_only_with_them_or_by_force() {
+        let model = model();
+        start(&model, &plan()).await.expect("starts");
+        let error = going(&model, &["storage", "b"], false)
+            .await
+            .expect_err("a stays");
+        assert!(
+            matches!(&error, Error::InUse { name, users } if name == "storage" && users == &["\"a\""]),
+            "{error}"
+        );
+        assert!(error.help().is_some_and(|help| help.contains("--force")));
+        assert_eq!(
+            going(&model, &["storage"], true).await.expect("by force"),
+            ["storage"]
+        );
+        let all = going(&model, &["storage", "b", "a"], false).await;
+        assert_eq!(all.expect("together"), ["b", "a", "storage"]);
+        assert_eq!(
+            going(&model, &["a"], false).await.expect("serves nobody"),
+            ["a"]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_driver_domain_that_goes_by_force_is_held_by_its_guests() {
+        let model = model();
+        start(&model, &plan()).await.expect("starts");
+        let leaving = vec![Leaving::new("storage", 1), Leaving::new("a", 2)];
+        let leaving = with_holders(&model.machine(), leaving)
+            .await
+            .expect("a model");
+        let holders: Vec<_> = leaving.into_iter().map(|leaving| leaving.held_by).collect();
+        assert_eq!(holders, [Some("b".to_owned()), None]);
+    }
+}

@@ -1,6 +1,6 @@
 //! What avpsctl does to a machine, tried on a model of one.
 
-mod drivers;
+pub(crate) mod drivers;
 mod placing;
 mod serving;
 mod starting;
