@@ -194,6 +194,11 @@ async fn while_its_driver_domain_cannot_be_started_no_guest_is_tried_and_all_com
         );
     })
     .await;
+    let gone = |line: &String| line.contains("no longer supervised");
+    assert!(
+        !said.iter().any(gone),
+        "those that wait are not forgotten: {said:?}"
+    );
     let wanted = "storage: not started again (avps-backend is not running in domain";
     assert!(said.iter().any(|line| line.starts_with(wanted)), "{said:?}");
 }
