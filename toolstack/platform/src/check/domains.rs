@@ -318,7 +318,8 @@ struct ImageUse<'a> {
 }
 
 fn shared_images(plan: &Plan, findings: &mut Vec<Finding>) {
-    let mut uses: HashMap<&str, ImageUse<'_>> = HashMap::new();
+    // The same path in another backend's domain is another file.
+    let mut uses: HashMap<(Option<&str>, &str), ImageUse<'_>> = HashMap::new();
     for domain in &plan.domains {
         for device in &domain.virtio {
             let DevicePlan::Block(block) = &device.device;
@@ -330,8 +331,9 @@ fn shared_images(plan: &Plan, findings: &mut Vec<Finding>) {
                 domain: &domain.name,
                 writes: !block.readonly,
             };
-            let Some(earlier) = uses.get(block.image.as_str()) else {
-                uses.insert(&block.image, this);
+            let file = (device.backend.as_deref(), block.image.as_str());
+            let Some(earlier) = uses.get(&file) else {
+                uses.insert(file, this);
                 continue;
             };
             if let Some(finding) = image_conflict(&block.image, earlier, &this) {
@@ -339,7 +341,7 @@ fn shared_images(plan: &Plan, findings: &mut Vec<Finding>) {
             }
             // A writer is what later users have to be compared with.
             if this.writes && !earlier.writes {
-                uses.insert(&block.image, this);
+                uses.insert(file, this);
             }
         }
     }

@@ -25,9 +25,7 @@ fn plan_with(storage: &str, a: &str, b: &str) -> Plan {
     };
     let guest = |name: &str, keys: &str, backends: &[&str]| {
         let disks = backends.iter().map(|backend| {
-            format!(
-                "[[domain.block]]\nimage = \"/{name}-{backend}.img\"\nbackend = \"{backend}\"\n"
-            )
+            format!("[[domain.block]]\nimage = \"/{name}.img\"\nbackend = \"{backend}\"\n")
         });
         format!(
             "[[domain]]\nname = \"{name}\"\nkernel = \"/Image\"\nmemory = \"64MiB\"\n{keys}\n{}",
