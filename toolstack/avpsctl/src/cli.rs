@@ -99,8 +99,12 @@ tee.mode = \"mediated\", which no program carries out yet.
 Domains that Xen itself started run already. Their virtio devices are served from now on, and then
 shown to them; Xen's init-dom0less has to be run first.
 
+A guest whose driver domain is gone, or runs anew, has lost its devices: it is removed and started again
+after it. With --replace, the guests of a driver domain that differs are shut down before it.
+
 A background process, avpsctl supervise, restarts guests that reboot and applies on_crash and
-on_poweroff; avpsctl down ends it.
+on_poweroff; avpsctl down ends it. When a driver domain ends, its own on_* decides about it, and for its
+guests that is a crash: those with on_crash = \"restart\" are started again after it.
 
 Fields of --json (schema avps-up/1): platform, changed, domains[] {name, domid, action = started |
 unchanged | replaced | served, seconds}, supervisor (process number or null).
@@ -114,7 +118,7 @@ Examples:
     #[command(after_help = "\
 Guests are asked to power off, the last of the document first, and those that serve others after
 them, and removed when they have. Guests that do not end within the time limit keep running (exit
-code 4) unless --force is given. CPU pools that up made and nothing runs in are removed, and their
+code 4), and so do those that serve them, unless --force is given. CPU pools that up made and nothing runs in are removed, and their
 CPUs go to the first pool; one with scheduler rtds stays, because Xen does not survive its end.
 
 Example:
@@ -125,7 +129,7 @@ Example:
 Exit code 0 when nothing would change, 1 otherwise.
 
 Fields of --json (schema avps-diff/1): platform, cpupools[] {name, what} that would be made,
-domains[] {name, state = absent | matches | differs | ended, domid, what[]}.")]
+domains[] {name, state = absent | matches | differs | backend-gone | ended, domid, what[], backends[]}.")]
     Diff(DocumentArg),
     /// Create one domain of a document and leave it paused
     #[command(after_help = "\
@@ -138,18 +142,22 @@ Examples:
     Create(CreateArgs),
     /// Remove domains at once, without asking the guests
     #[command(after_help = "\
-Waits until the backends have let go and nothing is left in XenStore.
+Waits until the backends have let go and nothing is left in XenStore. A driver domain whose guests are
+not named with it is refused without --force: they lose their disks, and Xen keeps its number taken as
+long as they live. To a supervisor that is a crash: it starts the driver domain again by its on_crash.
 
-Example:
-  avpsctl destroy cockpit")]
-    Destroy(DomainsArg),
+Examples:
+  avpsctl destroy cockpit
+  avpsctl destroy --force storage")]
+    Destroy(DestroyArgs),
     /// Stop domains' CPUs
     Pause(DomainsArg),
     /// Let paused domains run
     Unpause(DomainsArg),
     /// Ask guests to power off
     #[command(after_help = "\
-With --wait the command returns when the guests are gone.
+With --wait the command returns when the guests are gone. A driver domain whose guests are not named with
+it is refused without --force.
 
 Example:
   avpsctl shutdown --wait --timeout 30 cockpit")]
@@ -157,8 +165,8 @@ Example:
     /// Ask guests to reboot
     #[command(after_help = "\
 The guest ends, and the supervisor of its platform starts it again as a new domain: the name stays,
-the number changes.")]
-    Reboot(DomainsArg),
+the number changes. A driver domain whose guests are not named with it is refused without --force.")]
+    Reboot(DestroyArgs),
     /// List domains
     #[command(after_help = "\
 Fields of --json (schema avps-list/1): domains[] {name, domid, uuid, state = running | blocked |
@@ -314,12 +322,26 @@ pub struct DomainsArg {
     pub domains: Vec<String>,
 }
 
+/// Arguments of `destroy` and `reboot`.
+#[derive(Debug, Args)]
+pub struct DestroyArgs {
+    /// Names or numbers
+    #[arg(value_name = "DOMAIN", required = true)]
+    pub domains: Vec<String>,
+    /// Also a domain that serves others, which lose their devices
+    #[arg(long)]
+    pub force: bool,
+}
+
 /// Arguments of `shutdown`.
 #[derive(Debug, Args)]
 pub struct ShutdownArgs {
     /// Names or numbers
     #[arg(value_name = "DOMAIN", required = true)]
     pub domains: Vec<String>,
+    /// Also a domain that serves others, which lose their devices
+    #[arg(long)]
+    pub force: bool,
     /// Wait until they are gone
     #[arg(long)]
     pub wait: bool,

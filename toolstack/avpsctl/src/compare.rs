@@ -5,8 +5,8 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::keys;
-use crate::machine::{DomainInfo, DomainState, Machine};
-use crate::placed;
+use crate::machine::{DomainInfo, DomainState, Machine, by_uuid};
+use crate::{order, placed};
 
 /// What is to be done about one domain of the plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -28,11 +28,32 @@ pub enum Standing {
         /// What is known to differ.
         what: Vec<String>,
     },
-    /// It has ended and was not removed.
+    /// It runs, and a domain that served its devices does so no more: they are lost, and only a new start gives it others.
+    #[serde(rename = "backend-gone")]
+    BackendGone {
+        /// Number.
+        domid: u32,
+        /// The domains that served it.
+        backends: Vec<String>,
+    },
+    /// It has ended and was not removed, or is being removed.
     Ended {
         /// Number.
         domid: u32,
     },
+}
+
+impl Standing {
+    /// The number of the domain, when there is one.
+    pub fn domid(&self) -> Option<u32> {
+        match self {
+            Standing::Absent => None,
+            Standing::Matches { domid, .. }
+            | Standing::Differs { domid, .. }
+            | Standing::BackendGone { domid, .. }
+            | Standing::Ended { domid } => Some(*domid),
+        }
+    }
 }
 
 /// Compares each domain of a plan with the machine, in the plan's order.
@@ -42,38 +63,54 @@ pub enum Standing {
 /// XenStore's.
 pub fn compare(machine: &Machine, plan: &Plan) -> Result<Vec<(DomainPlan, Standing)>> {
     let running = machine.domains.list()?;
-    plan.domains
-        .iter()
-        .map(|domain| {
-            let standing = match running.iter().find(|info| info.name == domain.name) {
-                Some(info) => {
-                    // Without its backend's domain no key is where the plan has it.
-                    let placed = placed::with_backends(domain, &plan.domains, &running);
-                    standing(machine, domain, placed.as_ref().unwrap_or(domain), info)?
-                }
-                None => Standing::Absent,
-            };
-            Ok((domain.clone(), standing))
-        })
+    let standing = |domain: &DomainPlan| {
+        // By its identity: one that is being removed may have lost its name.
+        let ours = by_uuid(&running, &domain.uuid);
+        let stays = ours.filter(|info| info.state != DomainState::Dying);
+        let namesake = running.iter().find(|info| info.name == domain.name);
+        match (stays, namesake, ours) {
+            (Some(info), _, _) => standing(machine, plan, domain, info, &running),
+            (None, Some(other), _) if !other.is(&domain.uuid) => Err(Error::NameTaken {
+                name: domain.name.clone(),
+                domid: other.domid,
+            }),
+            (None, _, Some(dying)) => Ok(Standing::Ended { domid: dying.domid }),
+            (None, _, None) => Ok(Standing::Absent),
+        }
+    };
+    let domains = plan.domains.iter();
+    domains
+        .map(|domain| Ok((domain.clone(), standing(domain)?)))
         .collect()
 }
 
 fn standing(
     machine: &Machine,
+    plan: &Plan,
     domain: &DomainPlan,
-    placed: &DomainPlan,
     info: &DomainInfo,
+    running: &[DomainInfo],
 ) -> Result<Standing> {
     let domid = info.domid;
-    if !info.uuid.eq_ignore_ascii_case(&domain.uuid) {
-        return Err(Error::NameTaken {
-            name: domain.name.clone(),
-            domid,
-        });
-    }
-    if matches!(info.state, DomainState::Shutdown | DomainState::Dying) {
+    if !info.is_alive() {
         return Ok(Standing::Ended { domid });
     }
+    let lost = order::lost(
+        machine.store.as_ref(),
+        running,
+        domain,
+        domid,
+        &plan.domains,
+    )?;
+    if !lost.is_empty() {
+        return Ok(Standing::BackendGone {
+            domid,
+            backends: lost,
+        });
+    }
+    // Without its backend's domain no key is where the plan has it.
+    let placed = placed::with_backends(domain, &plan.domains, running);
+    let placed = placed.as_ref().unwrap_or(domain);
     let store = machine.store.as_ref();
     let marks = keys::read_marks(store, domid)?;
     if marks.is_some_and(|(_, digest)| digest == keys::digest(domain)) {

@@ -181,22 +181,37 @@ pub enum Error {
         needed_by: String,
     },
     /// Nobody serves virtio devices in a backend domain.
-    #[error("avps-backend is not running in domain {domid}, and {needed_by} need(s) it")]
+    #[error("avps-backend is not running in {}, and {needed_by} need(s) it", in_words(*domid, name.as_deref()))]
     BackendNotRunning {
         /// The backend domain.
         domid: u16,
+        /// Its name, when the document has it.
+        name: Option<String>,
         /// Who needs it.
         needed_by: String,
     },
     /// The backend says why it cannot serve a device.
-    #[error("the backend cannot serve {device} of domain \"{domain}\": {text}")]
+    #[error(
+        "the backend{} cannot serve {device} of domain \"{domain}\": {text}",
+        backend.as_ref().map(|name| format!(" in domain \"{name}\"")).unwrap_or_default()
+    )]
     BackendRefused {
         /// The guest.
         domain: String,
+        /// The backend's domain; none for the control domain.
+        backend: Option<String>,
         /// The device.
         device: String,
         /// The backend's words (`avps/error`).
         text: String,
+    },
+    /// A domain that is to end serves others.
+    #[error("\"{name}\" serves devices of {}", .users.join(", "))]
+    InUse {
+        /// Its name.
+        name: String,
+        /// Whose devices it serves.
+        users: Vec<String>,
     },
     /// The backend did not become ready in time.
     #[error("not ready after {seconds} s: {}", .waiting.join(", "))]
@@ -269,6 +284,7 @@ impl Error {
             Error::Usage(_)
             | Error::NoSuchDomain(_)
             | Error::NoGuestOfBackend(_)
+            | Error::InUse { .. }
             | Error::NotInDocument { .. } => Exit::Usage,
             Error::Remains { .. }
             | Error::NotReplaced { .. }
@@ -332,8 +348,26 @@ impl Error {
                 "start it: systemctl start avps-backend, or avps-backend serve".into()
             }
             Error::NoGuestOfBackend(_) => "avpsctl backend stats shows all".into(),
+            Error::BackendNotRunning {
+                name: Some(name), ..
+            } => {
+                format!("its ramdisk must start avps-backend serve; avpsctl console {name} shows what it does")
+            }
             Error::BackendNotRunning { domid, .. } => {
                 format!("start avps-backend serve in domain {domid}")
+            }
+            Error::BackendRefused {
+                backend: Some(name),
+                ..
+            } => {
+                format!(
+                    "paths of images are paths inside domain \"{name}\", and Xen's policy must let it serve this guest \
+                     (avpsctl emit flask); its log is on its console: avpsctl console {name}"
+                )
+            }
+            Error::InUse { .. } => {
+                "remove those that use it with it, let avpsctl down end all in order, or say --force: \
+                 they lose their disks at once".into()
             }
             Error::BackendTimeout { .. } => {
                 "look at the backend's log; --timeout gives it longer".into()
@@ -370,5 +404,13 @@ impl Error {
     pub fn io(wanted: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
         let wanted = wanted.into();
         move |source| Error::Io { wanted, source }
+    }
+}
+
+/// A backend's domain in words.
+fn in_words(domid: u16, name: Option<&str>) -> String {
+    match name {
+        Some(name) => format!("domain {domid} (\"{name}\")"),
+        None => format!("domain {domid}"),
     }
 }

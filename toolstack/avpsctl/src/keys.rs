@@ -252,6 +252,60 @@ pub fn guest_folders(store: &dyn Store, guest: u32) -> Result<Vec<(u32, &'static
     Ok(found)
 }
 
+/// The domains that serve a guest's virtio devices, by number, as libxl noted them when the guest was made (`libxl__device_generic_add` in
+/// libxl_device.c). The note is the toolstack's own and outlives the backend's domain, whose folders do not.
+///
+/// # Errors
+/// XenStore's.
+pub fn served_by(store: &dyn Store, guest: u32) -> Result<Vec<(String, u32)>> {
+    let mut found = Vec::new();
+    for class in CLASSES {
+        let all = format!("/libxl/{guest}/device/{class}");
+        for index in store.children(&all)? {
+            let path = store.read(&format!("{all}/{index}/backend"))?;
+            let backend = path.as_deref().and_then(domain_of);
+            found.extend(backend.map(|backend| (index, backend)));
+        }
+    }
+    Ok(found)
+}
+
+/// The number in `/local/domain/<number>/…`.
+fn domain_of(path: &str) -> Option<u32> {
+    let rest = path.strip_prefix("/local/domain/")?;
+    rest.split('/').next()?.parse().ok()
+}
+
+/// Says in place of a backend that is gone that a guest's devices are closed: libxl would wait ten seconds for each
+/// (`LIBXL_DESTROY_TIMEOUT`).
+///
+/// # Errors
+/// XenStore's.
+pub fn close(store: &dyn Store, folder: &str) -> Result<()> {
+    let mut writes = Vec::new();
+    for index in store.children(folder)? {
+        let state = format!("{folder}/{index}/state");
+        if store.read(&state)?.is_some() {
+            writes.push(Write::value(state, "6"));
+        }
+    }
+    store.write_all(&writes)
+}
+
+/// Whether any guest's device stands in a backend's folder.
+///
+/// # Errors
+/// XenStore's.
+pub fn serves_any(store: &dyn Store, backend: u32) -> Result<bool> {
+    for class in CLASSES {
+        let all = format!("/local/domain/{backend}/backend/{class}");
+        if !store.children(&all)?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// The virtio devices of a guest, by backend, class and number.
 ///
 /// # Errors

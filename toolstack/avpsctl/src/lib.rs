@@ -21,16 +21,20 @@ pub mod error;
 pub mod keys;
 pub mod machine;
 pub mod observe;
+pub mod order;
 pub mod placed;
 pub mod policy;
 pub mod pools;
 pub mod remove;
+pub mod rights;
 pub mod rundir;
 pub mod serve;
 pub mod start;
+pub mod stop;
 pub mod supervise;
 pub mod terminal;
 pub mod ui;
+pub mod work;
 
 #[cfg(test)]
 mod tests;

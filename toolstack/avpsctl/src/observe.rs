@@ -69,6 +69,15 @@ pub enum Event {
         /// Left-over XenStore folders that had to be removed.
         leftovers: usize,
     },
+    /// A domain was destroyed, and its number stays taken as long as somebody holds it.
+    Held {
+        /// Name.
+        domain: String,
+        /// Number.
+        domid: u32,
+        /// Who holds it.
+        by: String,
+    },
     /// A guest ended by itself.
     Ended {
         /// Name.
@@ -126,6 +135,10 @@ impl fmt::Display for Event {
             } => write!(
                 f,
                 "{domain}: domain {domid} is gone, and {leftovers} folder(s) it left in XenStore"
+            ),
+            Event::Held { domain, domid, by } => write!(
+                f,
+                "{domain}: domain {domid} is destroyed; its number stays taken as long as {by} is there"
             ),
             Event::Ended {
                 domain,

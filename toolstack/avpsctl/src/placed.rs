@@ -5,7 +5,7 @@ use platform::plan::{Console, DeviceDma, DevicePassthrough, DomainPlan, TeeMode,
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::machine::DomainInfo;
+use crate::machine::{DomainInfo, by_uuid};
 use crate::pools::Numbers;
 
 /// The domain with the numbers of the domains that serve its devices.
@@ -22,9 +22,9 @@ pub fn with_backends(
         let Some(backend) = started_by_us(device, domains) else {
             continue;
         };
-        let ours = |info: &&DomainInfo| info.uuid.eq_ignore_ascii_case(&backend.uuid);
-        let domid = running.iter().find(ours).map(|info| info.domid);
-        device.backend_domid = domid
+        let runs = by_uuid(running, &backend.uuid).filter(|info| info.is_alive());
+        device.backend_domid = runs
+            .map(|info| info.domid)
             .and_then(|domid| u16::try_from(domid).ok())
             .ok_or_else(|| Error::NoBackendDomain {
                 backend: backend.name.clone(),

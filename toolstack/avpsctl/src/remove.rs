@@ -14,6 +14,7 @@ use crate::keys::{self, DeviceState};
 use crate::machine::{Changes, DOMAIN_ENDED, DomainInfo, DomainState, Machine};
 use crate::observe::{Event, Observer};
 use crate::start::changed_before;
+use crate::{order, rights};
 
 /// How long a backend may take to let go of a domain that is gone.
 const BACKEND_CLOSES: Duration = Duration::from_secs(5);
@@ -23,6 +24,29 @@ const DOMAIN_GOES: Duration = Duration::from_secs(10);
 /// (`VIRQ_DOM_EXC` in `domain_kill`, xen/common/domain.c); the last reference to it, and with it
 /// its number, goes a little later, and nobody tells.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// A domain that is to go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leaving {
+    /// Name.
+    pub name: String,
+    /// Number.
+    pub domid: u32,
+    /// Who stays and keeps Xen from freeing it: a guest that names it in its ioreq server, or a domain that maps its memory. It is not
+    /// waited for then.
+    pub held_by: Option<String>,
+}
+
+impl Leaving {
+    /// Nobody holds it.
+    pub fn new(name: &str, domid: u32) -> Self {
+        Leaving {
+            name: name.to_owned(),
+            domid,
+            held_by: None,
+        }
+    }
+}
 
 /// Destroys a domain, waits until its backends let go of it, and removes what they left.
 ///
@@ -34,29 +58,94 @@ pub async fn remove(
     domid: u32,
     observer: &dyn Observer,
 ) -> Result<()> {
+    let results = remove_all(machine, &[Leaving::new(name, domid)], observer).await;
+    results.into_iter().collect()
+}
+
+/// Removes domains that may hold each other: all are destroyed, in this order, before the first is waited for. A driver domain that
+/// crashed still maps pages of its guests, whose ioreq servers name it. Tells how it went for each.
+pub async fn remove_all(
+    machine: &Machine,
+    leaving: &[Leaving],
+    observer: &dyn Observer,
+) -> Vec<Result<()>> {
+    let mut destroyed = Vec::new();
+    for domain in leaving {
+        destroyed.push(destroy(machine, domain, observer).await);
+    }
+    let mut results = Vec::new();
+    for (domain, destroyed) in leaving.iter().zip(destroyed) {
+        results.push(match destroyed {
+            Ok((result, changes)) => finish(machine, domain, result, changes, observer).await,
+            Err(error) => Err(error),
+        });
+    }
+    results
+}
+
+/// Destroys a domain. What libxl says comes back: it may complain and yet the domain be gone.
+async fn destroy(
+    machine: &Machine,
+    domain: &Leaving,
+    observer: &dyn Observer,
+) -> Result<(Result<()>, Changes)> {
+    let domid = domain.domid;
     observer.observe(Event::Removing {
-        domain: name.to_owned(),
+        domain: domain.name.clone(),
         domid,
     });
-    let folders = machine
-        .run(move |m| keys::guest_folders(m.store.as_ref(), domid))
-        .await?;
-    let paths: Vec<String> = folders.into_iter().map(|(_, _, folder)| folder).collect();
-    let mut changes = machine.run(move |m| m.store.watch(&paths)).await?;
+    let paths = machine.run(move |m| close_orphans(m, domid)).await?;
+    let changes = machine.run(move |m| m.store.watch(&paths)).await?;
     let destroyed = machine.run(move |m| m.domains.destroy(domid)).await;
-    let gone = wait_until_gone(machine, domid, Instant::now() + DOMAIN_GOES).await?;
+    Ok((destroyed, changes))
+}
+
+/// The folders of a domain's devices. Where their backend's domain ended, nobody else will close them.
+fn close_orphans(machine: &Machine, domid: u32) -> Result<Vec<String>> {
+    let store = machine.store.as_ref();
+    let mut paths = Vec::new();
+    for (backend, _, folder) in keys::guest_folders(store, domid)? {
+        if backend != 0 && !order::is_alive(machine, backend)? {
+            keys::close(store, &folder)?;
+        }
+        paths.push(folder);
+    }
+    Ok(paths)
+}
+
+/// Waits until a destroyed domain is gone, and removes what is left of it.
+async fn finish(
+    machine: &Machine,
+    domain: &Leaving,
+    destroyed: Result<()>,
+    mut changes: Changes,
+    observer: &dyn Observer,
+) -> Result<()> {
+    let domid = domain.domid;
+    let gone = if domain.held_by.is_some() {
+        destroyed.as_ref().is_ok()
+    } else {
+        wait_until_gone(machine, domid, Instant::now() + DOMAIN_GOES).await?
+    };
     if !gone {
         destroyed?;
         return Err(Error::StillRunning {
             seconds: DOMAIN_GOES.as_secs(),
-            domains: vec![name.to_owned()],
+            domains: vec![domain.name.clone()],
         });
     }
     let leftovers = clean(machine, domid, &mut changes).await?;
-    observer.observe(Event::Removed {
-        domain: name.to_owned(),
-        domid,
-        leftovers,
+    observer.observe(match domain.held_by.clone() {
+        Some(by) => Event::Held {
+            domain: domain.name.clone(),
+            domid,
+            by,
+        },
+        None => Event::Removed {
+            domain: domain.name.clone(),
+            domid,
+            leftovers,
+        },
     });
     Ok(())
 }
@@ -115,10 +204,12 @@ async fn clean(machine: &Machine, domid: u32, changes: &mut Changes) -> Result<u
         .run(move |machine| {
             let store = machine.store.as_ref();
             let mut removed = 0;
-            for (_, _, folder) in keys::guest_folders(store, domid)? {
+            for (backend, _, folder) in keys::guest_folders(store, domid)? {
                 store.remove(&folder)?;
                 removed += 1;
+                forget_backend(machine, backend)?;
             }
+            rights::take_back(store, domid)?;
             for path in [format!("/local/domain/{domid}"), format!("/libxl/{domid}")] {
                 if store.read(&path)?.is_some() {
                     store.remove(&path)?;
@@ -128,6 +219,16 @@ async fn clean(machine: &Machine, domid: u32, changes: &mut Changes) -> Result<u
             Ok(removed)
         })
         .await
+}
+
+/// Removes what is left in XenStore of a backend's domain that is gone, when nobody's device stands there any more.
+fn forget_backend(machine: &Machine, backend: u32) -> Result<()> {
+    let list = machine.domains.list()?;
+    let store = machine.store.as_ref();
+    if list.iter().any(|info| info.domid == backend) || keys::serves_any(store, backend)? {
+        return Ok(());
+    }
+    store.remove(&format!("/local/domain/{backend}"))
 }
 
 /// Waits until each of these domains has ended or is gone. Those that still run at the deadline

@@ -16,10 +16,10 @@ use tokio::time::Instant;
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 use crate::keys::{self, DeviceState};
-use crate::machine::{Changes, Machine};
+use crate::machine::{Changes, DOMAIN_ENDED, Machine, by_uuid};
 use crate::observe::{Event, Observer};
 use crate::pools::{self, Numbers};
-use crate::{placed, remove};
+use crate::{order, placed, remove, rights};
 
 /// How to start.
 #[derive(Debug, Clone, Copy)]
@@ -58,7 +58,7 @@ struct Site<'a> {
     cancel: &'a Cancel,
 }
 
-/// Starts domains of a plan, in order.
+/// Starts domains of a plan: those that serve others first, else in the order given.
 ///
 /// # Errors
 /// What failed, with nothing left behind; [`Error::Remains`] when something could not be taken back.
@@ -74,7 +74,8 @@ pub async fn start(
     if domains.is_empty() {
         return Ok(Vec::new());
     }
-    let (whole, wanted) = (plan.clone(), domains.to_vec());
+    let domains = order::in_order(domains);
+    let (whole, wanted) = (plan.clone(), domains.clone());
     let (numbers, made) = machine
         .run(move |m| pools::provide(m, &whole, &wanted))
         .await?;
@@ -89,7 +90,7 @@ pub async fn start(
         cancel,
     };
     let mut built = Vec::new();
-    match build_all(&site, domains, &numbers, &mut built).await {
+    match build_all(&site, &domains, &numbers, &mut built).await {
         Ok(started) => Ok(started),
         Err(cause) => {
             let cause = take_back(machine, built, cause, observer).await;
@@ -108,11 +109,7 @@ async fn build_all(
     let mut started = Vec::new();
     for domain in domains {
         check_cancel(site.cancel)?;
-        let devices = domain.virtio.iter();
-        let backends: BTreeSet<&str> = devices
-            .filter_map(|device| placed::started_by_us(device, &site.plan.domains))
-            .map(|backend| backend.name.as_str())
-            .collect();
+        let backends = order::backends_of(domain, &site.plan.domains);
         if !backends.is_empty() {
             // It may be among those that were created just now, and serves only when it runs.
             started.extend(let_run(site, built.get(started.len()..).unwrap_or_default()).await?);
@@ -154,14 +151,19 @@ async fn build(site: &Site<'_>, domain: &DomainPlan, numbers: &Numbers) -> Resul
     })
 }
 
-/// Tells the backends what to serve, and this program's later runs what was started.
+/// Gives rights in XenStore, then tells the backends what to serve, and this program's later runs what was started.
 async fn tell(site: &Site<'_>, domain: &DomainPlan, building: &Building) -> Result<()> {
     let domid = building.domid;
     let mut writes = keys::marks(domid, &site.plan.platform, domain);
     for device in &building.placed.virtio {
         writes.extend(keys::tell_backend(domid, device));
     }
-    site.machine.run(move |m| m.store.write_all(&writes)).await
+    let placed = building.placed.clone();
+    let told = move |m: &Machine| {
+        rights::give(m.store.as_ref(), &placed, domid)?;
+        m.store.write_all(&writes)
+    };
+    site.machine.run(told).await
 }
 
 /// Waits until the devices of these domains are ready, and lets the domains run.
@@ -199,36 +201,72 @@ async fn let_run(site: &Site<'_>, built: &[Building]) -> Result<Vec<Started>> {
     Ok(started)
 }
 
+async fn wait_for_backend_domain(
+    site: &Site<'_>,
+    backend: &DomainPlan,
+    needed_by: &str,
+) -> Result<()> {
+    let Site {
+        machine,
+        options,
+        observer,
+        cancel,
+        ..
+    } = *site;
+    backend_domain_ready(
+        machine,
+        backend,
+        needed_by,
+        options.timeout,
+        observer,
+        cancel,
+    )
+    .await
+}
+
 /// Waits until a domain of the document runs a backend.
-async fn wait_for_backend_domain(site: &Site<'_>, backend: &str, needed_by: &str) -> Result<()> {
-    let absent = || Error::NoBackendDomain {
-        backend: backend.to_owned(),
-        needed_by: needed_by.to_owned(),
-    };
-    let plan = site.plan.domain(backend).ok_or_else(absent)?;
-    let running = site.machine.run(|m| m.domains.list()).await?;
-    let mut running = running.into_iter();
-    let info = running.find(|info| info.uuid.eq_ignore_ascii_case(&plan.uuid));
-    let domid = info.ok_or_else(absent)?.domid;
-    let paths = vec![keys::backend_folder(domid)];
-    let mut changes = site.machine.run(move |m| m.store.watch(&paths)).await?;
-    let deadline = Instant::now() + site.options.timeout;
-    let mut told = false;
-    while !site.machine.run(move |m| backend_runs(m, domid)).await? {
-        if !told {
-            site.observer.observe(Event::Note(format!(
-                "{backend}: waiting for its backend, which {needed_by} needs"
-            )));
-            told = true;
+///
+/// # Errors
+/// [`Error::NoBackendDomain`] when it is not there or ends meanwhile, [`Error::BackendNotRunning`] at the time limit, XenStore's, libxl's, and
+/// [`Error::Interrupted`].
+pub(crate) async fn backend_domain_ready(
+    machine: &Machine,
+    backend: &DomainPlan,
+    needed_by: &str,
+    timeout: Duration,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> Result<()> {
+    let deadline = Instant::now() + timeout;
+    let mut changes: Option<Changes> = None;
+    loop {
+        let list = machine.run(|m| m.domains.list()).await?;
+        let running = by_uuid(&list, &backend.uuid).filter(|info| info.is_alive());
+        let domid = running.map(|info| info.domid);
+        let domid = domid.ok_or_else(|| Error::NoBackendDomain {
+            backend: backend.name.clone(),
+            needed_by: needed_by.to_owned(),
+        })?;
+        if machine.run(move |m| backend_runs(m, domid)).await? {
+            return Ok(());
         }
-        if !changed_before(&mut changes, deadline, site.cancel).await? {
+        let Some(changes) = &mut changes else {
+            let paths = vec![keys::backend_folder(domid), DOMAIN_ENDED.to_owned()];
+            changes = Some(machine.run(move |m| m.store.watch(&paths)).await?);
+            let name = &backend.name;
+            observer.observe(Event::Note(format!(
+                "{name}: waiting for its backend, which {needed_by} needs"
+            )));
+            continue;
+        };
+        if !changed_before(changes, deadline, cancel).await? {
             return Err(Error::BackendNotRunning {
                 domid: u16::try_from(domid).unwrap_or(u16::MAX),
+                name: Some(backend.name.clone()),
                 needed_by: format!("\"{needed_by}\""),
             });
         }
     }
-    Ok(())
 }
 
 fn check_cancel(cancel: &Cancel) -> Result<()> {
@@ -264,6 +302,7 @@ pub(crate) async fn require_backends(
                 if !backend_runs(machine, u32::from(backend))? {
                     return Err(Error::BackendNotRunning {
                         domid: backend,
+                        name: None,
                         needed_by: needed_by.join(", "),
                     });
                 }
@@ -282,7 +321,10 @@ pub fn backend_runs(machine: &Machine, backend: u32) -> Result<bool> {
     if machine.store.read(&format!("{folder}/ready"))?.as_deref() != Some("1") {
         return Ok(false);
     }
-    // A daemon that was killed leaves its keys behind; only in our own domain can we look.
+    // A daemon that was killed leaves its keys behind, and so does a domain that crashed; only in our own domain can we look closer.
+    if backend != 0 && !order::is_alive(machine, backend)? {
+        return Ok(false);
+    }
     let pid = machine.store.read(&format!("{folder}/pid"))?;
     let pid = pid.and_then(|text| text.parse::<u32>().ok());
     Ok(match pid {
@@ -297,6 +339,8 @@ struct Awaited {
     domain: String,
     device: String,
     backend: u16,
+    /// The name of its backend's domain; none for the control domain.
+    served_by: Option<String>,
     folder: String,
 }
 
@@ -314,6 +358,7 @@ pub(crate) async fn wait_for_backends(
                 domain: building.placed.name.clone(),
                 device: format!("{} {}", device.device.kind(), device.index),
                 backend: device.backend_domid,
+                served_by: device.backend.clone(),
                 folder: keys::device_folder(building.domid, device),
             })
         })
@@ -324,6 +369,7 @@ pub(crate) async fn wait_for_backends(
     let mut paths: Vec<String> = awaited.iter().map(|device| device.folder.clone()).collect();
     let backends: BTreeSet<u16> = awaited.iter().map(|device| device.backend).collect();
     paths.extend(backends.iter().map(|b| keys::backend_folder(u32::from(*b))));
+    paths.push(DOMAIN_ENDED.to_owned());
     let mut changes = machine.run(move |m| m.store.watch(&paths)).await?;
     let deadline = Instant::now() + timeout;
     let mut shown = None;
@@ -360,6 +406,7 @@ fn not_ready(machine: &Machine, awaited: &[Awaited]) -> Result<Vec<String>> {
         if let Some(text) = error {
             return Err(Error::BackendRefused {
                 domain: device.domain.clone(),
+                backend: device.served_by.clone(),
                 device: device.device.clone(),
                 text,
             });
@@ -373,6 +420,7 @@ fn not_ready(machine: &Machine, awaited: &[Awaited]) -> Result<Vec<String>> {
                 if !backend_runs(machine, u32::from(device.backend))? {
                     return Err(Error::BackendNotRunning {
                         domid: device.backend,
+                        name: device.served_by.clone(),
                         needed_by: format!("\"{}\"", device.domain),
                     });
                 }

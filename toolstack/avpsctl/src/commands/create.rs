@@ -8,7 +8,7 @@ use serde_json::json;
 use super::document::{can_be_started, in_document, load_startable};
 use super::{Context, signals, supervisor};
 use crate::cli::CreateArgs;
-use crate::compare::{Standing, compare};
+use crate::compare::compare;
 use crate::error::{Error, Result};
 use crate::start;
 
@@ -24,13 +24,8 @@ pub(super) async fn create(context: &Context, args: &CreateArgs) -> Result<()> {
     only.domains = vec![domain];
     let wanted = only.clone();
     let standings = machine.run(move |m| compare(m, &wanted)).await?;
-    if let Some((
-        _,
-        Standing::Matches { domid, .. }
-        | Standing::Differs { domid, .. }
-        | Standing::Ended { domid },
-    )) = standings.first()
-    {
+    let exists = standings.first().and_then(|(_, standing)| standing.domid());
+    if let Some(domid) = exists {
         return Err(Error::Usage(format!(
             "domain \"{}\" exists already, as domain {domid}",
             args.domain

@@ -1,17 +1,17 @@
 //! `destroy`, `pause`, `unpause`, `shutdown` and `reboot`: one verb, any number of domains.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{Context, signals};
-use crate::cli::{DomainsArg, ShutdownArgs};
+use crate::cli::{DestroyArgs, DomainsArg, ShutdownArgs};
 use crate::error::{Error, Result};
-use crate::keys;
 use crate::machine::{DomainInfo, Domains, Machine};
-use crate::remove;
+use crate::remove::{self, Leaving};
+use crate::{keys, order};
 
 /// How long a supervisor may take to remove a guest that powered off.
 const SUPERVISOR_REMOVES: Duration = Duration::from_secs(15);
@@ -52,17 +52,70 @@ fn report(context: &Context, done: &[DomainInfo], action: &str) {
     }
 }
 
+/// Refuses to end a domain that serves others which are not to end with it, and puts those that are served before those that serve.
+async fn users_first(
+    machine: &Machine,
+    mut found: Vec<DomainInfo>,
+    force: bool,
+) -> Result<Vec<DomainInfo>> {
+    machine
+        .run(move |machine| {
+            let mut depth = BTreeMap::new();
+            for info in &found {
+                let users = order::users(machine, info.domid)?;
+                let stays = |user: &&DomainInfo| !found.iter().any(|f| f.domid == user.domid);
+                let staying: Vec<String> = users
+                    .iter()
+                    .filter(stays)
+                    .map(|user| format!("\"{}\"", user.name))
+                    .collect();
+                if !staying.is_empty() && !force {
+                    return Err(Error::InUse {
+                        name: info.name.clone(),
+                        users: staying,
+                    });
+                }
+                depth.insert(info.domid, !users.is_empty());
+            }
+            found.sort_by_key(|info| depth.get(&info.domid).copied());
+            Ok(found)
+        })
+        .await
+}
+
 /// `avpsctl destroy`.
-pub(super) async fn destroy(context: &Context, args: &DomainsArg) -> Result<()> {
+pub(super) async fn destroy(context: &Context, args: &DestroyArgs) -> Result<()> {
     let machine = context.machine()?;
     let found = find_all(&machine, &args.domains).await?;
+    let found = users_first(&machine, found, args.force).await?;
     let observer = context.ui.observer();
-    for info in &found {
-        remove::remove(&machine, &info.name, info.domid, observer.as_ref()).await?;
+    let leaving = found
+        .iter()
+        .map(|info| Leaving::new(&info.name, info.domid))
+        .collect();
+    let leaving = with_holders(&machine, leaving).await?;
+    for result in remove::remove_all(&machine, &leaving, observer.as_ref()).await {
+        result?;
     }
     drop(observer);
     report(context, &found, "destroyed");
     Ok(())
+}
+
+/// Notes who keeps Xen from freeing them: the guests they serve that stay.
+async fn with_holders(machine: &Machine, mut leaving: Vec<Leaving>) -> Result<Vec<Leaving>> {
+    machine
+        .run(move |machine| {
+            let going: BTreeSet<u32> = leaving.iter().map(|leaving| leaving.domid).collect();
+            for leaving in &mut leaving {
+                let mut users = order::users(machine, leaving.domid)?;
+                users.retain(|user| !going.contains(&user.domid));
+                let names: Vec<String> = users.into_iter().map(|user| user.name).collect();
+                leaving.held_by = (!names.is_empty()).then(|| names.join(" and "));
+            }
+            Ok(leaving)
+        })
+        .await
 }
 
 async fn each(
@@ -73,6 +126,16 @@ async fn each(
 ) -> Result<Vec<DomainInfo>> {
     let machine = context.machine()?;
     let found = find_all(&machine, names).await?;
+    all(context, &machine, found, action, verb).await
+}
+
+async fn all(
+    context: &Context,
+    machine: &Machine,
+    found: Vec<DomainInfo>,
+    action: &str,
+    verb: fn(&dyn Domains, u32) -> Result<()>,
+) -> Result<Vec<DomainInfo>> {
     for info in &found {
         let domid = info.domid;
         machine
@@ -102,15 +165,18 @@ pub(super) async fn unpause(context: &Context, args: &DomainsArg) -> Result<()> 
 }
 
 /// `avpsctl reboot`.
-pub(super) async fn reboot(context: &Context, args: &DomainsArg) -> Result<()> {
-    let found = each(
+pub(super) async fn reboot(context: &Context, args: &DestroyArgs) -> Result<()> {
+    let machine = context.machine()?;
+    let found = find_all(&machine, &args.domains).await?;
+    let found = users_first(&machine, found, args.force).await?;
+    let found = all(
         context,
-        &args.domains,
+        &machine,
+        found,
         "asked to reboot",
         |domains, domid| domains.reboot(domid),
     )
     .await?;
-    let machine = context.machine()?;
     for info in found {
         if supervisor_of(context, &machine, info.domid)
             .await?
@@ -135,19 +201,21 @@ async fn supervisor_of(context: &Context, machine: &Machine, domid: u32) -> Resu
 
 /// `avpsctl shutdown`.
 pub(super) async fn shutdown(context: &Context, args: &ShutdownArgs) -> Result<()> {
+    let machine = context.machine()?;
+    let found = find_all(&machine, &args.domains).await?;
+    let found = users_first(&machine, found, args.force).await?;
     if !args.wait {
-        each(
+        all(
             context,
-            &args.domains,
+            &machine,
+            found,
             "asked to power off",
             |domains, domid| domains.shutdown(domid),
         )
         .await?;
         return Ok(());
     }
-    let machine = context.machine()?;
     let cancel = signals()?;
-    let found = find_all(&machine, &args.domains).await?;
     let observer = context.ui.observer();
     let mut supervised = Vec::new();
     for info in &found {
@@ -182,4 +250,59 @@ pub(super) async fn shutdown(context: &Context, args: &ShutdownArgs) -> Result<(
         seconds: args.timeout,
         domains: still.into_iter().map(|info| info.name).collect(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::model::Model;
+    use crate::tests::drivers::{model, plan, start};
+
+    /// Names in the order in which they go, or why not.
+    async fn going(
+        model: &std::sync::Arc<Model>,
+        names: &[&str],
+        force: bool,
+    ) -> Result<Vec<String>> {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let found = find_all(&model.machine(), &names).await?;
+        let found = users_first(&model.machine(), found, force).await?;
+        Ok(found.into_iter().map(|info| info.name).collect())
+    }
+
+    #[tokio::test]
+    async fn a_domain_that_serves_others_goes_only_with_them_or_by_force() {
+        let model = model();
+        start(&model, &plan()).await.expect("starts");
+        let error = going(&model, &["storage", "b"], false)
+            .await
+            .expect_err("a stays");
+        assert!(
+            matches!(&error, Error::InUse { name, users } if name == "storage" && users == &["\"a\""]),
+            "{error}"
+        );
+        assert!(error.help().is_some_and(|help| help.contains("--force")));
+        assert_eq!(
+            going(&model, &["storage"], true).await.expect("by force"),
+            ["storage"]
+        );
+        let all = going(&model, &["storage", "b", "a"], false).await;
+        assert_eq!(all.expect("together"), ["b", "a", "storage"]);
+        assert_eq!(
+            going(&model, &["a"], false).await.expect("serves nobody"),
+            ["a"]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_driver_domain_that_goes_by_force_is_held_by_its_guests() {
+        let model = model();
+        start(&model, &plan()).await.expect("starts");
+        let leaving = vec![Leaving::new("storage", 1), Leaving::new("a", 2)];
+        let leaving = with_holders(&model.machine(), leaving)
+            .await
+            .expect("a model");
+        let holders: Vec<_> = leaving.into_iter().map(|leaving| leaving.held_by).collect();
+        assert_eq!(holders, [Some("b".to_owned()), None]);
+    }
 }

@@ -11,19 +11,14 @@ use serde_json::{Value, json};
 
 use super::document::{Loaded, can_be_started, load_startable};
 use super::{Context, signals, supervisor};
-use crate::cancel::Cancel;
 use crate::cli::{DocumentArg, UpArgs};
 use crate::compare::{Standing, compare};
 use crate::error::{Error, Result};
-use crate::machine::{DomainInfo, Machine};
-use crate::observe::Observer;
+use crate::machine::Machine;
 use crate::pools;
-use crate::remove;
 use crate::serve::{Served, serve};
 use crate::start::{self, Started};
-
-/// How long a guest that is to be replaced may take to power off by itself.
-const REPLACED_ENDS: Duration = Duration::from_secs(20);
+use crate::work::{self, Work, carry_out};
 
 /// `avpsctl up`.
 pub(super) async fn up(context: &Context, args: &UpArgs) -> Result<()> {
@@ -68,44 +63,6 @@ pub(super) async fn up(context: &Context, args: &UpArgs) -> Result<()> {
     Ok(())
 }
 
-/// What is to be done, derived from what stands.
-struct Work {
-    /// Domains to start, in order.
-    start: Vec<DomainPlan>,
-    /// Domains that have to go first: name, number, whether the guest still runs.
-    remove: Vec<(String, u32, bool)>,
-}
-
-impl Work {
-    fn of(standings: &[(DomainPlan, Standing)], replace: bool) -> Result<Work> {
-        let mut work = Work {
-            start: Vec::new(),
-            remove: Vec::new(),
-        };
-        let mut drift = Vec::new();
-        for (domain, standing) in standings {
-            let name = &domain.name;
-            match standing {
-                Standing::Matches { .. } => continue,
-                Standing::Absent => {}
-                Standing::Ended { domid } => work.remove.push((name.clone(), *domid, false)),
-                Standing::Differs { domid, .. } if replace => {
-                    work.remove.push((name.clone(), *domid, true));
-                }
-                Standing::Differs { what, .. } => {
-                    drift.push(format!("{name} ({})", what.join(", ")));
-                }
-            }
-            work.start.push(domain.clone());
-        }
-        if drift.is_empty() {
-            Ok(work)
-        } else {
-            Err(Error::Drift(drift))
-        }
-    }
-}
-
 /// Refuses before anything is touched when this machine cannot do it.
 async fn check_this_machine(
     context: &Context,
@@ -128,7 +85,7 @@ async fn check_this_machine(
     let wanted: u64 = work.start.iter().map(|domain| domain.memory_bytes).sum();
     let freed: u64 = running
         .iter()
-        .filter(|info| work.remove.iter().any(|(_, domid, _)| *domid == info.domid))
+        .filter(|info| work.frees(info.domid))
         .map(|info| info.memory_kib)
         .sum();
     let free = host
@@ -180,46 +137,6 @@ pub(super) fn check_files(
     }
 }
 
-async fn carry_out(
-    machine: &Machine,
-    plan: &Plan,
-    work: &Work,
-    options: start::Options,
-    observer: &dyn Observer,
-    cancel: &Cancel,
-) -> Result<Vec<Started>> {
-    start::require_backends(machine, plan, &work.start).await?;
-    let mut replaced = Vec::new();
-    let result = async {
-        for (name, domid, runs) in &work.remove {
-            if *runs {
-                let guest = find(machine, *domid).await?;
-                remove::shut_down(machine, guest.as_slice(), REPLACED_ENDS, observer, cancel)
-                    .await?;
-                replaced.push(name.clone());
-            }
-            remove::remove(machine, name, *domid, observer).await?;
-        }
-        start::start(machine, plan, &work.start, options, observer, cancel).await
-    }
-    .await;
-    result.map_err(|cause| {
-        if replaced.is_empty() {
-            cause
-        } else {
-            Error::NotReplaced {
-                cause: Box::new(cause),
-                removed: replaced,
-            }
-        }
-    })
-}
-
-async fn find(machine: &Machine, domid: u32) -> Result<Option<DomainInfo>> {
-    let list = machine.run(|m| m.domains.list()).await?;
-    Ok(list.into_iter().find(|info| info.domid == domid))
-}
-
 fn report(
     context: &Context,
     plan: &Plan,
@@ -240,8 +157,10 @@ fn report(
     for (domain, standing) in standings {
         let now = started.iter().find(|started| started.name == domain.name);
         let row = match (now, standing) {
-            (Some(now), Standing::Differs { .. }) => ("replaced", now.domid, Some(now.after)),
-            (Some(now), _) => ("started", now.domid, Some(now.after)),
+            (Some(now), Standing::Absent | Standing::Ended { .. }) => {
+                ("started", now.domid, Some(now.after))
+            }
+            (Some(now), _) => ("replaced", now.domid, Some(now.after)),
             (None, Standing::Matches { domid, paused }) => {
                 if *paused {
                     ui.note(&format!(
@@ -309,6 +228,13 @@ pub(super) async fn diff(context: &Context, args: &DocumentArg) -> Result<()> {
                 ("=", format!("{name} {how} as domain {domid}"))
             }
             Standing::Absent => ("+", format!("{name} would be started")),
+            Standing::BackendGone { domid, backends } => (
+                "~",
+                format!(
+                    "{name} (domain {domid}) would be removed and started again: {}",
+                    work::lost(backends)
+                ),
+            ),
             Standing::Ended { domid } => (
                 "~",
                 format!("{name} has ended (domain {domid}) and would be started again"),

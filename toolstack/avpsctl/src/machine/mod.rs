@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 pub(crate) mod model;
+mod permissions;
 mod xen;
 
 use std::path::PathBuf;
@@ -87,6 +88,25 @@ pub struct DomainInfo {
     pub cpu_time_ns: u64,
     /// Number of the CPU pool it runs in.
     pub cpupool: u32,
+}
+
+impl DomainInfo {
+    /// Whether it neither has ended nor is being removed.
+    pub fn is_alive(&self) -> bool {
+        !matches!(self.state, DomainState::Shutdown | DomainState::Dying)
+    }
+
+    /// Whether it is the domain of this identity. One that is being removed may have lost its name.
+    pub fn is(&self, uuid: &str) -> bool {
+        self.uuid.eq_ignore_ascii_case(uuid)
+    }
+}
+
+/// The domain of this identity. While others hold one that is being removed, a second may run beside it: that one then.
+pub fn by_uuid<'a>(list: &'a [DomainInfo], uuid: &str) -> Option<&'a DomainInfo> {
+    let ours = || list.iter().filter(|info| info.is(uuid));
+    let stays = |info: &&DomainInfo| info.state != DomainState::Dying;
+    ours().find(stays).or_else(|| ours().next())
 }
 
 /// A CPU pool that exists.
@@ -176,6 +196,11 @@ pub trait Store: Send + Sync {
     fn write_all(&self, writes: &[Write]) -> Result<()>;
     /// Removes a node and everything below it; fine when it is not there.
     fn remove(&self, path: &str) -> Result<()>;
+    /// Lets a domain read a node, and nothing below it; what others may do stays as it is. Also for the special path
+    /// [`DOMAIN_ENDED`], whose readers are told of ends.
+    fn permit(&self, path: &str, domid: u32) -> Result<()>;
+    /// Takes [`Store::permit`] back; fine when there is no such node or right.
+    fn forbid(&self, path: &str, domid: u32) -> Result<()>;
     /// Watches paths and everything below them.
     fn watch(&self, paths: &[String]) -> Result<Changes>;
 }

@@ -15,7 +15,7 @@ use xenstore::{Access, Permission};
 
 use super::{
     Changes, DomainInfo, DomainState, Domains, HostInfo, Machine, PoolInfo, ShutdownReason, Store,
-    VcpuInfo, Write,
+    VcpuInfo, Write, permissions,
 };
 use crate::error::{Error, Result};
 
@@ -263,6 +263,40 @@ struct XenStore {
     client: xenstore::Client,
 }
 
+impl XenStore {
+    /// Changes who may read a node. The special paths are nodes of the same database as all others and take part in
+    /// transactions like them (Xen: `do_set_perms`, `access_node` in tools/xenstored), so that two programs lose nothing.
+    fn change_permissions(
+        &self,
+        path: &str,
+        change: impl Fn(&mut Vec<Permission>) -> bool,
+    ) -> xenstore::Result<()> {
+        self.client.transaction(|transaction| {
+            let mut all = transaction.permissions(path)?;
+            if change(&mut all) {
+                transaction.set_permissions(path, &all)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Those with an entry of their own that are gone. xenstored no longer heeds such an entry, but shows it; written back, it would
+    /// be the next domain's of that number.
+    fn gone(&self, path: &str) -> xenstore::Result<Vec<u16>> {
+        let mut gone = Vec::new();
+        for entry in self.client.permissions(path)?.iter().skip(1) {
+            if entry.domid != 0 && !self.client.is_introduced(entry.domid)? {
+                gone.push(entry.domid);
+            }
+        }
+        Ok(gone)
+    }
+}
+
+fn number(domid: u32) -> Result<u16> {
+    u16::try_from(domid).map_err(|_| Error::Store(format!("there is no domain {domid}")))
+}
+
 impl Store for XenStore {
     fn read(&self, path: &str) -> Result<Option<String>> {
         match self.client.read_opt(path) {
@@ -297,6 +331,25 @@ impl Store for XenStore {
 
     fn remove(&self, path: &str) -> Result<()> {
         match self.client.rm(path) {
+            Err(error) if !error.is_not_found() => Err(store_error(error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn permit(&self, path: &str, domid: u32) -> Result<()> {
+        let domid = number(domid)?;
+        let permitted = self.gone(path).and_then(|gone| {
+            self.change_permissions(path, |all| {
+                let gone = permissions::forbid(all, &gone);
+                permissions::permit(all, domid) || gone
+            })
+        });
+        permitted.map_err(store_error)
+    }
+
+    fn forbid(&self, path: &str, domid: u32) -> Result<()> {
+        let domid = number(domid)?;
+        match self.change_permissions(path, |all| permissions::forbid(all, &[domid])) {
             Err(error) if !error.is_not_found() => Err(store_error(error)),
             _ => Ok(()),
         }

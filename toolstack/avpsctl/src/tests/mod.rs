@@ -1,12 +1,13 @@
 //! What avpsctl does to a machine, tried on a model of one.
 
+pub(crate) mod drivers;
 mod placing;
 mod serving;
 mod starting;
 mod stopping;
 mod supervising;
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use platform::plan::{DomainPlan, Plan};
@@ -15,7 +16,9 @@ use crate::cancel::Cancel;
 use crate::error::Result;
 use crate::machine::model::Model;
 use crate::observe::{Event, Observer};
+use crate::rundir::RunDir;
 use crate::start::{self, Started};
+use crate::supervise::Supervisor;
 
 /// Keeps what it was told.
 #[derive(Default)]
@@ -85,10 +88,7 @@ pub(crate) const OPTIONS: start::Options = start::Options {
     unpause: true,
 };
 
-pub(crate) async fn start(
-    model: &std::sync::Arc<Model>,
-    domains: &[DomainPlan],
-) -> Result<Vec<Started>> {
+pub(crate) async fn start(model: &Arc<Model>, domains: &[DomainPlan]) -> Result<Vec<Started>> {
     let recorder = Recorder::default();
     start::start(
         &model.machine(),
@@ -99,4 +99,47 @@ pub(crate) async fn start(
         &Cancel::never(),
     )
     .await
+}
+
+/// Starts a plan, supervises it, and does something meanwhile; tells what the supervisor said, and whether it ended by itself. It is cancelled
+/// at the end of it unless it ended before.
+pub(crate) async fn supervise<F: Future<Output = ()>>(
+    model: &Arc<Model>,
+    plan: &Plan,
+    meanwhile: impl FnOnce(Arc<Model>) -> F,
+) -> (Vec<String>, bool) {
+    let recorder = Recorder::default();
+    let (canceller, cancel) = Cancel::pair();
+    let machine = model.machine();
+    start::start(
+        &machine,
+        plan,
+        &plan.domains,
+        OPTIONS,
+        &Recorder::default(),
+        &Cancel::never(),
+    )
+    .await
+    .expect("starts");
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let run = RunDir::new(dir.path());
+    let supervisor = Supervisor::new(machine, plan.clone(), run, OPTIONS.timeout, &recorder);
+    let script = async {
+        settle().await;
+        meanwhile(model.clone()).await;
+        settle().await;
+        canceller.cancel();
+        settle().await;
+    };
+    let ended_by_itself = async {
+        supervisor.run(&cancel).await.expect("no error");
+        !cancel.is_cancelled()
+    };
+    let (ended, ()) = tokio::join!(ended_by_itself, script);
+    (recorder.lines(), ended)
+}
+
+/// Lets the supervisor do what there is to do.
+pub(crate) async fn settle() {
+    tokio::time::sleep(Duration::from_millis(500)).await;
 }

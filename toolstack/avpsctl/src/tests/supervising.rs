@@ -1,51 +1,15 @@
 //! What follows when a guest ends.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use platform::Plan;
 use tokio::time::{Instant, sleep};
 
-use super::{Recorder, plan, plan_with, start};
+use super::{Recorder, plan, plan_with, settle, start, supervise};
 use crate::cancel::Cancel;
 use crate::machine::ShutdownReason::{self, Crash, Poweroff, Reboot, Suspend, Watchdog};
 use crate::machine::model::Model;
 use crate::rundir::RunDir;
 use crate::supervise::{Decision, History, MAX_RESTARTS, Supervisor, WINDOW};
-
-/// Starts a plan, supervises it, and does something meanwhile; tells what the supervisor said.
-/// The supervisor is cancelled at the end of it unless it ended before.
-async fn supervise<F: Future<Output = ()>>(
-    model: &Arc<Model>,
-    plan: &Plan,
-    meanwhile: impl FnOnce(Arc<Model>) -> F,
-) -> (Vec<String>, bool) {
-    start(model, &plan.domains).await.expect("starts");
-    let dir = tempfile::tempdir().expect("temporary folder");
-    let recorder = Recorder::default();
-    let (canceller, cancel) = Cancel::pair();
-    let run = RunDir::new(dir.path());
-    let timeout = Duration::from_secs(30);
-    let supervisor = Supervisor::new(model.machine(), plan.clone(), run, timeout, &recorder);
-    let script = async {
-        settle().await;
-        meanwhile(model.clone()).await;
-        settle().await;
-        canceller.cancel();
-        settle().await;
-    };
-    let ended_by_itself = async {
-        supervisor.run(&cancel).await.expect("no error");
-        !cancel.is_cancelled()
-    };
-    let (ended, ()) = tokio::join!(ended_by_itself, script);
-    (recorder.lines(), ended)
-}
-
-/// Lets the supervisor do what there is to do.
-async fn settle() {
-    sleep(Duration::from_millis(500)).await;
-}
 
 #[tokio::test(start_paused = true)]
 async fn a_guest_that_reboots_is_started_again_as_planned() {

@@ -318,6 +318,7 @@ struct ImageUse<'a> {
 }
 
 fn shared_images(plan: &Plan, findings: &mut Vec<Finding>) {
+    // The same path in another backend's domain is another file.
     let mut uses: HashMap<(Option<&str>, &str), ImageUse<'_>> = HashMap::new();
     for domain in &plan.domains {
         for device in &domain.virtio {
@@ -325,15 +326,14 @@ fn shared_images(plan: &Plan, findings: &mut Vec<Finding>) {
             if block.image.is_empty() {
                 continue;
             }
-            // A path is one of the domain that serves it.
-            let place = (device.backend.as_deref(), block.image.as_str());
             let this = ImageUse {
                 device,
                 domain: &domain.name,
                 writes: !block.readonly,
             };
-            let Some(earlier) = uses.get(&place) else {
-                uses.insert(place, this);
+            let file = (device.backend.as_deref(), block.image.as_str());
+            let Some(earlier) = uses.get(&file) else {
+                uses.insert(file, this);
                 continue;
             };
             if let Some(finding) = image_conflict(&block.image, earlier, &this) {
@@ -341,7 +341,7 @@ fn shared_images(plan: &Plan, findings: &mut Vec<Finding>) {
             }
             // A writer is what later users have to be compared with.
             if this.writes && !earlier.writes {
-                uses.insert(place, this);
+                uses.insert(file, this);
             }
         }
     }

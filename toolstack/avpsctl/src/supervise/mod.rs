@@ -5,95 +5,37 @@
 //! and why, and removes, restarts or keeps it. A guest that ends again and again is not restarted
 //! for ever: after [`MAX_RESTARTS`] within [`WINDOW`] it is removed.
 //!
+//! A domain that served others ends with what they had of it ([`outage`]): they go, it is started again, then they are.
+//!
 //! The loop knows neither process nor command line, so that a daemon can run it as a task.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod lost;
+mod outage;
+mod policy;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use platform::plan::{Action, DomainPlan, Plan};
+use platform::plan::{DomainPlan, Plan};
 use tokio::time::Instant;
 
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
-use crate::machine::{DOMAIN_ENDED, DomainInfo, DomainState, Machine, ShutdownReason};
+use crate::machine::{DOMAIN_ENDED, DomainInfo, DomainState, Machine, ShutdownReason, by_uuid};
 use crate::observe::{Event, Observer};
-use crate::remove;
-use crate::rundir::RunDir;
-use crate::start;
+use crate::remove::{self, Leaving};
+use crate::rundir::{Lock, RunDir};
+use crate::{order, start};
 
-/// Restarts of one domain that are allowed within [`WINDOW`].
-pub const MAX_RESTARTS: usize = 5;
-/// The time in which restarts are counted.
-pub const WINDOW: Duration = Duration::from_secs(60);
+use start::Started;
+
+use policy::reason_words;
+pub use policy::{Decision, History, MAX_RESTARTS, WINDOW};
+
 /// Pause after the first failed attempt to start a domain again; doubled each time.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// How long the right to change the platform is waited for.
 const LOCK_WAIT: Duration = Duration::from_secs(600);
-
-/// What is done about a domain that ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
-    /// Remove it and start it again.
-    Restart,
-    /// Remove it.
-    Remove,
-    /// Leave it as it is.
-    Keep,
-    /// It ended too often: remove it.
-    GiveUp,
-}
-
-impl Decision {
-    fn words(self) -> &'static str {
-        match self {
-            Decision::Restart => "starting it again",
-            Decision::Remove => "removing it",
-            Decision::Keep => "kept as it is, for examination",
-            Decision::GiveUp => "it ended too often in a short time and is removed",
-        }
-    }
-}
-
-/// Recent restarts of one domain. Bounded: never more than [`MAX_RESTARTS`] entries.
-#[derive(Debug, Default)]
-pub struct History(VecDeque<Instant>);
-
-impl History {
-    /// Decides what follows when a domain ended at `now`, and counts a restart if that is it.
-    pub fn decide(&mut self, plan: &DomainPlan, reason: ShutdownReason, now: Instant) -> Decision {
-        let action = match reason {
-            ShutdownReason::Poweroff => plan.on_poweroff,
-            ShutdownReason::Reboot => plan.on_reboot,
-            ShutdownReason::Crash | ShutdownReason::Watchdog | ShutdownReason::Unknown => {
-                plan.on_crash
-            }
-            // Nobody here saves and resumes guests; whoever asked for it knows what to do with it.
-            ShutdownReason::Suspend => return Decision::Keep,
-        };
-        match action {
-            Action::Destroy => Decision::Remove,
-            Action::Preserve => Decision::Keep,
-            Action::Restart if self.count(now) => Decision::Restart,
-            Action::Restart => Decision::GiveUp,
-        }
-    }
-
-    /// Counts a restart; `false` when there were too many.
-    fn count(&mut self, now: Instant) -> bool {
-        while self
-            .0
-            .front()
-            .is_some_and(|then| now.duration_since(*then) >= WINDOW)
-        {
-            self.0.pop_front();
-        }
-        if self.0.len() >= MAX_RESTARTS {
-            return false;
-        }
-        self.0.push_back(now);
-        true
-    }
-}
 
 /// A domain that is to be started again after a failed attempt.
 struct Retry {
@@ -113,6 +55,8 @@ pub struct Supervisor<'a> {
     kept: BTreeSet<u32>,
     seen: BTreeSet<String>,
     retries: BTreeMap<String, Retry>,
+    /// Domains that were removed because nobody served them any more, and are to be started when somebody does.
+    waiting: BTreeSet<String>,
 }
 
 impl<'a> Supervisor<'a> {
@@ -120,11 +64,12 @@ impl<'a> Supervisor<'a> {
     /// becomes of the document it came from.
     pub fn new(
         machine: Machine,
-        plan: Plan,
+        mut plan: Plan,
         run: RunDir,
         timeout: Duration,
         observer: &'a dyn Observer,
     ) -> Self {
+        plan.domains = order::in_order(&plan.domains);
         Supervisor {
             machine,
             plan,
@@ -135,6 +80,7 @@ impl<'a> Supervisor<'a> {
             kept: BTreeSet::new(),
             seen: BTreeSet::new(),
             retries: BTreeMap::new(),
+            waiting: BTreeSet::new(),
         }
     }
 
@@ -164,22 +110,33 @@ impl<'a> Supervisor<'a> {
 
     /// Looks at every domain once. `false` when there is nothing left to supervise.
     async fn round(&mut self, cancel: &Cancel) -> Result<bool> {
+        if !self.look_for_outage().await?.is_empty() {
+            self.outage(cancel).await?;
+        }
         for domain in self.plan.domains.clone() {
-            match find(&self.machine, &domain).await? {
+            if self.waiting.contains(&domain.name) {
+                continue;
+            }
+            let info = find(&self.machine, &domain).await?;
+            let dying = info
+                .as_ref()
+                .is_some_and(|info| info.state == DomainState::Dying);
+            match info.filter(|_| !dying) {
                 Some(info) if info.state == DomainState::Shutdown => {
                     self.seen.insert(domain.name.clone());
                     if !self.kept.contains(&info.domid) {
                         self.ended(&domain, cancel).await?;
                     }
                 }
-                Some(info) => {
-                    if info.state != DomainState::Dying {
-                        self.retries.remove(&domain.name);
-                    }
+                Some(_) => {
+                    self.retries.remove(&domain.name);
                     self.seen.insert(domain.name.clone());
                 }
                 None if self.retries.contains_key(&domain.name) => {
                     self.retry(&domain, cancel).await?;
+                }
+                None if dying => {
+                    self.seen.insert(domain.name.clone());
                 }
                 None => {
                     if self.seen.remove(&domain.name) {
@@ -191,15 +148,34 @@ impl<'a> Supervisor<'a> {
                 }
             }
         }
+        if !self.waiting.is_empty() {
+            let _lock = self.lock(cancel).await?;
+            self.start_waiting(cancel).await?;
+        }
         Ok(!self.seen.is_empty())
     }
 
-    async fn ended(&mut self, domain: &DomainPlan, cancel: &Cancel) -> Result<()> {
+    /// A domain that is to go, with those it serves that do not go with it: they keep Xen from freeing it.
+    async fn leaving(&self, domain: &DomainPlan, domid: u32, going: &[Leaving]) -> Result<Leaving> {
+        let mut users = self.machine.run(move |m| order::users(m, domid)).await?;
+        users.retain(|user| !going.iter().any(|going| going.domid == user.domid));
+        let names: Vec<String> = users.into_iter().map(|user| user.name).collect();
+        Ok(Leaving {
+            held_by: (!names.is_empty()).then(|| names.join(" and ")),
+            ..Leaving::new(&domain.name, domid)
+        })
+    }
+
+    /// The right to change the platform.
+    async fn lock(&self, cancel: &Cancel) -> Result<Lock> {
         let deadline = Instant::now() + LOCK_WAIT;
-        let _lock = self
-            .run
+        self.run
             .lock_until(&self.plan.platform, deadline, cancel)
-            .await?;
+            .await
+    }
+
+    async fn ended(&mut self, domain: &DomainPlan, cancel: &Cancel) -> Result<()> {
+        let _lock = self.lock(cancel).await?;
         // Whoever had the lock before may have dealt with it.
         let Some(info) = find(&self.machine, domain).await? else {
             return Ok(());
@@ -219,8 +195,9 @@ impl<'a> Supervisor<'a> {
             self.kept.insert(info.domid);
             return Ok(());
         }
-        let removed = remove::remove(&self.machine, &domain.name, info.domid, self.observer).await;
-        if let Err(error) = removed {
+        let leaving = self.leaving(domain, info.domid, &[]).await?;
+        let removed = remove::remove_all(&self.machine, &[leaving], self.observer).await;
+        if let Some(Err(error)) = removed.into_iter().next() {
             // Kept out of later rounds: the same failure would come back for ever.
             self.kept.insert(info.domid);
             self.note(domain, &format!("cannot be removed: {error}"));
@@ -242,13 +219,21 @@ impl<'a> Supervisor<'a> {
             return Ok(());
         }
         let pause = retry.pause.saturating_mul(2);
-        let deadline = Instant::now() + LOCK_WAIT;
-        let _lock = self
-            .run
-            .lock_until(&self.plan.platform, deadline, cancel)
-            .await?;
-        if find(&self.machine, domain).await?.is_some() {
+        let _lock = self.lock(cancel).await?;
+        if let Some(info) = find(&self.machine, domain).await?
+            && info.state != DomainState::Dying
+        {
             self.retries.remove(&domain.name);
+            return Ok(());
+        }
+        // It need not fail to be known: whoever serves it is about to be started again.
+        let backends = order::backends_of(domain, &self.plan.domains);
+        if backends
+            .iter()
+            .any(|backend| self.retries.contains_key(&backend.name))
+        {
+            self.retries.remove(&domain.name);
+            self.waiting.insert(domain.name.clone());
             return Ok(());
         }
         if !self
@@ -265,23 +250,10 @@ impl<'a> Supervisor<'a> {
         self.start(domain, pause, cancel).await
     }
 
+    /// Starts a domain; when that fails, it is tried again later. The lock is held.
     async fn start(&mut self, domain: &DomainPlan, pause: Duration, cancel: &Cancel) -> Result<()> {
-        let options = start::Options {
-            timeout: self.timeout,
-            unpause: true,
-        };
-        let plan = std::slice::from_ref(domain);
-        let started = start::start(
-            &self.machine,
-            &self.plan,
-            plan,
-            options,
-            self.observer,
-            cancel,
-        )
-        .await;
-        match started {
-            Ok(_) => {
+        match self.try_start(domain, cancel).await {
+            Ok(()) => {
                 self.retries.remove(&domain.name);
             }
             Err(Error::Interrupted) => return Err(Error::Interrupted),
@@ -298,27 +270,55 @@ impl<'a> Supervisor<'a> {
         Ok(())
     }
 
+    /// Starts a domain or leaves nothing of it. One that others wait for has to serve them, too.
+    async fn try_start(&self, domain: &DomainPlan, cancel: &Cancel) -> Result<()> {
+        let options = start::Options {
+            timeout: self.timeout,
+            unpause: true,
+        };
+        let wanted = std::slice::from_ref(domain);
+        let (machine, plan) = (&self.machine, &self.plan);
+        let started = start::start(machine, plan, wanted, options, self.observer, cancel).await?;
+        let mut waiting = self.plan.domains.iter();
+        let waits = |other: &&DomainPlan| {
+            self.waiting.contains(&other.name)
+                && order::serves(&domain.name, std::slice::from_ref(other))
+        };
+        let Some(waits) = waiting.find(waits) else {
+            return Ok(());
+        };
+        let serves = start::backend_domain_ready(
+            machine,
+            domain,
+            &waits.name,
+            self.timeout,
+            self.observer,
+            cancel,
+        )
+        .await;
+        if let Err(cause) = serves {
+            let mut remains = Vec::new();
+            for domain in started {
+                let removed =
+                    remove::remove(machine, &domain.name, domain.domid, self.observer).await;
+                if let Err(error) = removed {
+                    let Started { name, domid, .. } = domain;
+                    remains.push(format!("domain {domid} (\"{name}\": {error})"));
+                }
+            }
+            return Err(cause.with_remains(remains));
+        }
+        Ok(())
+    }
+
     fn note(&self, domain: &DomainPlan, text: &str) {
         self.observer
             .observe(Event::Note(format!("{}: {text}", domain.name)));
     }
 }
 
-/// The domain of this plan, if it exists: same name and same identity.
+/// The domain of this plan, if it exists: by its identity, since one that is being removed may have lost its name.
 async fn find(machine: &Machine, domain: &DomainPlan) -> Result<Option<DomainInfo>> {
     let list = machine.run(|m| m.domains.list()).await?;
-    Ok(list
-        .into_iter()
-        .find(|info| info.name == domain.name && info.uuid.eq_ignore_ascii_case(&domain.uuid)))
-}
-
-fn reason_words(reason: ShutdownReason) -> &'static str {
-    match reason {
-        ShutdownReason::Poweroff => "powered off",
-        ShutdownReason::Reboot => "rebooted",
-        ShutdownReason::Suspend => "suspended itself",
-        ShutdownReason::Crash => "crashed",
-        ShutdownReason::Watchdog => "its watchdog ran out",
-        ShutdownReason::Unknown => "ended for an unknown reason",
-    }
+    Ok(by_uuid(&list, &domain.uuid).cloned())
 }
