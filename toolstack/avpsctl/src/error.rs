@@ -98,6 +98,12 @@ pub enum Error {
     /// Xen runs without FLASK.
     #[error("Xen runs without FLASK")]
     NoFlask,
+    /// Xen logs what it should refuse.
+    #[error("Xen does not enforce its policy, and the document wants it to")]
+    NotEnforcing,
+    /// The running policy does not know a domain of the document.
+    #[error("the policy that Xen runs with does not know domain \"{0}\"")]
+    NoType(String),
     /// Xen does not take a file as a policy.
     #[error("Xen does not take {0} as a policy")]
     NotAPolicy(String),
@@ -332,7 +338,10 @@ impl Error {
             Error::NotAPolicy(_) => {
                 "make it with avpsctl policy build and the source of the Xen that runs here".into()
             }
-            Error::PolicyDiffers(_) => {
+            Error::NotEnforcing => {
+                "boot Xen with flask=enforcing, or write flask = \"permissive\" into [xen] while you look for rules".into()
+            }
+            Error::PolicyDiffers(_) | Error::NoType(_) => {
                 "avpsctl policy build and load give Xen the document's policy".into()
             }
             Error::PolicyTool { tool, .. } => format!(

@@ -18,6 +18,7 @@ pub(super) async fn create(context: &Context, args: &CreateArgs) -> Result<()> {
     let domain = in_document(&plan, &args.domain)?.clone();
     can_be_started(std::slice::from_ref(&domain))?;
     let machine = context.machine()?;
+    super::policy::in_force(&plan)?;
     let cancel = signals()?;
     let _lock = context.run.lock(&plan.platform, &cancel).await?;
     let mut only = plan.clone();

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use platform::Plan;
 use platform::flask::classes::{RELEASE, meaning};
-use platform::flask::{CONTROL, Policy, Rule, type_of};
+use platform::flask::{CONTROL, Policy, Rule, label_of, type_of};
 use platform::words::Flask as Mode;
 use serde_json::json;
+use xen::flask::Sid;
 use xen::{Flask, PrivCmd};
 
 use super::Context;
@@ -220,6 +221,27 @@ fn flask() -> Result<(PrivCmd, Flask, bool)> {
     Ok((privcmd, flask, enforcing))
 }
 
+/// Refuses to start domains of a plan under another policy than its own, as far as that is seen at a glance: their types are
+/// known, and refusals are carried out. `policy check` asks about everything.
+pub(super) fn in_force(plan: &Plan) -> Result<()> {
+    let Some(mode) = plan.xen.flask else {
+        return Ok(());
+    };
+    let (_, flask, enforcing) = flask()?;
+    if mode == Mode::Enforcing && !enforcing {
+        return Err(Error::NotEnforcing);
+    }
+    let unknown = plan
+        .toolstack()
+        .map(|domain| domain.name.as_str())
+        .find_map(|name| match sid(&flask, &label_of(name)) {
+            Ok(Some(_)) => None,
+            Ok(None) => Some(Error::NoType(name.to_owned())),
+            Err(error) => Some(error),
+        });
+    unknown.map_or(Ok(()), Err)
+}
+
 fn refused(error: xen::Error) -> Error {
     Error::Xen(error.to_string())
 }
@@ -306,16 +328,20 @@ fn check(context: &Context, args: &DocumentArg) -> Result<()> {
 
 /// What Xen allows; none when its policy does not know one of the contexts.
 fn allowed(flask: &Flask, source: &str, target: &str, class: u32) -> Result<Option<u32>> {
-    let sid = |context: &str| match flask.sid(context) {
-        Ok(sid) => Ok(Some(sid)),
-        Err(error) if error.errno() == Some(rustix::io::Errno::INVAL.raw_os_error()) => Ok(None),
-        Err(error) => Err(refused(error)),
-    };
-    match (sid(source)?, sid(target)?) {
+    match (sid(flask, source)?, sid(flask, target)?) {
         (Some(source), Some(target)) => flask
             .allowed(source, target, class)
             .map(Some)
             .map_err(refused),
         _ => Ok(None),
+    }
+}
+
+/// The number of a context; none when the running policy does not know it.
+fn sid(flask: &Flask, context: &str) -> Result<Option<Sid>> {
+    match flask.sid(context) {
+        Ok(sid) => Ok(Some(sid)),
+        Err(error) if error.errno() == Some(rustix::io::Errno::INVAL.raw_os_error()) => Ok(None),
+        Err(error) => Err(refused(error)),
     }
 }

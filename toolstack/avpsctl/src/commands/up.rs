@@ -25,6 +25,7 @@ pub(super) async fn up(context: &Context, args: &UpArgs) -> Result<()> {
     let (mut loaded, plan) = load_startable(context, &args.document)?;
     can_be_started(&plan.domains)?;
     let machine = context.machine()?;
+    super::policy::in_force(&plan)?;
     let cancel = signals()?;
     let _lock = context.run.lock(&plan.platform, &cancel).await?;
     let wanted = plan.clone();
