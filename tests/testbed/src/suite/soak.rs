@@ -1,8 +1,8 @@
 //! `cargo xtask soak …`: long proofs that something never happens, each a subcommand with a table or one JSON object.
 
-use super::bench::{Figures, in_bed, show};
+use super::bench::{self, Figures, in_bed, show};
 use super::kills::{self, Victim};
-use super::{hostile, soak_block, test};
+use super::{driver, hostile, soak_block, test};
 use crate::failure::Failure;
 use crate::paths;
 use crate::process::{Error, Run};
@@ -27,6 +27,12 @@ enum What {
     Kills {
         /// Kills of workers, and a tenth as many of the holder.
         #[arg(long, default_value_t = 200)]
+        cases: u32,
+    },
+    /// Destroy a driver domain under load: it and its guests come back in order, and what was written for good is there.
+    Drivers {
+        /// How often.
+        #[arg(long, default_value_t = 10)]
         cases: u32,
     },
     /// Mixed requests on a cached image and past the page cache: no grant is still mapped when its request comes back.
@@ -60,6 +66,12 @@ impl SoakCommand {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         let (name, figures) = match self.what {
             What::Kills { cases } => ("soak kills", kills(cases)?),
+            What::Drivers { cases } => (
+                "soak drivers",
+                bench::on(&Media::get()?, &driver::machine(), "soak", |context| {
+                    driver::ends(context, cases)
+                })?,
+            ),
             What::Block { cases } => ("soak block", block(cases)?),
             What::Hostile(options) => ("soak hostile", options.attack()?),
         };

@@ -3,6 +3,7 @@
 mod faults;
 mod path;
 mod platform;
+mod restart;
 mod rules;
 mod serving;
 
@@ -23,9 +24,17 @@ pub(super) fn tests() -> Vec<Test> {
     let mut tests = serving::tests();
     tests.extend(path::tests());
     tests.extend(faults::tests());
+    tests.extend(restart::tests());
     tests.extend(rules::tests());
     tests.extend(serving::last());
     tests
+}
+
+/// What `cargo xtask soak drivers` shows.
+pub(super) fn ends(context: &Context, ends: u32) -> Result<Figures, Failed> {
+    let mut figures = Figures::default();
+    restart::run(context, ends, &mut figures)?;
+    Ok(figures)
 }
 
 /// What `cargo xtask policy` shows.
