@@ -21,7 +21,8 @@ pub(crate) struct Media {
 
 impl Media {
     /// The bed's own, got and built as far as they are missing; or, when the environment variables
-    /// `AVPS_BED_XEN`, `AVPS_BED_KERNEL` and `AVPS_BED_INITRAMFS` are all set, those files.
+    /// `AVPS_BED_XEN`, `AVPS_BED_KERNEL` and `AVPS_BED_INITRAMFS` are all set, those files; `AVPS_BED_XEN_SOURCE` then names the
+    /// folder of that Xen's source.
     pub(crate) fn get() -> Result<Self, Failure> {
         let own = |name: &str| std::env::var_os(name).map(PathBuf::from);
         if let (Some(xen), Some(kernel), Some(initramfs)) = (
@@ -34,7 +35,7 @@ impl Media {
                 kernel,
                 initramfs,
                 qemu: "qemu-system-aarch64".into(),
-                policy_source: None,
+                policy_source: own("AVPS_BED_XEN_SOURCE"),
             });
         }
         let bed = artefacts::bed(&Workshop::open())?;

@@ -32,7 +32,8 @@ impl Document {
     }
 
     pub(super) fn up(&self, context: &Context) -> Outcome {
-        let up = ["avpsctl", "up", &self.path];
+        let seconds = self.time.as_secs().to_string();
+        let up = ["avpsctl", "up", "--timeout", &seconds, &self.path];
         context.dom0().command(up).time(self.time).text()?;
         Ok(())
     }

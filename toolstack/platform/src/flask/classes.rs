@@ -230,7 +230,9 @@ pub fn meaning(class: &str, permission: &str) -> &'static str {
         ("grant", "map_read") => "map what it granted for reading",
         ("grant", "map_write") => "map what it granted for writing",
         ("grant", "unmap") => "give such mappings back",
-        ("grant", "copy") => "have Xen copy from and to what it granted",
+        ("grant", "copy") => {
+            "be the side that a copy by Xen comes from, where the other is granted"
+        }
         ("grant", "query") => "ask for the size of its own grant table",
         ("event", "create") => "make an end of an event channel of it",
         ("event", "bind") => "be at the other end of an event channel",

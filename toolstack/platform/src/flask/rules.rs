@@ -186,6 +186,9 @@ fn backend(rules: &mut Rules, device: &VirtioPlan, guest: &str) {
                 "grant",
                 &["map_read", "map_write", "unmap", "copy"],
             );
+            // Xen asks with the two sides of a copy, whoever calls (xen/common/grant_table.c, gnttab_copy_lock_domains): above
+            // what the backend writes, here what it reads.
+            rules.allow(guest, backend, "grant", &["copy"]);
         }
         MemoryModel::Foreign => {
             rules.need = Need::Foreign;

@@ -2,7 +2,7 @@
 
 use super::super::document::Document;
 use super::super::guests::{self, IMAGES};
-use super::super::{Context, Failed, Outcome, ensure};
+use super::super::{Context, Failed, Outcome};
 use crate::process::Run;
 use crate::run::media::Media;
 use agent::client::Remote;
@@ -14,7 +14,7 @@ pub(super) const DOCUMENT: &str = include_str!("driven.avps.toml");
 /// Where the policy is in dom0.
 const POLICY: &str = "/etc/avps/driven.xenpolicy";
 /// Longest time of `avpsctl up` and `down`.
-const TIME: Duration = Duration::from_secs(150);
+const TIME: Duration = Duration::from_secs(180);
 /// Disks of the driver domain that dom0 serves.
 pub(super) const DURABLE: [&str; 2] = ["storage-0", "storage-1"];
 /// Disks of guests that dom0 serves.
@@ -22,13 +22,10 @@ const OF_DOM0: [&str; 2] = ["alpha", "stranger"];
 /// The size of all these.
 const MIB: u64 = 48;
 
-/// The platform runs as its document says, under its policy; whatever was there before.
+/// The platform runs as its document says, under its policy; whatever was there before. `avpsctl up` refuses where Xen does
+/// not enforce it.
 pub(super) fn running(context: &Context) -> Result<Document, Failed> {
     let document = put(context)?;
-    ensure(
-        context.sh("xl getenforce")? == "Enforcing",
-        || "Xen does not enforce",
-    )?;
     document.up(context)?;
     Ok(document)
 }
