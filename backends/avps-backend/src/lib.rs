@@ -2,7 +2,8 @@
 //!
 //! One program, several faces: `serve` is the *holder* ([`holder`]), which owns XenStore, ioreq servers, event channels
 //! and images and starts one *worker* ([`worker`]) per guest; `stats` asks the holder for counters. In a driver
-//! domain it is also the first process ([`init`]), and then the only program there. Holder and worker share nothing but a socket ([`ipc`]), over which the worker gets all it needs as descriptors.
+//! domain it is also the first process ([`init`]), and then the only program there. Holder and worker share nothing but a
+//! socket ([`ipc`]), over which the worker gets all it needs as descriptors.
 //!
 //! Principles:
 //! - A worker may die, or be taken over by its guest, at any moment: the holder checks what it says, ends it when it

@@ -155,6 +155,9 @@ pub enum Error {
         /// What it asks for, and what that needs.
         needs: Vec<&'static str>,
     },
+    /// A driver domain's ramdisk cannot be made.
+    #[error("its ramdisk cannot be made of avps-backend: {0}")]
+    NoRamdisk(String),
     /// The domain that serves virtio devices does not run.
     #[error("domain \"{backend}\" does not run, and serves devices of \"{needed_by}\"")]
     NoBackendDomain {
@@ -291,6 +294,7 @@ impl Error {
                  Xen's command line)"
                     .into()
             }
+            Error::NoRamdisk(_) => crate::ramdisks::HELP.into(),
             Error::NotBuilt { .. } => "xl dmesg shows Xen's own reason".into(),
             Error::NoBackendDomain { backend, .. } => {
                 format!("start it first: avpsctl create --start DOC {backend}, or avpsctl up DOC")

@@ -23,6 +23,7 @@ pub mod machine;
 pub mod observe;
 pub mod placed;
 pub mod pools;
+pub mod ramdisks;
 pub mod remove;
 pub mod rundir;
 pub mod serve;

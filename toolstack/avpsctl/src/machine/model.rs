@@ -14,6 +14,8 @@ use super::{
     VcpuInfo, Write,
 };
 use crate::error::{Error, Result};
+use crate::ramdisks::Ramdisks;
+use crate::tests::static_program;
 
 /// What the backend does when a device's parameters are complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +53,8 @@ struct Inner {
 pub(crate) struct Model {
     inner: Mutex<Inner>,
     changed: watch::Sender<u64>,
+    /// `avps-backend`, and below `run` what is made of it.
+    files: tempfile::TempDir,
 }
 
 const READY: &str = "/local/domain/0/data/avps-backend";
@@ -86,13 +90,31 @@ impl Model {
                 on_create: None,
             }),
             changed: watch::channel(0).0,
+            files: {
+                let files = tempfile::tempdir().expect("temporary folder");
+                std::fs::write(files.path().join("avps-backend"), static_program())
+                    .expect("written");
+                files
+            },
         })
+    }
+
+    /// Files of ramdisks that are there now.
+    pub(crate) fn ramdisks(&self) -> usize {
+        let entries = std::fs::read_dir(self.files.path().join("run"));
+        entries.map_or(0, Iterator::count)
+    }
+
+    /// The place of `avps-backend`, from which driver domains' ramdisks are made.
+    pub(crate) fn program(&self) -> PathBuf {
+        self.files.path().join("avps-backend")
     }
 
     pub(crate) fn machine(self: &Arc<Self>) -> Machine {
         Machine {
             domains: self.clone(),
             store: self.clone(),
+            ramdisks: Ramdisks::new(self.files.path().join("run")).with_program(self.program()),
         }
     }
 
@@ -266,6 +288,12 @@ impl Domains for Model {
         let name = text(&about["name"]);
         if inner.fail_create.as_ref() == Some(&name) {
             return Err(Error::Xen("could not create: too little memory".into()));
+        }
+        let ramdisk = config["b_info"]["ramdisk"].as_str().unwrap_or_default();
+        if ramdisk.starts_with(&*self.files.path().to_string_lossy()) {
+            // Others are only names here.
+            std::fs::read(ramdisk).map_err(|_| Error::Xen(format!("cannot read {ramdisk}")))?;
+            inner.log.push(format!("read the ramdisk of {name}"));
         }
         let domid = inner.next;
         inner.next += 1;
