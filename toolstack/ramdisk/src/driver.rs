@@ -13,7 +13,7 @@ use crate::elf;
 const INIT: &str = "init";
 /// Other names of it.
 const LINKS: [&str; 2] = ["sbin/poweroff", "sbin/reboot"];
-/// Mount points. `/proc/xen` is made by the kernel.
+/// Mount points.
 const FOLDERS: [(&str, u32); 5] = [
     ("dev", 0o755),
     ("proc", 0o555),

@@ -14,7 +14,7 @@ struct Mount {
 
 /// In this order. What guests write to RAM disks has a file system of its own: a full one must not stand in the way of the
 /// devices' records in `/run`.
-const MOUNTS: [Mount; 7] = [
+const MOUNTS: [Mount; 6] = [
     Mount {
         kind: "proc",
         at: "/proc",
@@ -25,7 +25,7 @@ const MOUNTS: [Mount; 7] = [
         kind: "sysfs",
         at: "/sys",
         data: c"",
-        what_for: "disks cannot be examined",
+        what_for: "Xen's version cannot be read",
     },
     Mount {
         kind: "devtmpfs",
@@ -50,12 +50,6 @@ const MOUNTS: [Mount; 7] = [
         at: "/tmp",
         data: c"mode=1777",
         what_for: "there is no room for temporary files (CONFIG_TMPFS)",
-    },
-    Mount {
-        kind: "xenfs",
-        at: "/proc/xen",
-        data: c"",
-        what_for: "what Xen allows this domain cannot be looked up (CONFIG_XENFS)",
     },
 ];
 
