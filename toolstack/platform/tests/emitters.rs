@@ -158,6 +158,24 @@ fn a_driver_domain_has_a_ramdisk_of_its_own_one_that_is_made_or_none() {
 }
 
 #[test]
+fn the_kernel_of_a_driver_domain_has_what_its_only_program_needs() {
+    let text = include_str!("../../../configs/driver-domain.avps.toml");
+    let plan = platform::analyse(text, "/").plan.expect("no errors");
+    for option in [
+        "BLK_DEV_INITRD",
+        "DEVTMPFS",
+        "TMPFS",
+        "XEN_GNTDEV",
+        "XEN_PRIVCMD",
+    ] {
+        let line = format!("CONFIG_{option}=y\n");
+        let (storage, guest) = (&plan.domains[0], &plan.domains[1]);
+        assert!(kconfig::linux(&plan, storage).contains(&line), "{option}");
+        assert!(!kconfig::linux(&plan, guest).contains(&line), "{option}");
+    }
+}
+
+#[test]
 fn other_domains_get_no_ramdisk_that_nobody_named() {
     let text = include_str!("../../../configs/driver-domain.avps.toml");
     let named = "ramdisk = \"/usr/lib/avps/guest/initramfs.cpio.gz\"\n";
