@@ -46,6 +46,9 @@ pub(crate) enum Command {
     Stats(Stats),
     /// Serve one disk over vhost-user, to QEMU or another front end; needs no Xen
     VhostUser(VhostUser),
+    /// Be the first process of a driver domain; chosen without being asked as /init
+    #[command(hide = true)]
+    Init,
     /// Serve one guest; started by `serve`, with its socket as standard input
     #[command(hide = true)]
     Worker(Worker),
@@ -56,6 +59,7 @@ pub(crate) enum Command {
 #[command(after_help = "\
 SIGTERM or SIGINT end the daemon: workers finish what is in flight and end. Devices of running
 guests are left as they are: a guest that uses one waits until the next `serve` takes it over.
+SIGUSR1 gives every device up for good, then ends the daemon: for a domain that is about to end.
 With NOTIFY_SOCKET set (systemd Type=notify), READY=1 is sent once devices are being served.")]
 pub(crate) struct Serve {
     /// Serve PATH as device DEVID of the domain NAME, which has no avps keys; may be repeated.
@@ -184,6 +188,16 @@ pub(crate) enum SandboxMode {
     Off,
 }
 
+impl Polling {
+    /// The word the command line knows.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Polling::Auto => "auto",
+            Polling::Off => "off",
+        }
+    }
+}
+
 impl SandboxMode {
     /// The word the command line knows.
     pub(crate) fn word(self) -> &'static str {
@@ -287,6 +301,12 @@ mod tests {
         }
         for mode in SandboxMode::value_variants() {
             assert_eq!(SandboxMode::from_str(mode.word(), false).as_ref(), Ok(mode));
+        }
+        for polling in Polling::value_variants() {
+            assert_eq!(
+                Polling::from_str(polling.word(), false).as_ref(),
+                Ok(polling)
+            );
         }
     }
 }

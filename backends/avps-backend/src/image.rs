@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use devices::block::{self, BlockConfig, BlockSize, IoEngine, QueueCount};
+use rustix::io::Errno;
 use thiserror::Error;
 
 use crate::ipc::message::Block;
@@ -41,6 +42,18 @@ pub(crate) enum ImageError {
         /// What the kernel said.
         source: io::Error,
     },
+}
+
+impl ImageError {
+    /// Whether the image may be there in a moment: a node that the kernel has yet to make, or whose device does not answer yet.
+    /// A file that is missing elsewhere is nobody's to make by itself.
+    pub(crate) fn may_come(&self) -> bool {
+        let ImageError::Open(block::ImageError::Open { path, error, .. }) = self else {
+            return false;
+        };
+        let errno = Errno::from_io_error(error);
+        path.starts_with("/dev") && matches!(errno, Some(Errno::NOENT | Errno::NXIO | Errno::NODEV))
+    }
 }
 
 /// The device model's configuration for a device as the holder describes it.
@@ -146,6 +159,16 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(folder.contains("regular file"), "{folder}");
+    }
+
+    #[test]
+    fn only_a_device_may_come_by_itself() {
+        let missing = |path: &str| try_open(Path::new(path), &writer()).unwrap_err();
+        assert!(missing("/dev/avps-not-probed-yet").may_come());
+        assert!(!missing("/does/not/exist").may_come());
+        // What is there and unfit stays so.
+        let folder = try_open(Path::new("/dev"), &reader()).unwrap_err();
+        assert!(!folder.may_come(), "{folder}");
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Virtio backend daemon for dom0 and driver domains.
 //!
-//! One program, four faces: `serve` is the *holder* ([`holder`]), which owns XenStore, ioreq servers, event channels
-//! and images and starts one *worker* ([`worker`]) per guest; `stats` asks the holder for counters. Holder and
-//! worker share nothing but a socket ([`ipc`]), over which the worker gets all it needs as descriptors.
+//! One program, several faces: `serve` is the *holder* ([`holder`]), which owns XenStore, ioreq servers, event channels
+//! and images and starts one *worker* ([`worker`]) per guest; `stats` asks the holder for counters. In a driver
+//! domain it is also the first process ([`init`]), and then the only program there. Holder and worker share nothing but a
+//! socket ([`ipc`]), over which the worker gets all it needs as descriptors.
 //!
 //! Principles:
 //! - A worker may die, or be taken over by its guest, at any moment: the holder checks what it says, ends it when it
@@ -26,6 +27,7 @@ mod adopt;
 mod cli;
 mod holder;
 mod image;
+mod init;
 mod ipc;
 mod lifecycle;
 mod lock;
@@ -50,7 +52,16 @@ pub use probe::main as probe_main;
 
 /// The whole program: what `avps-backend` does with its command line, and its exit code.
 pub fn main() -> ExitCode {
+    let name = std::env::args_os().next().unwrap_or_default();
+    let name = name.to_string_lossy();
+    if init::is_wanted(&name) {
+        return init::run();
+    }
+    if let Some(face) = init::Face::of(&name) {
+        return face.run();
+    }
     match Arguments::parse().command {
+        Command::Init => init::run(),
         Command::Serve(serve) => {
             logging::start(serve.log_level);
             match holder::run(serve) {

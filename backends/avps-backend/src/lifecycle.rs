@@ -43,6 +43,8 @@ pub(crate) enum Input<'a> {
     },
     /// The worker does not stay alive; the device waits.
     Trouble(String),
+    /// This domain is about to end: the device is given up, whoever still wants it.
+    GivenUp,
     /// The worker has let go of the device, or is dead.
     TornDown,
 }
@@ -180,6 +182,11 @@ impl Lifecycle {
                 if self.is_served() {
                     self.troubled = true;
                     actions.push(Action::ShowError(text));
+                }
+            }
+            Input::GivenUp => {
+                if self.has_window() && !self.is_closing() {
+                    self.close(&mut actions);
                 }
             }
             Input::TornDown => self.torn_down(&mut actions),

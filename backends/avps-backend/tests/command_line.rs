@@ -66,6 +66,17 @@ fn packet(text: &str) -> Vec<u8> {
 }
 
 #[test]
+fn init_touches_nothing_outside_a_driver_domain() {
+    let output = run(&["init"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(
+        stderr(&output).contains("first process"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
 fn outside_of_xen_serve_says_so_and_exits_with_3() {
     if std::path::Path::new("/dev/xen/xenbus").exists() {
         // On a Xen domain there is something to serve: the tests in the bed cover it.

@@ -430,6 +430,9 @@ pub struct EmitArgs {
     /// Write files into this folder instead of standard output; languages that are no text need it
     #[arg(long, short, value_name = "DIR")]
     pub output: Option<PathBuf>,
+    /// Make ramdisks of this static avps-backend for 64-bit Arm, instead of the one that is installed here
+    #[arg(long, value_name = "FILE")]
+    pub backend: Option<PathBuf>,
 }
 
 /// Languages of `emit`.
@@ -447,6 +450,8 @@ pub enum Language {
     Dom0lessDtbo,
     /// What guests are told of the machine's devices that are their own, one file per domain
     PartialDtb,
+    /// Ramdisks of driver domains that have none of their own: avps-backend and nothing else, one file per domain
+    Ramdisk,
     /// U-Boot script
     Uboot,
     /// Command lines of Xen and the kernels
@@ -472,7 +477,10 @@ impl Language {
     pub fn is_binary(self) -> bool {
         matches!(
             self,
-            Language::Dom0lessDtb | Language::Dom0lessDtbo | Language::PartialDtb
+            Language::Dom0lessDtb
+                | Language::Dom0lessDtbo
+                | Language::PartialDtb
+                | Language::Ramdisk
         )
     }
 
@@ -480,7 +488,7 @@ impl Language {
     pub fn is_per_domain(self) -> bool {
         matches!(
             self,
-            Language::Xl | Language::LibxlJson | Language::PartialDtb
+            Language::Xl | Language::LibxlJson | Language::PartialDtb | Language::Ramdisk
         )
     }
 }

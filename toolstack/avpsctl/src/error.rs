@@ -178,6 +178,9 @@ pub enum Error {
         /// What it asks for, and what that needs.
         needs: Vec<&'static str>,
     },
+    /// A driver domain's ramdisk cannot be made.
+    #[error("its ramdisk cannot be made of avps-backend: {0}")]
+    NoRamdisk(String),
     /// The domain that serves virtio devices does not run.
     #[error("domain \"{backend}\" does not run, and serves devices of \"{needed_by}\"")]
     NoBackendDomain {
@@ -331,6 +334,7 @@ impl Error {
                  Xen's command line)"
                     .into()
             }
+            Error::NoRamdisk(_) => crate::ramdisks::HELP.into(),
             Error::NotBuilt { .. } => "xl dmesg shows Xen's own reason".into(),
             Error::NoFlask => {
                 "boot Xen with xsm=flask flask=enforcing; avpsctl emit cmdline writes it".into()

@@ -101,7 +101,12 @@ pub fn read_marks(store: &dyn Store, domid: u32) -> Result<Option<(String, Strin
 
 /// A short text that is equal exactly for equal plans of a domain.
 pub fn digest(domain: &DomainPlan) -> String {
-    let json = serde_json::to_vec(domain).unwrap_or_default();
+    let mut domain = domain.clone();
+    if domain.ramdisk_generated {
+        // Where it would be written says nothing about the domain.
+        domain.ramdisk = None;
+    }
+    let json = serde_json::to_vec(&domain).unwrap_or_default();
     Sha256::digest(json)
         .iter()
         .map(|byte| format!("{byte:02x}"))

@@ -25,6 +25,7 @@ pub mod order;
 pub mod placed;
 pub mod policy;
 pub mod pools;
+pub mod ramdisks;
 pub mod remove;
 pub mod rights;
 pub mod rundir;

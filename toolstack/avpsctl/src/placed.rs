@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::error::{Error, Result};
 use crate::machine::{DomainInfo, by_uuid};
 use crate::pools::Numbers;
+use crate::ramdisks::Ramdisk;
 
 /// The domain with the numbers of the domains that serve its devices.
 ///
@@ -40,10 +41,18 @@ pub fn started_by_us<'a>(device: &VirtioPlan, domains: &'a [DomainPlan]) -> Opti
     domains.iter().find(|domain| domain.name == backend)
 }
 
-/// What libxl is given: exactly what `avpsctl emit libxl-json` writes, with the pool's number.
+/// What libxl is given: exactly what `avpsctl emit libxl-json` writes, with the pool's number; see also [`with_ramdisk`].
 pub fn config(placed: &DomainPlan, pools: &Numbers) -> Value {
     let pool = placed.cpupool.as_ref().and_then(|name| pools.get(name));
     libxl_json::config(placed, pool.copied().map(Pool::Number))
+}
+
+/// The same, with a ramdisk that was made for it.
+pub fn with_ramdisk(mut config: Value, ramdisk: Option<&Ramdisk>) -> Value {
+    if let Some(ramdisk) = ramdisk {
+        config["b_info"]["ramdisk"] = Value::from(ramdisk.path().to_string_lossy());
+    }
+    config
 }
 
 /// Tells what a domain asks for that not every Xen and not every machine has: libxl only says that it failed.

@@ -137,8 +137,15 @@ async fn build(site: &Site<'_>, domain: &DomainPlan, numbers: &Numbers) -> Resul
         .run(move |m| placed::with_backends(&wanted, &domains, &m.domains.list()?))
         .await?;
     let config = placed::config(&placed, numbers);
+    let wanted = domain.clone();
+    let create = move |m: &Machine| {
+        // libxl has read it when the domain is created.
+        let ramdisk = m.ramdisks.of(&wanted)?;
+        m.domains
+            .create(&placed::with_ramdisk(config, ramdisk.as_ref()))
+    };
     // Not interruptible: whether the domain exists must be known before it can be taken back.
-    let created = site.machine.run(move |m| m.domains.create(&config)).await;
+    let created = site.machine.run(create).await;
     let domid = created.map_err(|cause| placed::explain(domain, cause))?;
     site.observer.observe(Event::Created {
         domain: domain.name.clone(),

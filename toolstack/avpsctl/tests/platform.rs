@@ -297,3 +297,46 @@ fn a_document_is_checked_before_anybody_notices() {
     let limit = if cfg!(debug_assertions) { 400 } else { 20 };
     assert!(fastest < Duration::from_millis(limit), "{fastest:?}");
 }
+
+#[test]
+fn a_driver_domains_ramdisk_is_written_under_the_name_that_its_configuration_has() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    let document = at("driver-domain.avps.toml");
+    fs::copy(configs().join("driver-domain.avps.toml"), &document).expect("copies");
+    let program = at("avps-backend");
+    // A program of headers only: ELF-64, little-endian, static, for aarch64.
+    let mut elf = vec![0; 120];
+    elf[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    elf[16..20].copy_from_slice(&[2, 0, 183, 0]);
+    (elf[24], elf[32], elf[54], elf[56], elf[64]) = (64, 64, 56, 1, 1);
+    fs::write(&program, &elf).expect("writes");
+    let folder = at("");
+    let emit = |arguments: &[&str]| {
+        let all = ["emit", "ramdisk", &document, "--output", &folder];
+        platform(&[&all[..], arguments].concat())
+    };
+    let output = emit(&["--backend", &program, "--domain", "storage"]);
+    assert_eq!(code(&output), 0, "{}", err(&output));
+    let archive = fs::read(at("storage.ramdisk.cpio")).expect("written");
+    assert_eq!(archive[..6], *b"070701");
+    let output = platform(&["emit", "xl", "--domain", "storage", &document]);
+    let line = format!("ramdisk = \"{}\"", at("storage.ramdisk.cpio"));
+    assert!(out(&output).contains(&line), "{}", out(&output));
+
+    // A guest has none made, and a program with libraries cannot be alone.
+    let output = emit(&["--backend", &program, "--domain", "cockpit"]);
+    assert_eq!(code(&output), 2, "{}", err(&output));
+    elf[64] = 3;
+    fs::write(&program, &elf).expect("writes");
+    let output = emit(&["--backend", &program]);
+    assert_eq!(code(&output), 3);
+    assert!(
+        err(&output).contains("linked dynamically"),
+        "{}",
+        err(&output)
+    );
+    let output = emit(&["--backend", &at("missing")]);
+    assert_eq!(code(&output), 3);
+    assert!(err(&output).contains("missing"), "{}", err(&output));
+}

@@ -33,7 +33,9 @@ pub fn check_host(plan: &Plan, host: &Host) -> Vec<Finding> {
             &domain.kernel,
             &mut findings,
         );
-        if let Some(ramdisk) = &domain.ramdisk {
+        // What is made of avps-backend is not there before.
+        let ramdisk = domain.ramdisk.as_ref();
+        if let Some(ramdisk) = ramdisk.filter(|_| !domain.ramdisk_generated) {
             boot_file(
                 &rules::RAMDISK_FILE,
                 "ramdisk",

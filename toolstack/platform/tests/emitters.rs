@@ -123,6 +123,69 @@ fn a_driver_domain_gets_its_rights_in_xenstore_from_xl_and_from_libxl_and_is_imp
 }
 
 #[test]
+fn a_driver_domain_has_a_ramdisk_of_its_own_one_that_is_made_or_none() {
+    let text = include_str!("../../../configs/driver-domain.avps.toml");
+    let storage = |line: &str| {
+        let kernel = "kernel = \"/usr/lib/avps/guest/Image\"\n";
+        let text = text.replacen(kernel, &format!("{kernel}{line}\n"), 1);
+        let plan = platform::analyse(&text, "/doc").plan.expect("no errors");
+        let xl = xl::emit(&plan).expect("emits")[0].text.clone();
+        let libxl = libxl_json::emit(&plan)[0].config.clone();
+        (plan.domains[0].clone(), xl, libxl)
+    };
+    let (made, xl, libxl) = storage("");
+    let path = "/doc/storage.ramdisk.cpio";
+    assert!(made.ramdisk_generated);
+    assert_eq!(made.ramdisk.as_deref(), Some(path));
+    assert!(xl.contains("avpsctl emit ramdisk"), "{xl}");
+    assert!(xl.contains(&format!("\nramdisk = \"{path}\"\n")), "{xl}");
+    assert_eq!(libxl["b_info"]["ramdisk"].as_str(), Some(path));
+
+    let (own, xl, _) = storage("ramdisk = \"own.cpio\"");
+    assert!(!own.ramdisk_generated && !xl.contains("emit ramdisk"));
+    assert_eq!(own.ramdisk.as_deref(), Some("/doc/own.cpio"));
+
+    let (none, xl, libxl) = storage("ramdisk = \"none\"");
+    assert!(!none.ramdisk_generated && none.ramdisk.is_none());
+    assert!(!xl.contains("\nramdisk"), "{xl}");
+    assert!(libxl["b_info"].get("ramdisk").is_none());
+    // What xl has none for does not get one by being imported.
+    let name = "storage.cfg";
+    let source = platform::import::Source { name, text: &xl };
+    let again = platform::import::import("again", &[source]);
+    let again = again.expect("valid").text;
+    assert!(again.contains("ramdisk = \"none\""), "{again}");
+}
+
+#[test]
+fn the_kernel_of_a_driver_domain_has_what_its_only_program_needs() {
+    let text = include_str!("../../../configs/driver-domain.avps.toml");
+    let plan = platform::analyse(text, "/").plan.expect("no errors");
+    for option in [
+        "BLK_DEV_INITRD",
+        "DEVTMPFS",
+        "TMPFS",
+        "XEN_GNTDEV",
+        "XEN_PRIVCMD",
+    ] {
+        let line = format!("CONFIG_{option}=y\n");
+        let (storage, guest) = (&plan.domains[0], &plan.domains[1]);
+        assert!(kconfig::linux(&plan, storage).contains(&line), "{option}");
+        assert!(!kconfig::linux(&plan, guest).contains(&line), "{option}");
+    }
+}
+
+#[test]
+fn other_domains_get_no_ramdisk_that_nobody_named() {
+    let text = include_str!("../../../configs/driver-domain.avps.toml");
+    let named = "ramdisk = \"/usr/lib/avps/guest/initramfs.cpio.gz\"\n";
+    let plan = platform::analyse(&text.replace(named, ""), "/doc");
+    for guest in &plan.plan.expect("no errors").domains[1..] {
+        assert_eq!((&guest.ramdisk, guest.ramdisk_generated), (&None, false));
+    }
+}
+
+#[test]
 fn the_boot_script_loads_every_module_to_its_place_and_starts_xen() {
     let script = uboot::emit(&mixed()).expect("emits");
     insta::assert_snapshot!("mixed-uboot", script);

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use xen::DomId;
 
+use super::awaited::Refusal;
 use super::guest::{Device, Guest, OpenBlock};
 use super::restart::Restarts;
 use super::server::Server;
@@ -152,7 +153,7 @@ impl Holder {
     fn act(&mut self, key: DeviceKey, action: Action) -> Option<Input<'static>> {
         match action {
             Action::ClaimWindow => self.claim(key).err().map(Input::Failed),
-            Action::Open(parameters) => self.open(key, &parameters).err().map(Input::Failed),
+            Action::Open(parameters) => self.open_or_wait(key, parameters),
             Action::Publish(state) => {
                 // A guest can move its device between ready and connected as fast as it likes.
                 if let Some(device) = self.devices.get(&key)
@@ -287,12 +288,16 @@ impl Holder {
     }
 
     /// Opens the image and hands it to the worker.
-    fn open(&mut self, key: DeviceKey, parameters: &BlockParameters) -> Result<(), String> {
+    pub(super) fn open(
+        &mut self,
+        key: DeviceKey,
+        parameters: &BlockParameters,
+    ) -> Result<(), Refusal> {
         self.claim(key)?;
         let (Some(guest), Some(device)) =
             (self.guests.get_mut(&key.guest), self.devices.get_mut(&key))
         else {
-            return Err("the guest is gone".to_owned());
+            return Err("the guest is gone".to_owned().into());
         };
         let memory = memory_model(
             self.store.own(),
@@ -309,8 +314,7 @@ impl Holder {
             memory,
         };
         let patience = PREDECESSOR_PATIENCE.saturating_sub(self.started.elapsed());
-        let image = image::open(&parameters.image, &image::config(&description)?, patience)
-            .map_err(|error| error.to_string())?;
+        let image = image::open(&parameters.image, &image::config(&description)?, patience)?;
         tracing::info!(
             "{key}: image {}, {}, memory {memory}, cache {}",
             parameters.image.display(),
@@ -335,7 +339,7 @@ impl Holder {
             image,
             record: record.ok(),
         });
-        workers::attach(guest, device)
+        Ok(workers::attach(guest, device)?)
     }
 
     /// Has the worker let go of a device. Without a worker that is done already.

@@ -8,7 +8,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 use xenstore::Watch;
 
@@ -52,6 +52,8 @@ pub(super) enum Event {
     Report(SyncSender<Report>),
     /// SIGTERM or SIGINT.
     Terminate,
+    /// SIGUSR1: this domain is about to end.
+    GiveUp,
 }
 
 /// A thread of its own, small and named.
@@ -100,11 +102,15 @@ fn feed_watch(
 
 /// Starts to wait for the signals that end the daemon.
 pub(super) fn feed_signals(events: &SyncSender<Event>) -> Result<(), HolderError> {
-    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(HolderError::Signals)?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1]).map_err(HolderError::Signals)?;
     let events = events.clone();
     spawn("signals", move || {
-        for _ in signals.forever() {
-            if events.send(Event::Terminate).is_err() {
+        for signal in signals.forever() {
+            let event = match signal {
+                SIGUSR1 => Event::GiveUp,
+                _ => Event::Terminate,
+            };
+            if events.send(event).is_err() {
                 return;
             }
         }

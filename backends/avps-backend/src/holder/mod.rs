@@ -6,18 +6,21 @@
 //!
 //! On SIGTERM workers finish what is in flight and end; ioreq servers and the devices' XenStore states
 //! are left as they are, and the servers' numbers stay in XenStore, so that the next holder takes the
-//! devices of running guests over. A guest that touches a device meanwhile waits.
+//! devices of running guests over. A guest that touches a device meanwhile waits. On SIGUSR1, when the whole domain is about to
+//! end, devices and ioreq servers are given up first ([`leaving`]).
 
+mod awaited;
 mod departed;
 mod devices;
 mod event;
 mod guest;
+mod leaving;
 #[cfg(feature = "probe")]
 pub(crate) mod probe;
 mod process;
 mod records;
 mod reports;
-mod restart;
+pub(crate) mod restart;
 mod server;
 mod workers;
 
@@ -30,6 +33,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use xen::{DomId, PrivCmd};
 
+use self::awaited::Awaited;
 use self::event::Event;
 use self::guest::{Device, Guest};
 use self::records::Records;
@@ -118,10 +122,14 @@ struct Holder {
     rescan: bool,
     /// Folders of domains that are not there (yet, or any more), since when.
     orphans: BTreeMap<DeviceKey, Instant>,
+    /// Devices whose image is not there yet.
+    awaited: BTreeMap<DeviceKey, Awaited>,
     generation: u64,
     reports: Vec<Pending>,
     question: u64,
     stopping: bool,
+    /// Every device is being given up; workers that are not done by then are ended.
+    leaving: Option<Instant>,
     chatter: RateLimit,
 }
 
@@ -169,10 +177,12 @@ pub(crate) fn run(serve: Serve) -> Result<(), HolderError> {
         dirty: BTreeSet::new(),
         rescan: true,
         orphans: BTreeMap::new(),
+        awaited: BTreeMap::new(),
         generation: 0,
         reports: Vec::new(),
         question: 0,
         stopping: false,
+        leaving: None,
         chatter: RateLimit::new(20, Duration::from_secs(10)),
     };
     holder.forget_dead_servers();
@@ -195,6 +205,10 @@ impl Holder {
         loop {
             if self.stopping && self.guests.values().all(|guest| guest.worker.is_none()) {
                 tracing::info!("ended");
+                return Ok(());
+            }
+            if self.has_left() {
+                tracing::info!("ended, nothing is served any more");
                 return Ok(());
             }
             match queue.recv_timeout(self.until_next_deadline(Instant::now())) {
@@ -230,12 +244,13 @@ impl Holder {
             Event::WorkerGone { generation, how } => self.worker_gone(generation, &how),
             Event::Report(answer) => self.report_wanted(answer),
             Event::Terminate => self.terminate(),
+            Event::GiveUp => self.give_up(),
         }
     }
 
     /// Reads what has to be read, until nothing is left to read.
     fn settle(&mut self) {
-        if self.stopping || self.store_lost {
+        if self.stopping || self.leaving.is_some() || self.store_lost {
             return;
         }
         loop {
@@ -258,9 +273,11 @@ impl Holder {
     fn tick(&mut self, now: Instant) {
         self.tend_workers(now);
         self.finish_reports(now);
-        if self.stopping {
+        self.tend_leaving(now);
+        if self.stopping || self.leaving.is_some() {
             return;
         }
+        self.tend_awaited(now);
         if self.store_lost {
             self.reconnect();
         } else {
@@ -316,6 +333,8 @@ impl Holder {
             deadlines.extend(guest.worker.as_ref().and_then(|worker| worker.stop_by));
         }
         deadlines.extend(self.reports.iter().map(Pending::deadline));
+        deadlines.extend(self.awaited.values().map(Awaited::next));
+        deadlines.extend(self.leaving);
         let leftovers = !self.orphans.is_empty()
             || self
                 .devices

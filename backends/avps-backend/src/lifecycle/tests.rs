@@ -260,6 +260,24 @@ fn a_holder_that_starts_late_takes_over_a_running_device() {
     );
 }
 
+#[test]
+fn a_device_of_a_domain_that_ends_is_given_back_and_says_so_once() {
+    let mut life = ready();
+    life.step(Input::Driver { ok: true });
+    assert_eq!(life.step(Input::GivenUp), [Action::TearDown]);
+    assert_eq!(life.step(Input::GivenUp), []);
+    assert_eq!(
+        life.step(Input::TornDown),
+        [Action::Publish(BusState::Closed)]
+    );
+    assert_eq!(life.step(Input::GivenUp), []);
+    assert_eq!(Lifecycle::new().step(Input::GivenUp), []);
+
+    let mut waiting = Lifecycle::new();
+    see(&mut waiting, &wanted(), &Content::Block(block("/dev/vda")));
+    assert_eq!(waiting.step(Input::GivenUp), [Action::TearDown]);
+}
+
 #[derive(Clone, Debug)]
 enum Event {
     Seen(bool, u8, u8, bool),
@@ -268,6 +286,7 @@ enum Event {
     Attached(bool),
     Driver(bool),
     Trouble,
+    GivenUp,
     TornDown,
 }
 
@@ -280,6 +299,7 @@ fn event() -> impl Strategy<Value = Event> {
         any::<bool>().prop_map(Event::Attached),
         any::<bool>().prop_map(Event::Driver),
         Just(Event::Trouble),
+        Just(Event::GivenUp),
         Just(Event::TornDown),
     ]
 }
@@ -319,6 +339,7 @@ proptest! {
                 Event::Attached(driver_ok) => life.step(Input::Attached { driver_ok }),
                 Event::Driver(ok) => life.step(Input::Driver { ok }),
                 Event::Trouble => life.step(Input::Trouble("t".into())),
+                Event::GivenUp => life.step(Input::GivenUp),
                 Event::TornDown => {
                     let actions = life.step(Input::TornDown);
                     if tearing {

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use flate2::write::GzEncoder;
+use ramdisk::cpio::Cpio;
 
 use super::Workshop;
-use super::cpio::Cpio;
 use super::error::{Error, Result};
 use super::key::{Key, hash};
 use super::store::{Artefact, Build, remove};

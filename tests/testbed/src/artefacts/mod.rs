@@ -4,7 +4,6 @@
 //! for a [`bed`]; whatever is missing is made, whatever is there is used without touching the network.
 
 pub(crate) mod commands;
-pub(crate) mod cpio;
 pub(crate) mod error;
 pub(crate) mod headers;
 pub(crate) mod host;

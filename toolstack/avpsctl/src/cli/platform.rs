@@ -24,6 +24,10 @@ The dom0less languages and partial-dtb take CPUs and devices from the machine's 
 device_tree. Modules whose files are on this machine are told with their real sizes, others with the
 size of their slot.
 
+ramdisk writes what up makes by itself: the ramdisk of a driver domain whose document names none,
+NAME.ramdisk.cpio, made of the static avps-backend in /usr/lib/avps or /usr/bin, or of --backend. The
+configurations of xl and libxl-json expect it beside the document.
+
 Fields of --json (schema avps-emit/1): files[] {file_name, text}.
 
 Examples:
@@ -31,6 +35,7 @@ Examples:
   avpsctl emit xl --output /etc/xen cockpit.avps.toml     one file per domain
   avpsctl emit dom0less-dts cockpit.avps.toml             what Xen itself starts, to read
   avpsctl emit dom0less-dtb --output /boot cockpit.avps.toml
+  avpsctl emit ramdisk --output . --domain storage driver-domain.avps.toml
   avpsctl emit report cockpit.avps.toml > safety.md
   avpsctl emit svg-links cockpit.avps.toml > links.svg
   avpsctl emit svg --output pictures cockpit.avps.toml    three pictures";

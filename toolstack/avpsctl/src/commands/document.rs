@@ -13,7 +13,6 @@ use platform::{Analysis, Finding, HostFiles, Options, Plan, Report, Severity, St
 use super::Context;
 use crate::cli::{CheckArgs, DocumentArg};
 use crate::error::{Error, Result};
-use crate::machine::Machine;
 use crate::ui::Ui;
 
 /// A document that was read.
@@ -256,7 +255,7 @@ pub(super) fn check(context: &Context, args: &CheckArgs) -> Result<()> {
     if args.host
         && let Some(plan) = &loaded.analysis.plan
     {
-        let host = match Machine::open(false).and_then(|machine| machine.domains.host()) {
+        let host = match context.machine().and_then(|machine| machine.domains.host()) {
             Ok(host) => Host {
                 memory_bytes: Some(host.total_memory_kib.saturating_mul(1024)),
             },
@@ -265,7 +264,8 @@ pub(super) fn check(context: &Context, args: &CheckArgs) -> Result<()> {
                 Host::default()
             }
         };
-        let findings = check_host(plan, &host);
+        let mut findings = check_host(plan, &host);
+        findings.extend(context.ramdisks().findings(plan));
         loaded.add(findings);
     }
     let report = loaded.report();

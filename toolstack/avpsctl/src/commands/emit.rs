@@ -12,6 +12,7 @@ use super::Context;
 use super::document::{Loaded, Waivers, in_document, load};
 use crate::cli::{EmitArgs, Language};
 use crate::error::{Error, Result};
+use crate::ramdisks::Ramdisks;
 
 /// A file as it would be written.
 struct Emitted {
@@ -57,7 +58,16 @@ pub(super) fn emit(context: &Context, args: &EmitArgs) -> Result<()> {
         let domain = in_document(&plan, name)?.clone();
         plan.domains = vec![domain];
     }
-    let files = in_language(&loaded, &plan, args.language)?;
+    let mut made = context.ramdisks();
+    if let Some(program) = &args.backend {
+        if args.language != Language::Ramdisk {
+            return Err(Error::Usage(
+                "only ramdisks are made of avps-backend; leave --backend out".to_owned(),
+            ));
+        }
+        made = made.with_program(program);
+    }
+    let files = in_language(&loaded, &plan, args.language, &made)?;
     let ui = &context.ui;
     let Some(folder) = &args.output else {
         if args.language == Language::Svg && !ui.json {
@@ -94,7 +104,12 @@ pub(super) fn emit(context: &Context, args: &EmitArgs) -> Result<()> {
     Ok(())
 }
 
-fn in_language(loaded: &Loaded, plan: &Plan, language: Language) -> Result<Vec<Emitted>> {
+fn in_language(
+    loaded: &Loaded,
+    plan: &Plan,
+    language: Language,
+    made: &Ramdisks,
+) -> Result<Vec<Emitted>> {
     let sizes: dom0less::Sizes<'_> = &size;
     let name = |ending: &str| format!("{}.{ending}", plan.platform);
     let files = match language {
@@ -131,6 +146,7 @@ fn in_language(loaded: &Loaded, plan: &Plan, language: Language) -> Result<Vec<E
                 .map(|file| Emitted::binary(file.file_name, file.dtb))
                 .collect()
         }
+        Language::Ramdisk => ramdisks(plan, made)?,
         Language::Uboot => vec![Emitted::text("boot.cmd", uboot::emit(plan).map_err(usage)?)],
         Language::Cmdline => vec![Emitted::text("cmdline.txt", cmdline::emit(plan))],
         Language::Kconfig => {
@@ -162,6 +178,28 @@ fn in_language(loaded: &Loaded, plan: &Plan, language: Language) -> Result<Vec<E
         }
     };
     Ok(files)
+}
+
+/// The ramdisks that the plan leaves to this program, under the names that the plan gives them.
+fn ramdisks(plan: &Plan, made: &Ramdisks) -> Result<Vec<Emitted>> {
+    let domains: Vec<_> = plan
+        .domains
+        .iter()
+        .filter(|domain| domain.ramdisk_generated)
+        .collect();
+    if domains.is_empty() {
+        return Err(Error::Usage(
+            "no driver domain here wants a ramdisk made; each names its own, or \"none\""
+                .to_owned(),
+        ));
+    }
+    let archive = made.archive()?;
+    let files = domains.into_iter().map(|domain| {
+        let path = domain.ramdisk.as_deref().unwrap_or_default();
+        let name = path.rsplit('/').next().unwrap_or_default();
+        Emitted::binary(name, archive.clone())
+    });
+    Ok(files.collect())
 }
 
 /// Pictures of these subjects.

@@ -20,6 +20,7 @@ use crate::cancel::Cancel;
 use crate::cli::{Cli, Command};
 use crate::error::{Error, Exit, Result};
 use crate::machine::Machine;
+use crate::ramdisks::Ramdisks;
 use crate::rundir::RunDir;
 use crate::ui::Ui;
 
@@ -34,7 +35,12 @@ pub(crate) struct Context {
 impl Context {
     /// The machine, or why there is none to control.
     fn machine(&self) -> Result<Machine> {
-        Machine::open(self.ui.verbose > 1)
+        Machine::open(self.ui.verbose > 1, self.ramdisks())
+    }
+
+    /// Where ramdisks of driver domains are made.
+    fn ramdisks(&self) -> Ramdisks {
+        Ramdisks::new(self.run.path())
     }
 }
 

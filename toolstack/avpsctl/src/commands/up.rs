@@ -120,6 +120,7 @@ pub(super) fn check_files(
         .collect();
     let findings: Vec<_> = check_host(plan, &host)
         .into_iter()
+        .chain(context.ramdisks().findings(plan))
         .filter(|finding| {
             finding.rule.id == rules::MEMORY_BEYOND_HOST.id
                 || concerned

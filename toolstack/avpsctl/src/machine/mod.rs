@@ -17,6 +17,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::error::{Error, Result};
+use crate::ramdisks::Ramdisks;
 
 /// What a domain is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -268,15 +269,17 @@ pub struct Machine {
     pub domains: Arc<dyn Domains>,
     /// XenStore.
     pub store: Arc<dyn Store>,
+    /// What driver domains boot from.
+    pub ramdisks: Ramdisks,
 }
 
 impl Machine {
-    /// The machine this program runs on.
+    /// The machine this program runs on; `ramdisks` says where those of driver domains are made.
     ///
     /// # Errors
     /// Why this is not a dom0, or what is missing to control it.
-    pub fn open(verbose: bool) -> Result<Machine> {
-        xen::open(verbose)
+    pub fn open(verbose: bool, ramdisks: Ramdisks) -> Result<Machine> {
+        xen::open(verbose, ramdisks)
     }
 
     /// Does something that blocks without holding up the event loop. It is carried to its end even

@@ -18,6 +18,7 @@ use super::{
     VcpuInfo, Write, permissions,
 };
 use crate::error::{Error, Result};
+use crate::ramdisks::Ramdisks;
 
 /// The device through which dom0 talks to the hypervisor.
 const PRIVCMD: &str = "/dev/xen/privcmd";
@@ -27,7 +28,7 @@ const CAPABILITIES: &str = "/proc/xen/capabilities";
 const STILL_WANTED: Duration = Duration::from_secs(2);
 
 /// Opens the machine, or says why this is no dom0.
-pub(super) fn open(verbose: bool) -> Result<Machine> {
+pub(super) fn open(verbose: bool, ramdisks: Ramdisks) -> Result<Machine> {
     let privcmd = File::options().read(true).write(true).open(PRIVCMD);
     match privcmd.map_err(|error| error.kind()) {
         Ok(_) => {}
@@ -52,6 +53,7 @@ pub(super) fn open(verbose: bool) -> Result<Machine> {
     Ok(Machine {
         domains: Arc::new(Xen { libxl }),
         store: Arc::new(XenStore { client: store }),
+        ramdisks,
     })
 }
 

@@ -83,6 +83,20 @@ pub(crate) fn plan_of(text: &str) -> Plan {
     analysis.plan.unwrap_or_else(|| panic!("{findings:?}"))
 }
 
+/// The smallest file that is a static program for the machine.
+pub(crate) fn static_program() -> Vec<u8> {
+    let mut elf = vec![0; 64 + 56];
+    let mut put = |at: usize, bytes: &[u8]| elf[at..at + bytes.len()].copy_from_slice(bytes);
+    // ELF-64, little-endian, ET_EXEC, EM_AARCH64, an entry; one program header, which is PT_LOAD.
+    put(0, b"\x7fELF\x02\x01");
+    put(16, &[2, 0, 183, 0]);
+    put(24, &[64]);
+    put(32, &[64]);
+    put(54, &[56, 0, 1, 0]);
+    put(64, &[1]);
+    elf
+}
+
 pub(crate) const OPTIONS: start::Options = start::Options {
     timeout: Duration::from_secs(30),
     unpause: true,

@@ -199,6 +199,14 @@ async fn a_domain_is_created_when_the_domain_that_serves_it_runs_and_is_ready() 
         steps,
         ["create storage", "unpause 1", "create a", "unpause 2"]
     );
+    // Made of avps-backend, read by libxl, and gone: the guest's own is none of ours.
+    let read: Vec<_> = model
+        .log()
+        .into_iter()
+        .filter(|line| line.starts_with("read"))
+        .collect();
+    assert_eq!(read, ["read the ramdisk of storage"]);
+    assert_eq!(model.ramdisks(), 0);
     let image = "/local/domain/1/backend/virtio/2/0/avps/image";
     assert_eq!(model.nodes().get(image).map(String::as_str), Some("/a.img"));
     let standings = crate::compare::compare(&machine, &plan).expect("a model");
@@ -208,6 +216,34 @@ async fn a_domain_is_created_when_the_domain_that_serves_it_runs_and_is_ready() 
             .all(|(_, standing)| matches!(standing, crate::compare::Standing::Matches { .. })),
         "{standings:?}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_driver_domain_that_nothing_can_be_made_for_is_not_created() {
+    let model = Model::new();
+    std::fs::remove_file(model.program()).expect("there");
+    let error = start(&model.machine(), &served())
+        .await
+        .expect_err("no program");
+    assert!(matches!(error, Error::NoRamdisk(_)), "{error}");
+    assert!(error.to_string().contains("there is no"), "{error}");
+    assert_eq!(model.names(), Vec::<String>::new());
+    let mut own = served();
+    own.domains[0].ramdisk_generated = false;
+    let error = start(&model.machine(), &own)
+        .await
+        .expect_err("nobody serves");
+    assert!(matches!(error, Error::BackendNotRunning { .. }), "{error}");
+}
+
+#[test]
+fn where_a_ramdisk_would_be_written_makes_no_other_domain() {
+    let here = served().domains[0].clone();
+    let mut there = here.clone();
+    there.ramdisk = Some("/elsewhere/storage.ramdisk.cpio".into());
+    assert_eq!(keys::digest(&here), keys::digest(&there));
+    there.ramdisk_generated = false;
+    assert_ne!(keys::digest(&here), keys::digest(&there));
 }
 
 #[tokio::test(start_paused = true)]

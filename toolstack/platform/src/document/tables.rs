@@ -165,8 +165,8 @@ tables! {
         asil: Option<Asil> = default "QM",
         /// Path of the kernel image.
         kernel: Option<String> = required "kernel = \"Image\"",
-        /// Path of the initial ramdisk.
-        ramdisk: Option<String>,
+        /// Path of the initial ramdisk, or `none`.
+        ramdisk: Option<String> = default "none; for a driver domain, one of avps-backend alone, made by avpsctl",
         /// Path of a partial device tree (`.dtb`) that is added to the guest's.
         device_tree: Option<String>,
         /// Kernel command line.

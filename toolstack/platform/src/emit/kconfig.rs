@@ -263,6 +263,19 @@ pub fn linux(plan: &Plan, domain: &DomainPlan) -> String {
     );
     add(control, "XENFS=y", "The toolstack looks for /proc/xen.");
     add(control, "XEN_BACKEND=y", "It serves guests.");
+    for (option, why) in [
+        ("BLK_DEV_INITRD=y", "It boots from a ramdisk."),
+        (
+            "DEVTMPFS=y",
+            "avps-backend, alone in it, finds Xen's devices in /dev.",
+        ),
+        (
+            "TMPFS=y",
+            "avps-backend keeps its devices' records in memory.",
+        ),
+    ] {
+        add(domain.ramdisk_generated, option, why);
+    }
     let virtio = !domain.virtio.is_empty();
     add(
         virtio,

@@ -64,6 +64,9 @@ fn config(plan: &Plan, domain: &DomainPlan) -> Result<String, XlError> {
         "# Domain \"{}\" of platform \"{}\", written by avpsctl emit xl.\n",
         domain.name, plan.platform
     );
+    if domain.ramdisk_generated {
+        out.push_str("# Its ramdisk is what avpsctl emit ramdisk writes.\n");
+    }
     let mut line = |key: &str, value: String| {
         let _ = writeln!(out, "{key} = {value}");
     };

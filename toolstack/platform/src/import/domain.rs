@@ -5,6 +5,7 @@ use super::devices::{block, disk, passthrough};
 use super::xl::{Assignment, Value};
 use crate::document::{DomainTable, RtdsTable, TeeTable};
 use crate::plan::{Action, Console, DomainKind, TeeMode};
+use crate::resolve::NO_RAMDISK;
 use crate::units::{ByteSize, MIB, Numbers, TimeSpan};
 
 /// Makes a domain of a configuration.
@@ -173,6 +174,10 @@ fn command_line(
 
 /// What a document has to have and a configuration need not.
 fn complete(mapping: &mut Mapping<'_>, domain: &mut DomainTable) {
+    if domain.kind == Some(DomainKind::Driver) && domain.ramdisk.is_none() {
+        // The document has a default there, xl has none.
+        domain.ramdisk = Some(NO_RAMDISK.to_owned());
+    }
     let whole = Assignment {
         key: String::new(),
         value: Value::Text(String::new()),

@@ -29,6 +29,10 @@ pub struct DomainPlan {
     /// Absolute path of the initial ramdisk.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub ramdisk: Option<String>,
+    /// That ramdisk is not the document's but made of `avps-backend`, by `avpsctl up` when it starts the driver domain and by
+    /// `avpsctl emit ramdisk`.
+    #[serde(skip_serializing_if = "is_false", default)]
+    pub ramdisk_generated: bool,
     /// Absolute path of the partial device tree that is added to the guest's.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub device_tree: Option<String>,

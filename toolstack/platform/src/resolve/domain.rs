@@ -21,6 +21,8 @@ const PRIVCMD_UNRESTRICTED: &str = "xen_privcmd.unrestricted=";
 const CMDLINE_PV: &str = "console=hvc0";
 /// The same for a domain with an emulated PL011.
 const CMDLINE_VPL011: &str = "console=ttyAMA0";
+/// The word for a kernel that brings along what it needs; a file of this name is `./none`.
+pub(crate) const NO_RAMDISK: &str = "none";
 /// Virtio device id of a disk (Virtio 1.3, 5.2.1).
 const VIRTIO_ID_BLOCK: u32 = 2;
 /// Sessions with the secure world of a domain that does not say.
@@ -89,6 +91,7 @@ fn domain(
         .fold(0_u64, |sum, range| sum.saturating_add(range.size_bytes));
     // libxl tells a guest of its virtio devices; Xen does not.
     let virtio_of_xen = by_xen && kind != DomainKind::Control && !table.block.is_empty();
+    let (ramdisk, ramdisk_generated) = ramdisk(base, table, kind, boot);
     let generated = table.device_tree.is_none() && (!table.device.is_empty() || virtio_of_xen);
     DomainPlan {
         uuid: uuid(platform, &name),
@@ -97,7 +100,8 @@ fn domain(
         asil: table.asil.unwrap_or(Asil::Qm),
         domid: None,
         kernel: path(base, table.kernel.as_deref()),
-        ramdisk: table.ramdisk.as_deref().map(|p| path(base, Some(p))),
+        ramdisk,
+        ramdisk_generated,
         device_tree: device_tree(base, table, generated),
         device_tree_generated: generated,
         cmdline: cmdline(table, kind, console),
@@ -225,6 +229,25 @@ fn cmdline(table: &DomainTable, kind: DomainKind, console: Console) -> String {
             .to_owned();
     }
     words
+}
+
+/// The ramdisk that the document names, or the file that avpsctl makes for a driver domain, and whether it is that one.
+fn ramdisk(
+    base: &str,
+    table: &DomainTable,
+    kind: DomainKind,
+    boot: Boot,
+) -> (Option<String>, bool) {
+    match table.ramdisk.as_deref() {
+        Some(NO_RAMDISK) => (None, false),
+        Some(file) => (Some(path(base, Some(file))), false),
+        None if kind == DomainKind::Driver && boot == Boot::Toolstack => {
+            let name = table.name.as_deref().unwrap_or_default();
+            let file = format!("{name}.ramdisk.cpio");
+            (Some(path(base, Some(&file))), true)
+        }
+        None => (None, false),
+    }
 }
 
 /// The partial device tree that the document names, or the file that avpsctl writes for the domain's devices.

@@ -9,6 +9,8 @@ mod links;
 mod machine;
 mod names;
 
+pub(crate) use domain::NO_RAMDISK;
+
 use crate::document::Document;
 use crate::plan::{self, MachinePlan, Plan, Waiver};
 use crate::units::ByteSize;

@@ -36,6 +36,12 @@ impl Domains for Model {
         if inner.fail_create.as_ref() == Some(&name) {
             return Err(Error::Xen("could not create: too little memory".into()));
         }
+        let ramdisk = config["b_info"]["ramdisk"].as_str().unwrap_or_default();
+        if ramdisk.starts_with(&*self.files.path().to_string_lossy()) {
+            // Others are only names here.
+            std::fs::read(ramdisk).map_err(|_| Error::Xen(format!("cannot read {ramdisk}")))?;
+            inner.log.push(format!("read the ramdisk of {name}"));
+        }
         let domid = inner.next;
         inner.next += 1;
         inner.log.push(format!("create {name}"));

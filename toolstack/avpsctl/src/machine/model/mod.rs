@@ -6,6 +6,7 @@ mod driver;
 mod store;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use platform::plan::Scheduler;
@@ -13,6 +14,8 @@ use tokio::sync::watch;
 use xenstore::Permission;
 
 use super::{DOMAIN_ENDED, DomainInfo, DomainState, Machine, PoolInfo, ShutdownReason};
+use crate::ramdisks::Ramdisks;
+use crate::tests::static_program;
 use driver::Driver;
 
 /// What the backend does when a device's parameters are complete.
@@ -54,6 +57,8 @@ struct Inner {
 pub(crate) struct Model {
     inner: Mutex<Inner>,
     changed: watch::Sender<u64>,
+    /// `avps-backend`, and below `run` what is made of it.
+    files: tempfile::TempDir,
 }
 
 const READY: &str = "/local/domain/0/data/avps-backend";
@@ -91,13 +96,31 @@ impl Model {
                 driver: Driver::default(),
             }),
             changed: watch::channel(0).0,
+            files: {
+                let files = tempfile::tempdir().expect("temporary folder");
+                std::fs::write(files.path().join("avps-backend"), static_program())
+                    .expect("written");
+                files
+            },
         })
+    }
+
+    /// Files of ramdisks that are there now.
+    pub(crate) fn ramdisks(&self) -> usize {
+        let entries = std::fs::read_dir(self.files.path().join("run"));
+        entries.map_or(0, Iterator::count)
+    }
+
+    /// The place of `avps-backend`, from which driver domains' ramdisks are made.
+    pub(crate) fn program(&self) -> PathBuf {
+        self.files.path().join("avps-backend")
     }
 
     pub(crate) fn machine(self: &Arc<Self>) -> Machine {
         Machine {
             domains: self.clone(),
             store: self.clone(),
+            ramdisks: Ramdisks::new(self.files.path().join("run")).with_program(self.program()),
         }
     }
 

@@ -16,7 +16,8 @@ const S_IFLNK: u32 = 0o120_000;
 const BLOCK: u64 = 512;
 
 /// Writes one archive. Paths are relative to the root, without a leading slash.
-pub(crate) struct Cpio<W: Write> {
+#[derive(Debug)]
+pub struct Cpio<W: Write> {
     to: W,
     written: u64,
     inode: u32,
@@ -33,7 +34,7 @@ struct Header<'a> {
 
 impl<W: Write> Cpio<W> {
     /// An archive written to `to`.
-    pub(crate) fn new(to: W) -> Self {
+    pub fn new(to: W) -> Self {
         Self {
             to,
             written: 0,
@@ -43,7 +44,10 @@ impl<W: Write> Cpio<W> {
     }
 
     /// A folder, and those above it that have not been written yet. A second time does nothing.
-    pub(crate) fn folder(&mut self, path: &str, mode: u32) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// What writing says; a path that is too long.
+    pub fn folder(&mut self, path: &str, mode: u32) -> io::Result<()> {
         let path = path.trim_matches('/');
         if path.is_empty() || self.folders.contains(path) {
             return Ok(());
@@ -60,17 +64,26 @@ impl<W: Write> Cpio<W> {
     }
 
     /// A regular file.
-    pub(crate) fn file(&mut self, path: &str, mode: u32, content: &[u8]) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// What writing says; a file or a path that is too long.
+    pub fn file(&mut self, path: &str, mode: u32, content: &[u8]) -> io::Result<()> {
         self.content(path, S_IFREG | mode, content)
     }
 
     /// A symbolic link.
-    pub(crate) fn link(&mut self, path: &str, target: &str) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// What writing says; a path that is too long.
+    pub fn link(&mut self, path: &str, target: &str) -> io::Result<()> {
         self.content(path, S_IFLNK | 0o777, target.as_bytes())
     }
 
     /// A character device.
-    pub(crate) fn character_device(
+    ///
+    /// # Errors
+    /// What writing says; a path that is too long.
+    pub fn character_device(
         &mut self,
         path: &str,
         mode: u32,
@@ -88,7 +101,10 @@ impl<W: Write> Cpio<W> {
     }
 
     /// Ends the archive and returns what it was written to.
-    pub(crate) fn finish(mut self) -> io::Result<W> {
+    ///
+    /// # Errors
+    /// What writing says.
+    pub fn finish(mut self) -> io::Result<W> {
         self.inode = 0;
         self.header(&Header {
             path: TRAILER,
