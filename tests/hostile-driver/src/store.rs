@@ -1,0 +1,584 @@
+//! Attempts on XenStore through `/dev/xen/xenbus`, as any program of root's in a guest may talk to it.
+//!
+//! `{own}`, `{foreign}`, `{me}` and `{other}` in a path stand for domain numbers.
+
+use xenstore::Client;
+use xenstore::{Access, Error, Permission};
+
+use crate::attacker::Domains;
+use crate::attempt::{Expected, Outcome, Target, Verdict};
+
+/// What is done with a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verb {
+    Read,
+    List,
+    Write,
+    Remove,
+    /// Makes this domain the owner, with all rights for all.
+    Take,
+    /// Gives the key to the control domain: its quota would pay for it.
+    Give,
+}
+
+/// An attempt on one key.
+pub(crate) struct Key {
+    pub(crate) name: &'static str,
+    pub(crate) aim: &'static str,
+    pub(crate) verb: Verb,
+    pub(crate) path: &'static str,
+    pub(crate) expected: Expected,
+}
+
+/// A request to XenStore itself; all must be refused.
+pub(crate) struct Request {
+    pub(crate) name: &'static str,
+    pub(crate) aim: &'static str,
+    pub(crate) how: fn(&Client, &Domains) -> Result<(), Error>,
+}
+
+const fn refused(name: &'static str, aim: &'static str, verb: Verb, path: &'static str) -> Key {
+    Key {
+        name,
+        aim,
+        verb,
+        path,
+        expected: Expected::Refused,
+    }
+}
+
+const fn control(name: &'static str, aim: &'static str, verb: Verb, path: &'static str) -> Key {
+    Key {
+        name,
+        aim,
+        verb,
+        path,
+        expected: Expected::Control,
+    }
+}
+
+/// The keys. What is written is written back or removed where it worked.
+pub(crate) const KEYS: &[Key] = &[
+    control(
+        "store-read-domid",
+        "read its own number",
+        Verb::Read,
+        "domid",
+    ),
+    control(
+        "store-read-name",
+        "read its own name",
+        Verb::Read,
+        "/local/domain/{me}/name",
+    ),
+    control(
+        "store-write-data",
+        "write below its own data",
+        Verb::Write,
+        "/local/domain/{me}/data/hostile",
+    ),
+    refused("store-list-root", "look around", Verb::List, "/"),
+    refused(
+        "store-list-domains",
+        "list the domains",
+        Verb::List,
+        "/local/domain",
+    ),
+    refused(
+        "store-list-vm",
+        "list the domains' identities",
+        Verb::List,
+        "/vm",
+    ),
+    refused(
+        "store-list-libxl",
+        "read the toolstack's notes",
+        Verb::List,
+        "/libxl",
+    ),
+    refused(
+        "store-list-tool",
+        "read the tools' notes",
+        Verb::List,
+        "/tool",
+    ),
+    refused(
+        "store-read-libxl",
+        "read the toolstack's notes on a domain",
+        Verb::List,
+        "/libxl/{foreign}",
+    ),
+    refused(
+        "store-list-foreign",
+        "list a foreign domain's keys",
+        Verb::List,
+        "/local/domain/{foreign}",
+    ),
+    refused(
+        "store-read-foreign-name",
+        "read a foreign domain's name",
+        Verb::Read,
+        "/local/domain/{foreign}/name",
+    ),
+    refused(
+        "store-read-foreign-vm",
+        "read a foreign domain's identity",
+        Verb::Read,
+        "/local/domain/{foreign}/vm",
+    ),
+    refused(
+        "store-read-foreign-memory",
+        "read a foreign domain's size",
+        Verb::Read,
+        "/local/domain/{foreign}/memory/target",
+    ),
+    refused(
+        "store-list-foreign-devices",
+        "list a foreign domain's devices",
+        Verb::List,
+        "/local/domain/{foreign}/device",
+    ),
+    refused(
+        "store-read-foreign-console",
+        "find a foreign domain's console",
+        Verb::Read,
+        "/local/domain/{foreign}/console/ring-ref",
+    ),
+    refused(
+        "store-list-own",
+        "list a served guest's keys",
+        Verb::List,
+        "/local/domain/{own}",
+    ),
+    refused(
+        "store-read-own-name",
+        "read a served guest's name",
+        Verb::Read,
+        "/local/domain/{own}/name",
+    ),
+    refused(
+        "store-read-own-vm",
+        "read a served guest's identity",
+        Verb::Read,
+        "/local/domain/{own}/vm",
+    ),
+    refused(
+        "store-read-own-console",
+        "find a served guest's console",
+        Verb::Read,
+        "/local/domain/{own}/console/ring-ref",
+    ),
+    refused(
+        "store-read-own-memory",
+        "read a served guest's size",
+        Verb::Read,
+        "/local/domain/{own}/memory/target",
+    ),
+    refused(
+        "store-list-dom0",
+        "list the control domain's keys",
+        Verb::List,
+        "/local/domain/0",
+    ),
+    refused(
+        "store-list-backends",
+        "list what the control domain serves",
+        Verb::List,
+        "/local/domain/0/backend",
+    ),
+    refused(
+        "store-list-foreign-backend",
+        "list what the control domain serves to a foreign guest",
+        Verb::List,
+        "/local/domain/0/backend/console/{foreign}",
+    ),
+    refused(
+        "store-dotdot",
+        "leave its own folder by ..",
+        Verb::Read,
+        "/local/domain/{me}/../{foreign}/name",
+    ),
+    refused(
+        "store-write-root",
+        "write a new key at the root",
+        Verb::Write,
+        "/hostile",
+    ),
+    refused(
+        "store-write-foreign",
+        "write into a foreign domain's folder",
+        Verb::Write,
+        "/local/domain/{foreign}/hostile",
+    ),
+    refused(
+        "store-write-foreign-data",
+        "write into a foreign domain's data",
+        Verb::Write,
+        "/local/domain/{foreign}/data/hostile",
+    ),
+    refused(
+        "store-write-foreign-shutdown",
+        "shut a foreign domain down",
+        Verb::Write,
+        "/local/domain/{foreign}/control/shutdown",
+    ),
+    refused(
+        "store-write-own",
+        "write into a served guest's folder",
+        Verb::Write,
+        "/local/domain/{own}/hostile",
+    ),
+    refused(
+        "store-write-own-device",
+        "give a served guest another device",
+        Verb::Write,
+        "/local/domain/{own}/device/hostile",
+    ),
+    refused(
+        "store-write-own-shutdown",
+        "shut a served guest down",
+        Verb::Write,
+        "/local/domain/{own}/control/shutdown",
+    ),
+    refused(
+        "store-write-own-memory",
+        "shrink a served guest",
+        Verb::Write,
+        "/local/domain/{own}/memory/target",
+    ),
+    refused(
+        "store-write-dom0",
+        "write into the control domain's folder",
+        Verb::Write,
+        "/local/domain/0/hostile",
+    ),
+    refused(
+        "store-write-backend",
+        "stand in for a backend of the control domain",
+        Verb::Write,
+        "/local/domain/0/backend/virtio/{own}/hostile",
+    ),
+    refused(
+        "store-write-libxl",
+        "change the toolstack's notes",
+        Verb::Write,
+        "/libxl/{own}/hostile",
+    ),
+    refused(
+        "store-write-target",
+        "name a domain that Linux's privcmd may be used on",
+        Verb::Write,
+        "/local/domain/{me}/target",
+    ),
+    refused(
+        "store-rename",
+        "change its own name",
+        Verb::Write,
+        "/local/domain/{me}/name",
+    ),
+    refused(
+        "store-grow",
+        "change its own memory target",
+        Verb::Write,
+        "/local/domain/{me}/memory/target",
+    ),
+    refused(
+        "store-remove-foreign",
+        "remove a foreign domain's keys",
+        Verb::Remove,
+        "/local/domain/{foreign}/data",
+    ),
+    refused(
+        "store-remove-own",
+        "remove a served guest's devices",
+        Verb::Remove,
+        "/local/domain/{own}/device",
+    ),
+    refused(
+        "store-remove-me",
+        "remove its own folder",
+        Verb::Remove,
+        "/local/domain/{me}",
+    ),
+    refused(
+        "store-take-foreign",
+        "take a foreign domain's folder",
+        Verb::Take,
+        "/local/domain/{foreign}",
+    ),
+    refused(
+        "store-take-own",
+        "take a served guest's devices",
+        Verb::Take,
+        "/local/domain/{own}/device",
+    ),
+    refused(
+        "store-take-me",
+        "take its own folder",
+        Verb::Take,
+        "/local/domain/{me}",
+    ),
+    refused(
+        "store-give",
+        "let the control domain's quota pay for a key",
+        Verb::Give,
+        "/local/domain/{me}/data/hostile-gift",
+    ),
+    refused(
+        "store-read-other",
+        "read another driver domain's keys",
+        Verb::List,
+        "/local/domain/{other}/backend",
+    ),
+    refused(
+        "store-write-other",
+        "write into another driver domain's folder",
+        Verb::Write,
+        "/local/domain/{other}/backend/hostile",
+    ),
+];
+
+/// The requests that are no key's.
+pub(crate) const REQUESTS: &[Request] = &[
+    request(
+        "store-introduce",
+        "make XenStore serve a page of a foreign domain's to itself",
+        |c, d| c.introduce(d.foreign, 0x41000, 1),
+    ),
+    request(
+        "store-release",
+        "make XenStore forget a foreign domain",
+        |c, d| c.release(d.foreign),
+    ),
+    request(
+        "store-resume",
+        "reset a foreign domain's shutdown",
+        |c, d| c.resume(d.foreign),
+    ),
+    request(
+        "store-set-target",
+        "get a foreign domain's rights in XenStore",
+        |c, d| c.set_target(d.me, d.foreign),
+    ),
+    request("store-control", "command XenStore", |c, _| {
+        c.control(&["help"]).map(drop)
+    }),
+    request(
+        "store-is-introduced",
+        "ask which domains there are",
+        |c, d| c.is_introduced(d.foreign).map(drop),
+    ),
+    request("store-many-keys", "fill XenStore with keys", many_keys),
+    request(
+        "store-large-value",
+        "fill XenStore with one value",
+        |c, d| {
+            let path = format!("/local/domain/{}/data/hostile-large", d.me);
+            let written = c.write(&path, [0x61; 3000]);
+            if written.is_ok() {
+                c.rm(&path)?;
+            }
+            written
+        },
+    ),
+    request(
+        "store-many-transactions",
+        "hold many transactions",
+        |c, _| {
+            let mut held = Vec::new();
+            for _ in 0..64 {
+                match c.begin() {
+                    Ok(transaction) => held.push(transaction),
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(())
+        },
+    ),
+    request("store-many-watches", "hold many watches", |c, d| {
+        let mut held = Vec::new();
+        for number in 0..512 {
+            match c.watch(&format!("/local/domain/{}/data/hostile-{number}", d.me)) {
+                Ok(watch) => held.push(watch),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }),
+];
+
+const fn request(
+    name: &'static str,
+    aim: &'static str,
+    how: fn(&Client, &Domains) -> Result<(), Error>,
+) -> Request {
+    Request { name, aim, how }
+}
+
+/// Tries one key; `None` where its path names a domain that there is none of.
+pub(crate) fn try_key(key: &Key, domains: &Domains) -> Option<Verdict> {
+    let path = expand(key.path, domains)?;
+    let client = match Client::open() {
+        Ok(client) => client,
+        Err(error) => return Some(Verdict::failed(error.to_string())),
+    };
+    let done = apply(&client, key.verb, &path, domains.me);
+    // A path that is none is refused as such.
+    let refusals: &[&str] = if path.contains("..") {
+        &["EINVAL"]
+    } else {
+        &[]
+    };
+    Some(by_name(done, refusals))
+}
+
+/// Tries one request.
+pub(crate) fn try_request(request: &Request, domains: &Domains) -> Verdict {
+    match Client::open() {
+        Ok(client) => by_name(
+            (request.how)(&client, domains).map(|()| "done".to_owned()),
+            &["ENOSPC", "EDQUOT", "E2BIG"],
+        ),
+        Err(error) => Verdict::failed(error.to_string()),
+    }
+}
+
+fn apply(client: &Client, verb: Verb, path: &str, me: u16) -> Result<String, Error> {
+    match verb {
+        Verb::Read => client
+            .read(path)
+            .map(|value| format!("{:?}", String::from_utf8_lossy(&value))),
+        Verb::List => client.directory(path).map(|children| {
+            format!(
+                "{} children: {:?}",
+                children.len(),
+                children.iter().take(6).collect::<Vec<_>>()
+            )
+        }),
+        Verb::Write => write(client, path),
+        // What may be removed may be listed or not: the removal itself decides.
+        Verb::Remove => client.rm(path).map(|()| "removed".to_owned()),
+        Verb::Take => {
+            let mine = [Permission::new(me, Access::Both)];
+            client
+                .set_permissions(path, &mine)
+                .map(|()| "taken".to_owned())
+        }
+        Verb::Give => {
+            client.write(path, "")?;
+            let given = client.set_permissions(path, &[Permission::new(0, Access::Both)]);
+            client.rm(path)?;
+            given.map(|()| "given".to_owned())
+        }
+    }
+}
+
+/// Writes a key, and undoes it.
+fn write(client: &Client, path: &str) -> Result<String, Error> {
+    let before = client.read(path).ok();
+    client.write(path, before.as_deref().unwrap_or(b"hostile"))?;
+    if before.is_none() {
+        client.rm(path)?;
+    }
+    Ok("written, and undone".to_owned())
+}
+
+fn by_name(result: Result<String, Error>, refusals: &[&str]) -> Verdict {
+    let error = match result {
+        Ok(detail) => return Verdict::allowed(detail),
+        Err(error) => error,
+    };
+    let name = error.errno_name().unwrap_or_default().to_owned();
+    let refused = error.is_permission_denied() || refusals.contains(&name.as_str());
+    Verdict {
+        outcome: if refused {
+            Outcome::Refused
+        } else {
+            Outcome::Failed
+        },
+        errno: number(&name),
+        detail: error.to_string(),
+    }
+}
+
+fn number(name: &str) -> Option<i32> {
+    Some(match name {
+        "EPERM" => libc::EPERM,
+        "ENOENT" => libc::ENOENT,
+        "E2BIG" => libc::E2BIG,
+        "EACCES" => libc::EACCES,
+        "EINVAL" => libc::EINVAL,
+        "ENOSPC" => libc::ENOSPC,
+        "EDQUOT" => libc::EDQUOT,
+        _ => return None,
+    })
+}
+
+/// Puts domain numbers into a path.
+fn expand(path: &str, domains: &Domains) -> Option<String> {
+    let mut path = path.to_owned();
+    for (name, target) in [
+        ("{own}", Target::Own),
+        ("{foreign}", Target::Foreign),
+        ("{me}", Target::Here),
+        ("{other}", Target::Other),
+    ] {
+        if path.contains(name) {
+            path = path.replace(name, &domains.number(target)?.to_string());
+        }
+    }
+    Some(path)
+}
+
+/// Writes keys until XenStore refuses, and removes them all. Xen's default is 1000 a domain; 4000 bound the attempt.
+fn many_keys(client: &Client, domains: &Domains) -> Result<(), Error> {
+    let folder = format!("/local/domain/{}/data/hostile-many", domains.me);
+    let mut result = Ok(());
+    for number in 0..4000 {
+        result = client.write(&format!("{folder}/{number}"), "");
+        if result.is_err() {
+            break;
+        }
+    }
+    client.rm(&folder)?;
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOMAINS: Domains = Domains {
+        me: 3,
+        own: 4,
+        foreign: 5,
+        other: None,
+    };
+
+    #[test]
+    fn paths_name_the_domains_and_none_that_is_not_there() {
+        let expanded = expand("/local/domain/{me}/../{foreign}/{own}", &DOMAINS);
+        assert_eq!(expanded.as_deref(), Some("/local/domain/3/../5/4"));
+        assert_eq!(expand("/local/domain/{other}", &DOMAINS), None);
+        for key in KEYS {
+            let all = Domains {
+                other: Some(6),
+                ..DOMAINS
+            };
+            assert!(
+                !expand(key.path, &all).unwrap().contains('{'),
+                "{}",
+                key.name
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_but_a_refusal_is_one() {
+        let missing = Error::NotFound {
+            request: "read x".to_owned(),
+        };
+        assert_eq!(by_name(Err(missing), &[]).outcome, Outcome::Failed);
+        assert_eq!(by_name(Ok(String::new()), &[]).outcome, Outcome::Allowed);
+    }
+}
