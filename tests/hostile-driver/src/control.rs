@@ -6,7 +6,7 @@
 use std::io;
 
 use crate::attacker::Attacker;
-use crate::attempt::{Attempt, EVERYBODY, HERE, HERE_CONTROL, Verdict};
+use crate::attempt::{Attempt, EVERYBODY, Expected, HERE, HERE_CONTROL, Target, Verdict};
 use crate::raw::{PAGE, Page};
 
 const PLATFORM_OP: u64 = 7;
@@ -299,9 +299,14 @@ pub(crate) const TABLE: &[Attempt] = &[
     here("xen-command-line", "read Xen's command line", |a, _| {
         call(a, XEN_VERSION, &[14], |page| page.put32(0, 1024))
     }),
-    here("console-write", "write to the machine's console", |a, _| {
-        console(a, 0)
-    }),
+    // The reference policy's boolean `guest_writeconsole` lets every domain do it, and is on by default.
+    Attempt {
+        name: "console-write",
+        aim: "write to the machine's console",
+        on: &[(Target::Here, Expected::Limit)],
+        harm: false,
+        how: |a, _| console(a, 0),
+    },
     here(
         "console-read",
         "read what is typed at the machine's console",

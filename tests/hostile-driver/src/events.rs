@@ -7,7 +7,9 @@ use xen_sys::domain::DOMID_SELF;
 use xen_sys::hypercall::EVENT_CHANNEL_OP;
 
 use crate::attacker::Attacker;
-use crate::attempt::{Attempt, EVERYBODY, HERE, HERE_CONTROL, STRANGERS, Verdict};
+use crate::attempt::{
+    Attempt, EVERYBODY, Expected, HERE, HERE_CONTROL, STRANGERS, Target, Verdict,
+};
 use crate::raw::Page;
 
 const BIND_INTERDOMAIN: u64 = 0;
@@ -46,7 +48,7 @@ pub(crate) const TABLE: &[Attempt] = &[
     Attempt {
         name: "event-alloc-between",
         aim: "open a port in a domain for the control domain",
-        on: EVERYBODY,
+        on: STRANGERS,
         harm: false,
         how: |a, d| Verdict::from_io(alloc(a, d, 0), &[], |port| format!("port {port}")),
     },
@@ -60,7 +62,13 @@ pub(crate) const TABLE: &[Attempt] = &[
     Attempt {
         name: "event-status",
         aim: "learn whom a domain's ports lead to",
-        on: EVERYBODY,
+        // FLASK asks whether the port's own domain may (`flask_evtchn_status`): the control domain may, hence anybody.
+        on: &[
+            (Target::Own, Expected::Refused),
+            (Target::Foreign, Expected::Refused),
+            (Target::Dom0, Expected::Limit),
+            (Target::Other, Expected::Refused),
+        ],
         harm: false,
         how: |a, d| {
             let result = call(a, STATUS, |page| {

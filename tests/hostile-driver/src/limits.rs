@@ -2,7 +2,7 @@
 //!
 //! Xen gives the right for the whole guest: it knows no address ranges and no interrupts. Of several ioreq servers that
 //! claimed an address, the one with the highest number is asked (`xen/common/ioreq.c`, `ioreq_server_select`). All that is
-//! done here is undone, but for one event channel port that stays in the guest until its end.
+//! done here is undone, but for two event channel ports that stay in the guest until its end.
 
 use std::time::{Duration, Instant};
 
@@ -54,6 +54,13 @@ pub(crate) fn show(attacker: &Attacker, guest: u16, claim: Claim) -> Vec<Report>
             "limit-pause",
             "stop the guest again and again by making servers",
             pauses(attacker, guest),
+        ),
+        report(
+            "limit-event-port-for-dom0",
+            "open a port in the guest for the control domain (one is taken)",
+            Verdict::from_io(events::alloc(attacker, guest, 0), &[], |port| {
+                format!("port {port} of the guest is taken until its end")
+            }),
         ),
         report(
             "limit-event-port",
@@ -126,7 +133,7 @@ fn pauses(attacker: &Attacker, guest: u16) -> Verdict {
 }
 
 /// Claims another's window, and tells what was asked of it.
-fn seize(attacker: &Attacker, guest: u16, claim: Claim) -> xen::Result<String> {
+pub(crate) fn seize(attacker: &Attacker, guest: u16, claim: Claim) -> xen::Result<String> {
     let server = model::create_ioreq_server(&attacker.privcmd, domid(guest))?;
     let seen = answer_late(attacker, guest, server, claim);
     destroy(attacker, guest, server)?;

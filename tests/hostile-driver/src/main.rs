@@ -71,6 +71,18 @@ enum What {
         #[arg(long, default_value_t = 100)]
         hold: u64,
     },
+    /// Be a backend of a guest that answers every access with 0: what others attack, and what lets a guest's drivers give up.
+    Hold {
+        /// The guest.
+        #[arg(long)]
+        own: u16,
+        /// First address of the window, hexadecimal.
+        #[arg(long, value_parser = hexadecimal)]
+        window: u64,
+        /// Seconds until it ends.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
     /// Count what a guest has granted, and how much of it is mapped. Works where its grant table may be mapped.
     Grants {
         /// The guest.
@@ -158,6 +170,11 @@ fn run(command: What) -> Result<bool, String> {
                 hold: Duration::from_millis(hold),
             },
         ),
+        What::Hold {
+            own,
+            window,
+            seconds,
+        } => hold(own, window, Duration::from_secs(seconds)),
         What::Grants { own, to } => count_grants(own, to),
     }
 }
@@ -200,25 +217,37 @@ fn one(name: &str, domains: Domains) -> Result<bool, String> {
 }
 
 fn show_limits(own: u16, claim: limits::Claim) -> Result<bool, String> {
-    let attacker = Attacker::open(Domains {
-        me: own_number()?,
-        own,
-        foreign: own,
-        other: None,
-    })?;
+    let attacker = on_guest(own)?;
     let reports = limits::show(&attacker, own, claim);
     reports.iter().for_each(tell);
     print(&reports)
 }
 
-fn count_grants(own: u16, to: Option<u16>) -> Result<bool, String> {
-    let me = own_number()?;
-    let attacker = Attacker::open(Domains {
-        me,
+fn hold(own: u16, window: u64, seize: Duration) -> Result<bool, String> {
+    let claim = limits::Claim {
+        window,
+        line: 0,
+        seize,
+        hold: Duration::ZERO,
+    };
+    let seen = limits::seize(&on_guest(own)?, own, claim).map_err(|error| error.to_string())?;
+    println!("{seen}");
+    Ok(true)
+}
+
+/// The doors, where only one guest matters.
+fn on_guest(own: u16) -> Result<Attacker, String> {
+    Attacker::open(Domains {
+        me: own_number()?,
         own,
         foreign: own,
         other: None,
-    })?;
+    })
+}
+
+fn count_grants(own: u16, to: Option<u16>) -> Result<bool, String> {
+    let attacker = on_guest(own)?;
+    let me = attacker.domains.me;
     let granted = grants::count(&attacker, own, to.unwrap_or(me))
         .map_err(|error| format!("cannot map the grant table of domain {own}: {error}"))?;
     let text = serde_json::to_string(&granted).map_err(|error| error.to_string())?;

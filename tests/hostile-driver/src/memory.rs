@@ -9,9 +9,7 @@ use xen_sys::hypercall::MEMORY_OP;
 use xen_sys::memory as resource;
 
 use crate::attacker::{Attacker, SCRATCH_FRAME, domid};
-use crate::attempt::{
-    Attempt, EVERYBODY, Expected, HERE, HERE_CONTROL, STRANGERS, Target, Verdict,
-};
+use crate::attempt::{Attempt, EVERYBODY, Expected, HERE, Outcome, STRANGERS, Target, Verdict};
 use crate::raw::Page;
 
 const DECREASE_RESERVATION: u64 = 1;
@@ -92,7 +90,7 @@ pub(crate) const TABLE: &[Attempt] = &[
         aim: "map a device as if it were a page of the I/O domain",
         on: HERE,
         harm: false,
-        how: |a, _| map_foreign(a, DOMID_IO, UART_FRAME),
+        how: map_io_frame,
     },
     Attempt {
         name: "map-device-frame",
@@ -205,7 +203,7 @@ pub(crate) const TABLE: &[Attempt] = &[
     Attempt {
         name: "reservation-size",
         aim: "learn this domain's own memory",
-        on: HERE_CONTROL,
+        on: &[(Target::Here, Expected::Any)],
         harm: false,
         how: |a, _| {
             let result = call(a, CURRENT_RESERVATION, |page| page.put16(0, DOMID_SELF));
@@ -235,7 +233,7 @@ fn map_frames(attacker: &Attacker, domain: u16) -> Verdict {
             format!("frame {frame:#x} holds {word:#018x}")
         });
         match verdict.outcome {
-            crate::attempt::Outcome::Failed => last = verdict,
+            Outcome::Failed => last = verdict,
             _ => return verdict,
         }
     }
@@ -244,6 +242,15 @@ fn map_frames(attacker: &Attacker, domain: u16) -> Verdict {
 
 fn map_foreign(attacker: &Attacker, domain: u16, frame: u64) -> Verdict {
     batch(attacker, DOMID_SELF, SPACE_FOREIGN, domain, frame)
+}
+
+/// Xen takes the I/O domain for none here: `ESRCH`, whoever asks.
+fn map_io_frame(attacker: &Attacker, _: u16) -> Verdict {
+    let mut verdict = map_foreign(attacker, DOMID_IO, UART_FRAME);
+    if verdict.errno == Some(libc::ESRCH) {
+        verdict.outcome = Outcome::Refused;
+    }
+    verdict
 }
 
 /// `XENMEM_add_to_physmap_batch` of one frame to the scratch address, and its removal.
@@ -355,7 +362,7 @@ fn reservation(attacker: &Attacker, domain: u16, command: u64, frame: u64) -> Ve
 
 fn populate(attacker: &Attacker, domain: u16) -> Verdict {
     let verdict = reservation(attacker, domain, POPULATE_PHYSMAP, SCRATCH_FRAME);
-    if verdict.outcome == crate::attempt::Outcome::Allowed {
+    if verdict.outcome == Outcome::Allowed {
         let back = reservation(attacker, domain, DECREASE_RESERVATION, SCRATCH_FRAME);
         return Verdict::allowed(format!(
             "a page was added; to give it back: {}",
