@@ -25,6 +25,8 @@ const GET_VERSION: u64 = 10;
 
 /// `GNTMAP_host_map | GNTMAP_readonly`.
 const HOST_MAP_READ_ONLY: u32 = 2 | 4;
+/// Bytes of `gnttab_map_grant_ref`, the longer one of the two structures that are used in turns.
+const MAP_BYTES: usize = 32;
 /// References that a guest's kernel never gives away: console, XenStore, and what else is granted to the control domain.
 const RESERVED: u32 = 8;
 /// References looked at: those of the first frame of a table.
@@ -66,14 +68,14 @@ pub(crate) const TABLE: &[Attempt] = &[
         aim: "copy from the pages of console and XenStore",
         on: EVERYBODY,
         harm: false,
-        how: |a, d| scan_copies(d, 0, RESERVED, a),
+        how: |_, d| scan_copies(d, 0, RESERVED),
     },
     Attempt {
         name: "grant-copy",
         aim: "copy from any page that is granted to somebody else",
         on: STRANGERS,
         harm: false,
-        how: |a, d| scan_copies(d, 0, REFERENCES, a),
+        how: |_, d| scan_copies(d, 0, REFERENCES),
     },
     Attempt {
         name: "grant-copy-frame",
@@ -168,64 +170,79 @@ impl Seen {
 
 /// Maps each reference at the scratch address, and unmaps it at once.
 fn scan_maps(attacker: &Attacker, domain: u16, from: u32, to: u32) -> Verdict {
-    let mut seen = Seen::default();
-    for reference in from..to {
-        match map_once(attacker, domain, reference) {
-            Ok(status) => seen.note(reference, status),
-            Err(error) => return Verdict::from_errno(error.raw_os_error(), error.to_string()),
+    let seen = Page::new().and_then(|page| {
+        let mut seen = Seen::default();
+        for reference in from..to {
+            seen.note(reference, map_once(attacker, &page, domain, reference)?);
         }
+        Ok(seen)
+    });
+    match seen {
+        Ok(seen) => seen.verdict(),
+        Err(error) => Verdict::from_errno(error.raw_os_error(), error.to_string()),
     }
-    seen.verdict()
 }
 
-fn map_once(attacker: &Attacker, domain: u16, reference: u32) -> io::Result<i16> {
-    let page = Attacker::page(|page| {
-        page.put64(0, SCRATCH_FRAME << 12);
-        page.put32(8, HOST_MAP_READ_ONLY);
-        page.put32(12, reference);
-        page.put16(16, domain);
-    })?;
+fn map_once(attacker: &Attacker, page: &Page, domain: u16, reference: u32) -> io::Result<i16> {
+    page.put(0, &[0; MAP_BYTES]);
+    page.put64(0, SCRATCH_FRAME << 12);
+    page.put32(8, HOST_MAP_READ_ONLY);
+    page.put32(12, reference);
+    page.put16(16, domain);
     attacker
         .raw
         .hypercall(GRANT_TABLE_OP, &[MAP_GRANT_REF, page.address(0), 1])?;
     let status = page.status(18);
     if status == status::GNTST_OKAY {
         let handle = page.get32(20);
-        let undo = Attacker::page(|page| {
-            page.put64(0, SCRATCH_FRAME << 12);
-            page.put32(16, handle);
-        })?;
+        page.put(0, &[0; MAP_BYTES]);
+        page.put64(0, SCRATCH_FRAME << 12);
+        page.put32(16, handle);
         attacker
             .raw
-            .hypercall(GRANT_TABLE_OP, &[UNMAP_GRANT_REF, undo.address(0), 1])?;
-        if undo.status(20) != status::GNTST_OKAY {
+            .hypercall(GRANT_TABLE_OP, &[UNMAP_GRANT_REF, page.address(0), 1])?;
+        if page.status(20) != status::GNTST_OKAY {
             forget_scratch(attacker);
         }
     }
     Ok(status)
 }
 
-fn scan_copies(domain: u16, from: u32, to: u32, _: &Attacker) -> Verdict {
-    let device = match GrantDevice::open() {
-        Ok(device) => device,
-        Err(error) => return Verdict::from_errno(error.errno(), error.to_string()),
-    };
-    let mut seen = Seen::default();
-    for reference in from..to {
-        let mut bytes = [0_u8; 8];
-        let copied = CopySegment::from_grant(domid(domain), GrantRef(reference), 0, &mut bytes)
-            .and_then(|segment| {
-                let mut segments = [segment];
-                device.copy(&mut segments)?;
-                let [segment] = segments;
-                Ok(segment.status())
-            });
-        match copied {
-            Ok(status) => seen.note(reference, status.raw()),
-            Err(error) => return Verdict::from_errno(error.errno(), error.to_string()),
+/// Copies the first bytes of each reference.
+fn scan_copies(domain: u16, from: u32, to: u32) -> Verdict {
+    let references: Vec<u32> = (from..to).collect();
+    let seen = GrantDevice::open().and_then(|device| {
+        let mut seen = Seen::default();
+        for some in references.chunks(64) {
+            copy_some(&device, domain, some, &mut seen)?;
         }
+        Ok(seen)
+    });
+    match seen {
+        Ok(seen) => seen.verdict(),
+        Err(error) => Verdict::from_errno(error.errno(), error.to_string()),
     }
-    seen.verdict()
+}
+
+fn copy_some(
+    device: &GrantDevice,
+    domain: u16,
+    references: &[u32],
+    seen: &mut Seen,
+) -> xen::Result<()> {
+    let mut buffers = vec![[0_u8; 8]; references.len()];
+    let mut segments = references
+        .iter()
+        .zip(&mut buffers)
+        .map(|(reference, buffer)| {
+            CopySegment::from_grant(domid(domain), GrantRef(*reference), 0, buffer)
+        })
+        .collect::<xen::Result<Vec<_>>>()?;
+    device.copy(&mut segments)?;
+    for (reference, segment) in references.iter().zip(&segments) {
+        seen.note(*reference, segment.status().raw());
+    }
+    Ok(())
 }
 
 /// `GNTTABOP_copy` whose source is a frame of `domain`: Xen looks at both domains before it looks at pages.
