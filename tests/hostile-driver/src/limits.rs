@@ -150,6 +150,9 @@ fn answer_late(
     let last = claim.window.saturating_add(WINDOW_BYTES - 1);
     let vcpus = model::vcpu_count(privcmd, domain)?;
     let page = IoreqPage::map(privcmd, domain, server, vcpus)?;
+    model::map_mmio_range(privcmd, domain, server, claim.window, last)?;
+    model::set_enabled(privcmd, domain, server, true)?;
+    // Only now the page names the ports.
     let channels = EventChannels::open()?;
     let mut ports = Vec::new();
     for vcpu in 0..vcpus {
@@ -157,8 +160,6 @@ fn answer_late(
             ports.push((vcpu, channels.bind_interdomain(domain, port)?));
         }
     }
-    model::map_mmio_range(privcmd, domain, server, claim.window, last)?;
-    model::set_enabled(privcmd, domain, server, true)?;
     let mut seen = Seen::default();
     let begin = Instant::now();
     while begin.elapsed() < claim.seize {
