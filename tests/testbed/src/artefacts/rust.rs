@@ -46,7 +46,7 @@ pub(crate) struct Binary {
 }
 
 /// Everything of this workspace that runs in the bed.
-pub(crate) const BINARIES: [Binary; 7] = [
+pub(crate) const BINARIES: [Binary; 8] = [
     Binary {
         package: "avps-backend",
         name: "avps-backend",
@@ -75,6 +75,12 @@ pub(crate) const BINARIES: [Binary; 7] = [
     Binary {
         package: "hostile-guest",
         name: "hostile-guest",
+        linking: Linking::Static,
+        features: &[],
+    },
+    Binary {
+        package: "hostile-driver",
+        name: "hostile-driver",
         linking: Linking::Static,
         features: &[],
     },
