@@ -61,6 +61,11 @@ fn labels_and_the_modes_words_go_to_xl_libxl_and_xen() {
     let label = label_of("storage");
     let xl = platform::emit::xl::emit(&plan).expect("emits");
     assert!(xl[0].text.contains(&format!("seclabel = \"{label}\"\n")));
+    assert!(
+        xl[1].text.contains("\"backend=storage,type=virtio,"),
+        "{}",
+        xl[1].text
+    );
     let json = platform::emit::libxl_json::emit(&plan);
     assert_eq!(json[0].config["c_info"]["ssid_label"], label.as_str());
     let words = platform::emit::cmdline::xen(&plan);

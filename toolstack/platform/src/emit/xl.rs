@@ -185,9 +185,11 @@ fn list<'a>(items: impl Iterator<Item = &'a str>) -> String {
 }
 
 fn virtio(device: &VirtioPlan) -> String {
+    // xl finds a driver domain by its name; its number is not known here.
+    let by_number = device.backend_domid.to_string();
     format!(
         "backend={},type=virtio,device{:x},transport=mmio,grant_usage={}",
-        device.backend_domid,
+        device.backend.as_ref().unwrap_or(&by_number),
         device.device_id,
         u8::from(device.memory == MemoryModel::Grant)
     )
