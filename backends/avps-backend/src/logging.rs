@@ -20,7 +20,8 @@ pub(crate) fn start(level: LogLevel) {
     let _ = tracing_subscriber::fmt()
         .with_max_level(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        // A console that nobody has described is no place for colours: that of a domain is kept in a file.
+        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("TERM").is_some())
         .with_target(false)
         .try_init();
 }

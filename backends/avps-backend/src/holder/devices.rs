@@ -294,6 +294,7 @@ impl Holder {
         parameters: &BlockParameters,
     ) -> Result<(), Refusal> {
         self.claim(key)?;
+        self.learn(key.guest);
         let (Some(guest), Some(device)) =
             (self.guests.get_mut(&key.guest), self.devices.get_mut(&key))
         else {

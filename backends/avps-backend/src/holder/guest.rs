@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use xen::DomId;
 
+use super::Holder;
 use super::process::Worker;
 use super::records::RecordFile;
 use super::restart::Restarts;
@@ -85,6 +86,33 @@ impl Device {
             base: self.window.base,
             irq: self.window.irq,
         })
+    }
+}
+
+impl Holder {
+    /// Reads again who a guest is, where that could not be read. A driver domain finds a device's folder before the toolstack
+    /// lets it read the guest's keys, and what to serve afterwards; without the `vm` key no later holder would know the guest again.
+    pub(super) fn learn(&mut self, domid: DomId) {
+        let Some(guest) = self.guests.get_mut(&domid) else {
+            return;
+        };
+        if guest.facts.vm.is_some() {
+            return;
+        }
+        let Ok(facts) = self.store.facts(domid) else {
+            return;
+        };
+        if facts.vm.is_none() {
+            tracing::warn!(
+                "guest {domid}: its key \"vm\" may not be read here: a holder that is started again will not know its devices' states"
+            );
+            return;
+        }
+        let vm = facts.vm.as_deref();
+        if let Err(error) = self.store.remember_server(domid, guest.server.id(), vm) {
+            tracing::warn!("guest {domid}: its ioreq server cannot be remembered: {error}");
+        }
+        guest.facts = facts;
     }
 }
 

@@ -68,6 +68,7 @@ impl Worker {
             .args(["--log-level", log_level.word()])
             .args(["--sandbox", sandbox.word()])
             .env_clear()
+            .envs(std::env::var_os("TERM").map(|terminal| ("TERM", terminal)))
             .current_dir("/")
             // Not in the terminal's foreground group: Ctrl-C is for the holder, who stops workers in order.
             .process_group(0)

@@ -270,7 +270,8 @@ impl Store {
         Ok(())
     }
 
-    /// The ioreq server an earlier holder made for this guest, if it is still the same guest.
+    /// The ioreq server an earlier holder made for this guest, if it is still the same guest. One that was made before this domain
+    /// could read who the guest is counts as well: of another guest it could not be bound, and left alone it would stay for ever.
     pub(crate) fn recall_server(
         &self,
         guest: DomId,
@@ -280,7 +281,7 @@ impl Store {
         let server = self.readable(&format!("{folder}/ioserv"))?;
         let of = self.readable(&format!("{folder}/vm"))?;
         Ok(server
-            .filter(|_| of.as_deref() == Some(vm.unwrap_or_default()))
+            .filter(|_| of.is_some_and(|of| of.is_empty() || Some(of.as_str()) == vm))
             .and_then(|text| text.parse().ok())
             .map(IoservId))
     }
