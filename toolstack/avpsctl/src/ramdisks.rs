@@ -8,7 +8,6 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use platform::Finding;
 use platform::plan::{DomainPlan, Plan};
@@ -24,10 +23,6 @@ const PREFIX: &str = "ramdisk-";
 const ENDING: &str = ".cpio";
 /// A file that is still being written.
 const UNFINISHED: &str = ".part";
-/// How often another process may take a file away before this one gives up.
-const ATTEMPTS: usize = 10;
-/// Tells files apart that one process writes.
-static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 /// Makes ramdisks.
 #[derive(Debug, Clone)]
@@ -134,34 +129,22 @@ impl Ramdisks {
     fn keep(&self, archive: &[u8]) -> io::Result<Ramdisk> {
         fs::create_dir_all(&self.folder)?;
         let path = self.folder.join(name_of(archive));
+        let _turn = turn(&self.folder)?;
         self.remove_leftovers(&path);
-        for _ in 0..ATTEMPTS {
-            let found = match File::open(&path) {
-                Ok(file) => file,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    match self.write(&path, archive) {
-                        Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                        written => written?,
-                    }
-                }
-                Err(error) => return Err(error),
-            };
-            found.lock_shared()?;
-            // Whoever had it may have removed it before the lock was ours.
-            if is_at(&found, &path) {
-                return Ok(Ramdisk { path, file: found });
-            }
-        }
-        Err(io::Error::other("other processes keep removing it"))
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.write(&path, archive)?,
+            Err(error) => return Err(error),
+        };
+        file.lock_shared()?;
+        Ok(Ramdisk { path, file })
     }
 
-    /// Writes the file under another name, and gives it its own when it is complete. It is locked from the begin.
+    /// Writes the file under another name, and gives it its own when it is complete.
     fn write(&self, path: &Path, archive: &[u8]) -> io::Result<File> {
-        let unfinished = self.folder.join(format!(
-            "{PREFIX}{}-{}{UNFINISHED}",
-            std::process::id(),
-            NUMBER.fetch_add(1, Ordering::Relaxed)
-        ));
+        let unfinished = self
+            .folder
+            .join(format!("{PREFIX}{}{UNFINISHED}", std::process::id()));
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -169,8 +152,7 @@ impl Ramdisks {
             .mode(0o600)
             .open(&unfinished)?;
         let written = file
-            .lock_shared()
-            .and_then(|()| file.write_all(archive))
+            .write_all(archive)
             .and_then(|()| fs::rename(&unfinished, path));
         if let Err(error) = written {
             // Not there any more, at worst.
@@ -208,6 +190,10 @@ impl Ramdisk {
 
 impl Drop for Ramdisk {
     fn drop(&mut self) {
+        // Without a turn it stays for the next process to remove.
+        let Some(Ok(_turn)) = self.path.parent().map(turn) else {
+            return;
+        };
         if self.file.unlock().is_ok() {
             remove_unlocked(&self.file, &self.path);
         }
@@ -224,6 +210,13 @@ fn unfit(path: &Path, why: &dyn std::fmt::Display) -> Error {
 
 fn name_of(archive: &[u8]) -> String {
     format!("{PREFIX}{:x}{ENDING}", Sha256::digest(archive))
+}
+
+/// Waits until nobody else makes or removes ramdisks in a folder, which is what is locked.
+fn turn(folder: &Path) -> io::Result<File> {
+    let file = File::open(folder)?;
+    file.lock()?;
+    Ok(file)
 }
 
 /// Whether this open file is what the path leads to.

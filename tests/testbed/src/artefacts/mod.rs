@@ -154,7 +154,7 @@ pub(crate) fn bed(workshop: &Workshop) -> Result<Bed> {
         .map(|name| Ok(Program::new(of(name)?, format!("usr/bin/{name}"))));
     let guests = guests.into_iter().collect::<Result<_>>()?;
     let guest = guest_initramfs(workshop, &userland, of("bed-agent")?, guests)?;
-    let drivers = ["avps-backend", "bed-load"]
+    let drivers = ["avps-backend", "hostile-driver"]
         .map(|name| Ok(Program::new(of(name)?, format!("usr/bin/{name}"))));
     let drivers = drivers.into_iter().collect::<Result<_>>()?;
     let driver = guest_initramfs(workshop, &userland, of("bed-agent")?, drivers)?;

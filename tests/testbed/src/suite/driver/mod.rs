@@ -1,5 +1,6 @@
 //! Driver domains under FLASK, enforcing: a boot of their own.
 
+mod attacks;
 mod faults;
 mod path;
 mod platform;
@@ -24,6 +25,7 @@ pub(super) fn tests() -> Vec<Test> {
     let mut tests = serving::tests();
     tests.extend(path::tests());
     tests.extend(faults::tests());
+    tests.extend(attacks::tests());
     tests.extend(restart::tests());
     tests.extend(rules::tests());
     tests.extend(serving::last());
@@ -40,6 +42,9 @@ pub(super) fn ends(context: &Context, ends: u32) -> Result<Figures, Failed> {
 /// What `cargo xtask policy` shows.
 pub(super) fn policy(context: &Context, rules: usize, seed: usize) -> Result<Figures, Failed> {
     let mut figures = Figures::default();
+    attacks::run(context, &mut figures)?;
+    let document = platform::put(context)?;
+    platform::down(context, &document)?;
     rules::run(context, rules, seed, &mut figures)?;
     Ok(figures)
 }

@@ -14,7 +14,7 @@ pub(super) const DOCUMENT: &str = include_str!("driven.avps.toml");
 /// Where the policy is in dom0.
 const POLICY: &str = "/etc/avps/driven.xenpolicy";
 /// Longest time of `avpsctl up` and `down`.
-const TIME: Duration = Duration::from_secs(180);
+pub(super) const TIME: Duration = Duration::from_secs(180);
 /// Disks of the driver domain that dom0 serves.
 pub(super) const DURABLE: [&str; 2] = ["storage-0", "storage-1"];
 /// Disks of guests that dom0 serves.

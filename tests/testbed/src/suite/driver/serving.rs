@@ -1,16 +1,57 @@
 //! Disks that an unprivileged domain serves.
 
+use super::super::document::Document;
 use super::super::guests;
 use super::super::{Context, Outcome, Test, ensure};
 use super::platform::{self, denials, sha256};
+use crate::paths;
+use std::path::Path;
 use std::time::Duration;
 
 pub(super) fn tests() -> Vec<Test> {
-    vec![Test::new(
-        "driver: two guests' disks are served by a domain without privileges, and Xen allows what the document needs",
-        300,
-        serves,
-    )]
+    vec![
+        Test::new(
+            "shipped: driver-domain.avps.toml: avps-backend alone in a driver domain serves two guests, and all ends in order",
+            240,
+            shipped,
+        ),
+        Test::new(
+            "driver: two guests' disks are served by a domain without privileges, and Xen allows what the document needs",
+            300,
+            serves,
+        ),
+    ]
+}
+
+/// As it is shipped: avpsctl makes the driver domain's ramdisk, and nothing but avps-backend runs there.
+fn shipped(context: &Context) -> Outcome {
+    let text = std::fs::read_to_string(paths::workspace().join("configs/driver-domain.avps.toml"))?;
+    guests::backend(&context.dom0())?;
+    let document = Document::put(context, "driver-domain", &text, platform::TIME)?;
+    let policy = platform::build(Path::new("driver-domain.avps.toml"), text.as_bytes())?;
+    platform::load(context, &policy)?;
+    document.up(context)?;
+    // libxl has read the ramdisk: it takes no memory of dom0 any more.
+    context.sh("! ls /run/avps/*.cpio")?;
+    for guest in ["cockpit", "telematics"] {
+        let guest = context.guest(guest)?;
+        let exercise = [
+            "exercise",
+            "/dev/vda",
+            "--depth",
+            "32",
+            "--flush-every",
+            "2",
+        ];
+        guests::load(&guest, &exercise)?;
+        guests::kernel_is_content(&guest)?;
+    }
+    let denied = denials(context)?;
+    ensure(denied.is_empty(), || format!("Xen refused: {denied:#?}"))?;
+    // Each is asked to end, the driver domain last.
+    let down = ["avpsctl", "down", "--timeout", "60", &document.path];
+    context.dom0().command(down).time(platform::TIME).text()?;
+    guests::nothing_left(&context.dom0())
 }
 
 /// What comes behind all others.

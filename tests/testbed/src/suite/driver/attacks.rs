@@ -1,0 +1,102 @@
+//! A driver domain that was taken over, and what Xen lets it do.
+
+use super::super::guests;
+use super::super::{Context, Failed, Outcome, Test, ensure};
+use super::platform;
+use crate::suite::bench::Figures;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// What Xen 4.20 as it is cannot refuse: mapping a guest's grant table is the same right as mapping its ioreq pages
+/// (XENMEM_acquire_resource), and who writes there grants itself what it likes. `configs/xen` has a change to Xen for it.
+const XEN_CANNOT_REFUSE: [&str; 1] = ["grant-forge@own"];
+
+pub(super) fn tests() -> Vec<Test> {
+    vec![Test::new(
+        "driver: one that was taken over reaches no other domain, and of its guests what Xen is known not to refuse",
+        420,
+        |context| {
+            let mut figures = Figures::default();
+            run(context, &mut figures)?;
+            for note in &figures.notes {
+                context.note(note.clone());
+            }
+            ensure(!figures.failed, || figures.notes.join("; "))
+        },
+    )]
+}
+
+/// Attacks from "storage": "beta" is its guest, "stranger" is not, "spare" is another driver domain.
+pub(in super::super) fn run(context: &Context, figures: &mut Figures) -> Outcome {
+    platform::running(context)?;
+    let number = |name: &str| platform::domid(context, name).map(|domid| domid.to_string());
+    let (own, foreign, other) = (number("beta")?, number("stranger")?, number("spare")?);
+    let driver = context.guest("storage")?;
+    let attack = [
+        "hostile-driver",
+        "attack",
+        "--own",
+        &own,
+        "--foreign",
+        &foreign,
+        "--other-driver",
+        &other,
+    ];
+    let output = driver
+        .command(attack)
+        .time(Duration::from_secs(360))
+        .output()?;
+    let report: Value = serde_json::from_str(&output.text()).map_err(|error| {
+        Failed(format!(
+            "{error}: {} {}",
+            output.text(),
+            output.error_text()
+        ))
+    })?;
+    for (name, value) in report["figures"].as_object().into_iter().flatten() {
+        figures.add(name.clone(), value.as_f64().unwrap_or(f64::NAN));
+    }
+    let mut surprises = Vec::new();
+    let mut let_through = BTreeSet::new();
+    for attempt in report["attempts"].as_array().into_iter().flatten() {
+        let text = |key: &str| attempt[key].as_str().unwrap_or_default();
+        let (name, outcome, expected) = (text("name"), text("outcome"), text("expected"));
+        let as_expected = match expected {
+            "refused" => outcome == "refused",
+            "control" | "limit" => outcome == "allowed",
+            _ => true,
+        };
+        if as_expected {
+            continue;
+        }
+        if outcome == "allowed" && XEN_CANNOT_REFUSE.contains(&name) {
+            let_through.insert(name.to_owned());
+        } else {
+            surprises.push(format!(
+                "{name}: {outcome}, expected {expected} ({})",
+                text("detail")
+            ));
+        }
+    }
+    let expected: BTreeSet<String> = XEN_CANNOT_REFUSE.map(str::to_owned).into();
+    if let_through != expected {
+        surprises.push(format!(
+            "Xen let through {let_through:?}, known is {expected:?}"
+        ));
+    }
+    figures.failed |=
+        !surprises.is_empty() || figures.values.get("attacks").copied().unwrap_or(0.0) < 1.0;
+    figures.notes.extend(surprises);
+    figures.notes.push(format!(
+        "let through by Xen: {}",
+        XEN_CANNOT_REFUSE.join(", ")
+    ));
+    // Nobody has noticed.
+    for guest in ["alpha", "beta", "stranger"] {
+        let guest = context.guest(guest)?;
+        guests::load(&guest, &["exercise", "/dev/vda", "--bytes", "1048576"])?;
+        guests::kernel_is_content(&guest)?;
+    }
+    Ok(())
+}
