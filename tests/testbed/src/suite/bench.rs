@@ -1,6 +1,6 @@
 //! `cargo xtask bench …`: measurements, each a subcommand, printed as a table for people or as one JSON object.
 
-use super::{Context, Failed, bench_block, bench_start, bench_vhost};
+use super::{Context, Failed, bench_block, bench_start, bench_vhost, driver};
 use crate::failure::{FAILED, Failure};
 use crate::run::bed::Bed;
 use crate::run::media::Media;
@@ -25,6 +25,17 @@ pub(crate) struct BenchCommand {
 enum What {
     /// What a block request costs over grants, and how it compares with xen-blkback in the same boot.
     Block {
+        /// Only classes whose name holds this text (`d1.`, `64k`, `write`).
+        filter: Option<String>,
+        /// Requests of each run.
+        #[arg(long, default_value_t = 200)]
+        cases: u32,
+        /// Runs of each kind and disk, taking turns.
+        #[arg(long, default_value_t = 5)]
+        rounds: u32,
+    },
+    /// The same in a driver domain under FLASK, and how it compares with a disk that dom0 serves.
+    Driver {
         /// Only classes whose name holds this text (`d1.`, `64k`, `write`).
         filter: Option<String>,
         /// Requests of each run.
@@ -126,6 +137,20 @@ impl BenchCommand {
                 let filter = filter.unwrap_or_default();
                 let measure = |context: &Context| bench_block::run(context, &filter, cases, rounds);
                 ("bench block", in_bed(&media, "bench", measure)?)
+            }
+            What::Driver {
+                filter,
+                cases,
+                rounds,
+            } => {
+                let filter = filter.unwrap_or_default();
+                let measure =
+                    |context: &Context| driver::bench::run(context, &filter, cases, rounds);
+                let media = Media::get()?;
+                (
+                    "bench driver",
+                    on(&media, &driver::machine(), "bench", measure)?,
+                )
             }
             What::Vhost { cases, rounds } => ("bench vhost", bench_vhost::run(cases, rounds)?),
             What::Start { cases } => ("bench start", bench_start::run(cases)?),

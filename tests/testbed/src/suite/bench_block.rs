@@ -12,7 +12,7 @@ use serde_json::Value;
 use std::time::{Duration, Instant};
 
 /// Ours, over grants; over foreign mappings; and xen-blkback.
-const OURS: &str = "/dev/vda";
+pub(super) const OURS: &str = "/dev/vda";
 const FOREIGN: &str = "/dev/vdb";
 const PEER: &str = "/dev/xvda";
 const PEER_IMAGE: &str = "/var/lib/avps/images/blkback.img";
@@ -151,7 +151,12 @@ pub(super) fn run(
     let mut figures = Figures::default();
     for class in CLASSES.iter().filter(wanted) {
         let step = Step::begin(class.name, "measuring");
-        counts(context, &guest, class, requests, &mut figures)?;
+        let ours = Ours {
+            backend: &dom0,
+            name: ADOPTED,
+            guest: &guest,
+        };
+        ours.counts(class, requests, &mut figures)?;
         let (mut to_peer, mut to_foreign) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
             let ours = measure(&guest, OURS, class, class.requests(requests))?;
@@ -293,37 +298,47 @@ pub(super) fn measure(
         .ok_or_else(|| Failed(format!("bed-load said {text:?}")))
 }
 
-/// What one request of a class costs, from the backend's counters before and after a run.
-fn counts(
-    context: &Context,
-    guest: &Remote,
-    class: &Class,
-    requests: u32,
-    figures: &mut Figures,
-) -> Result<(), Failed> {
-    let before = guests::counted(&context.dom0(), ADOPTED)?;
-    let requests = class.requests(requests);
-    measure(guest, OURS, class, requests)?;
-    let after = guests::counted(&context.dom0(), ADOPTED)?;
-    let mut add = |figure: &str, count: u64| -> Result<(), Failed> {
-        let each = f64::from(u32::try_from(count)?) / f64::from(requests);
-        figures.add(format!("{}.{figure}", class.name), each);
-        Ok(())
-    };
-    for figure in ["copies", "maps", "unmaps", "kicks", "interrupts", "ioreqs"] {
-        add(figure, after.device(figure) - before.device(figure))?;
+/// A guest whose first disk is served by our backend over grants.
+pub(super) struct Ours<'a> {
+    /// Where the backend runs.
+    pub(super) backend: &'a Remote,
+    /// The guest's name.
+    pub(super) name: &'a str,
+    pub(super) guest: &'a Remote,
+}
+
+impl Ours<'_> {
+    /// What one request of a class costs, from the backend's counters before and after a run.
+    pub(super) fn counts(
+        &self,
+        class: &Class,
+        requests: u32,
+        figures: &mut Figures,
+    ) -> Result<(), Failed> {
+        let before = guests::counted(self.backend, self.name)?;
+        let requests = class.requests(requests);
+        measure(self.guest, OURS, class, requests)?;
+        let after = guests::counted(self.backend, self.name)?;
+        let mut add = |figure: &str, count: u64| -> Result<(), Failed> {
+            let each = f64::from(u32::try_from(count)?) / f64::from(requests);
+            figures.add(format!("{}.{figure}", class.name), each);
+            Ok(())
+        };
+        for figure in ["copies", "maps", "unmaps", "kicks", "interrupts", "ioreqs"] {
+            add(figure, after.device(figure) - before.device(figure))?;
+        }
+        // Each of these calls to the kernel makes one hypercall.
+        let hypercalls = [
+            "grant_copies",
+            "maps",
+            "unmaps",
+            "dm_ops",
+            "notifies",
+            "unmasks",
+        ];
+        let hypercalls = hypercalls.map(|name| after.worker(name) - before.worker(name));
+        add("hypercalls", hypercalls.iter().sum())
     }
-    // Each of these calls to the kernel makes one hypercall.
-    let hypercalls = [
-        "grant_copies",
-        "maps",
-        "unmaps",
-        "dm_ops",
-        "notifies",
-        "unmasks",
-    ];
-    let hypercalls = hypercalls.map(|name| after.worker(name) - before.worker(name));
-    add("hypercalls", hypercalls.iter().sum())
 }
 
 /// System calls of the worker per request, by strace; it slows the run, so it is not part of the others.

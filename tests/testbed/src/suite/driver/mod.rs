@@ -1,6 +1,7 @@
 //! Driver domains under FLASK, enforcing: a boot of their own.
 
 mod attacks;
+pub(super) mod bench;
 mod faults;
 mod path;
 mod platform;
