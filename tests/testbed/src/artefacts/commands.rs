@@ -218,6 +218,7 @@ fn used(workshop: &Workshop) -> Result<(BTreeSet<String>, BTreeSet<String>)> {
             let key = userland::key(&userland);
             keep("userland", userland, key);
         }
+        keep("xen-changed", pins.clone(), xen::changed_key(&pins)?);
         keep("xen", pins, key);
     }
     if let Some(pins) = linux::pinned(workshop) {

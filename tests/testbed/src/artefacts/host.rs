@@ -24,7 +24,7 @@ enum Sign {
     File(&'static [&'static str]),
 }
 
-const NEEDS: [(&str, Sign); 19] = [
+const NEEDS: [(&str, Sign); 20] = [
     (
         "gcc-aarch64-linux-gnu",
         Sign::Program("aarch64-linux-gnu-gcc"),
@@ -52,6 +52,7 @@ const NEEDS: [(&str, Sign); 19] = [
     ("libelf-dev", Sign::File(&["/usr/include/libelf.h"])),
     ("kmod", Sign::Program("depmod")),
     ("cpio", Sign::Program("cpio")),
+    ("patch", Sign::Program("patch")),
     ("xz-utils", Sign::Program("xz")),
     ("device-tree-compiler", Sign::Program("dtc")),
     ("checkpolicy", Sign::Program("checkpolicy")),

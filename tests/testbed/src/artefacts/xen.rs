@@ -125,22 +125,60 @@ pub(crate) fn key(pins: &[Pin]) -> Result<Key> {
     Ok(key)
 }
 
+/// Changes to Xen that ship in `configs/xen`, in order.
+fn changes() -> Result<Vec<PathBuf>> {
+    let mut files = tools::files_below(&paths::workspace().join("configs/xen"))?;
+    files.retain(|file| file.extension().is_some_and(|ending| ending == "patch"));
+    files.sort();
+    Ok(files)
+}
+
+/// The hypervisor with the changes that ship in `configs/xen`; the same files as [`artefact`]'s.
+pub(crate) fn changed(workshop: &Workshop) -> Result<Artefact> {
+    workshop.choosing_anew_when_gone("xen", &request(), || {
+        let (pins, changes) = (pins(workshop)?, changes()?);
+        let key = changed_key(&pins)?;
+        workshop.store.ensure("xen-changed", &key, |build| {
+            recipe(workshop, &pins, &changes, build)
+        })
+    })
+}
+
+/// Everything that could change what [`changed`] builds.
+pub(crate) fn changed_key(pins: &[Pin]) -> Result<Key> {
+    let mut key = key(pins)?;
+    for change in changes()? {
+        key.file("change", &change)?;
+    }
+    Ok(key)
+}
+
 /// The built hypervisor: `xen`, `xen-syms`, `xen.config`, `xenpolicy`, and [`POLICY_SOURCE`].
 pub(crate) fn artefact(workshop: &Workshop) -> Result<Artefact> {
     workshop.choosing_anew_when_gone("xen", &request(), || {
         let pins = pins(workshop)?;
-        workshop
-            .store
-            .ensure("xen", &key(&pins)?, |build| recipe(workshop, &pins, build))
+        workshop.store.ensure("xen", &key(&pins)?, |build| {
+            recipe(workshop, &pins, &[], build)
+        })
     })
 }
 
-fn recipe(workshop: &Workshop, pins: &[Pin], build: &Build) -> Result<()> {
+fn recipe(workshop: &Workshop, pins: &[Pin], changes: &[PathBuf], build: &Build) -> Result<()> {
     let files = workshop.fetch(pins, &build.step)?;
     let tree = build.work.join("source");
     if !tree.is_dir() {
         build.step.state("unpacking the source");
         tools::unpack_tar(&files[0], &tree, &["--strip-components=1"], &build.log)?;
+        for change in changes {
+            Run::new("patch")
+                .args(["-p1", "--forward", "-d"])
+                .arg(&tree)
+                .arg("-i")
+                .arg(change)
+                .log(&build.log)
+                .run()
+                .map_err(Error::child("changing Xen"))?;
+        }
     }
     let xen = tree.join("xen");
     let options = read(&options_path())?;

@@ -20,6 +20,16 @@ pub(crate) struct Media {
 }
 
 impl Media {
+    /// The bed's own, with a hypervisor that has the changes which ship in `configs/xen`.
+    pub(crate) fn changed() -> Result<Self, Failure> {
+        let xen = artefacts::xen::changed(&Workshop::open())?;
+        Ok(Self {
+            xen: xen.file(artefacts::xen::FILE),
+            policy_source: Some(xen.file(artefacts::xen::POLICY_SOURCE)),
+            ..Self::get()?
+        })
+    }
+
     /// The bed's own, got and built as far as they are missing; or, when the environment variables
     /// `AVPS_BED_XEN`, `AVPS_BED_KERNEL` and `AVPS_BED_INITRAMFS` are all set, those files; `AVPS_BED_XEN_SOURCE` then names the
     /// folder of that Xen's source.

@@ -4,8 +4,8 @@ use super::checks::CHECKS;
 use super::parts::Part;
 use super::report::Report;
 use super::{
-    bindings, deny, documents, dom0less, dom0less_disk, driver, junit, oracle, registry, runner,
-    unit, vhost_user,
+    Test, bindings, deny, documents, dom0less, dom0less_disk, driver, junit, oracle, registry,
+    runner, unit, vhost_user,
 };
 use crate::artefacts::Workshop;
 use crate::failure::{FAILED, Failure, INTERRUPTED};
@@ -47,7 +47,7 @@ impl TestCommand {
             for test in registry::tests()? {
                 println!("{}", test.name);
             }
-            for test in driver::tests() {
+            for test in driver::tests().iter().chain(&driver::on_changed_xen()) {
                 println!("{}", test.name);
             }
             println!("{}", vhost_user::NAME);
@@ -146,18 +146,36 @@ impl TestCommand {
 
     /// Driver domains: Xen enforces a policy in their boot.
     fn drivers(&self, report: &mut Report) -> Result<Vec<String>, Failure> {
-        let (tests, others): (Vec<_>, Vec<_>) = driver::tests()
-            .into_iter()
-            .partition(|test| self.wanted(&test.name));
-        report.skip(others.len());
-        if tests.is_empty() {
+        let wanted = |tests: Vec<Test>, report: &mut Report| -> Vec<Test> {
+            let (tests, others): (Vec<_>, Vec<_>) =
+                tests.into_iter().partition(|test| self.wanted(&test.name));
+            report.skip(others.len());
+            tests
+        };
+        let tests = wanted(driver::tests(), report);
+        let on_changed_xen = wanted(driver::on_changed_xen(), report);
+        if tests.is_empty() && on_changed_xen.is_empty() {
             return Ok(Vec::new());
         }
         let began = Instant::now();
         let media = Media::get()?;
         report.part(Part::Build, began.elapsed());
         let began = Instant::now();
-        let logs = runner::run(&media, &driver::machine(), tests, self.second_tries, report)?;
+        let machine = driver::machine();
+        let mut logs = Vec::new();
+        if !tests.is_empty() {
+            logs = runner::run(&media, &machine, tests, self.second_tries, report)?;
+        }
+        if !on_changed_xen.is_empty() {
+            let media = Media::changed()?;
+            logs.extend(runner::run(
+                &media,
+                &machine,
+                on_changed_xen,
+                self.second_tries,
+                report,
+            )?);
+        }
         report.part(Part::DriverDomain, began.elapsed());
         Ok(logs)
     }

@@ -33,6 +33,11 @@ pub(super) fn tests() -> Vec<Test> {
     tests
 }
 
+/// Tests on a Xen with the changes that ship in `configs/xen`.
+pub(super) fn on_changed_xen() -> Vec<Test> {
+    attacks::on_changed_xen()
+}
+
 /// What `cargo xtask soak drivers` shows.
 pub(super) fn ends(context: &Context, ends: u32) -> Result<Figures, Failed> {
     let mut figures = Figures::default();
@@ -43,7 +48,7 @@ pub(super) fn ends(context: &Context, ends: u32) -> Result<Figures, Failed> {
 /// What `cargo xtask policy` shows.
 pub(super) fn policy(context: &Context, rules: usize, seed: usize) -> Result<Figures, Failed> {
     let mut figures = Figures::default();
-    attacks::run(context, &mut figures)?;
+    attacks::run(context, &attacks::XEN_CANNOT_REFUSE, &mut figures)?;
     let document = platform::put(context)?;
     platform::down(context, &document)?;
     rules::run(context, rules, seed, &mut figures)?;
