@@ -137,13 +137,15 @@ pub(crate) const KEYS: &[Key] = &[
         Verb::List,
         "/local/domain/{own}",
     ),
-    refused(
+    // avpsctl gives a backend this one of its guests.
+    control(
         "store-read-own-name",
         "read a served guest's name",
         Verb::Read,
         "/local/domain/{own}/name",
     ),
-    refused(
+    // avpsctl gives a backend this one of its guests.
+    control(
         "store-read-own-vm",
         "read a served guest's identity",
         Verb::Read,

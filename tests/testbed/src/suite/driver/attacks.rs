@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// What Xen 4.20 as it is cannot refuse: mapping a guest's grant table is the same right as mapping its ioreq pages
 /// (XENMEM_acquire_resource), and who writes there grants itself what it likes. `configs/xen` has a change to Xen for it.
-pub(super) const XEN_CANNOT_REFUSE: [&str; 1] = ["grant-forge@own"];
+pub(super) const XEN_CANNOT_REFUSE: [&str; 2] = ["resource-grant-table@own", "grant-forge@own"];
 
 pub(super) fn tests() -> Vec<Test> {
     vec![

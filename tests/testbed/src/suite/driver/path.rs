@@ -5,7 +5,7 @@ use super::super::{Context, Failed, Outcome, Test, bench_block, ensure};
 use super::platform;
 
 /// Requests of the short run and of the long one. What a run costs besides its requests falls out of the difference.
-const REQUESTS: [u32; 2] = [500, 4500];
+const REQUESTS: [u32; 2] = [300, 2300];
 /// Most notifications that dom0 may get per request of a guest that it does not serve: none, but for what its own clock and
 /// the tests' console do in the time of the long run.
 const BYSTANDER: f64 = 0.02;

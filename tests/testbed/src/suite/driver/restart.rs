@@ -124,7 +124,7 @@ fn write(context: &Context, round: u32) -> Result<Vec<String>, Failed> {
 
 fn mounted(guest: &Remote) -> Outcome {
     let line = format!(
-        "mkdir -p /mnt && (mountpoint -q /mnt || mount -t ext4 {} /mnt)",
+        "mkdir -p /mnt && (grep -q ' /mnt ' /proc/mounts || mount -t ext4 {} /mnt)",
         WRITER.1
     );
     guest.shell(&line).text().map(drop).map_err(Failed::from)
