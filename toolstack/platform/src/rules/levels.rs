@@ -11,8 +11,12 @@ rules! {
         help "serve the device from a domain of that level; or, if the guest checks what it reads (dm-verity, authenticated \
               data, E2E) and does without what does not come, waive this with that as the reason",
         why "A grant gives the backend the pages of a request and nothing else, but the answer is the backend's: it can return \
-             wrong data, lose or change what was written, and never answer at all.",
-        source "this project's design: memory models; Virtio 1.3, 5.2.6; ISO 26262-9, 6";
+             wrong data, lose or change what was written, and never answer at all. A driver domain is a device model of its guest \
+             as well, a right without addresses or interrupts: it can take the place of the guest's other backends, raise their \
+             interrupts, and keep a vCPU waiting; and on a Xen without the change in configs/xen it can map the guest's grant \
+             table, and so all of its memory.",
+        source "this project's design: memory models, and its tests of a driver domain that was taken over; Xen: \
+                xen/common/ioreq.c, xen/common/memory.c (acquire_resource); Virtio 1.3, 5.2.6; ISO 26262-9, 6";
     /// A clock, reset, power domain or pin controller in the hands of a lower level.
     SUPPLIER_LEVEL = "AVPS0902", "supplier-below-level", Warning error from B waivable true,
         help "give the supplier to a domain of that level, or leave it to firmware that no domain can reach",

@@ -113,6 +113,9 @@ fn backend_can(plan: &Plan, edge: &Edge) -> Option<&'static str> {
     let DevicePlan::Block(disk) = &device.device;
     Some(match (device.memory, disk.readonly) {
         (MemoryModel::Foreign, _) => "answers what it likes, and reaches all of the guest",
+        _ if device.backend.is_some() => {
+            "answers what it likes, or never, also in the place of the guest's other backends; on Xen as it is reaches all of the guest"
+        }
         (_, true) => "answers what it likes, or never",
         (_, false) => "answers what it likes, or never; may lose or change what is written",
     })
