@@ -3,6 +3,7 @@
 mod attacks;
 pub(super) mod bench;
 mod faults;
+mod leftovers;
 mod path;
 mod platform;
 mod restart;
@@ -26,6 +27,7 @@ pub(super) fn tests() -> Vec<Test> {
     let mut tests = serving::tests();
     tests.extend(path::tests());
     tests.extend(faults::tests());
+    tests.extend(leftovers::tests());
     tests.extend(attacks::tests());
     tests.extend(restart::tests());
     tests.extend(rules::tests());
