@@ -1,6 +1,6 @@
 //! `cargo xtask policy`: what a FLASK policy refuses, and that it allows nothing without need.
 
-use super::bench::{self, show};
+use super::bench::show;
 use super::driver;
 use crate::failure::Failure;
 use crate::run::media::Media;
@@ -25,9 +25,7 @@ impl PolicyCommand {
     /// Runs and prints.
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         let media = Media::get()?;
-        let figures = bench::on(&media, &driver::machine(), "policy", |context| {
-            driver::policy(context, self.cases, self.seed)
-        })?;
+        let figures = driver::policy(&media, self.cases, self.seed)?;
         Ok(show(&figures, "policy", self.json))
     }
 }

@@ -10,8 +10,10 @@ mod restart;
 mod rules;
 mod serving;
 
-use super::bench::Figures;
+use super::bench::{Figures, on};
 use super::{Context, Failed, Test};
+use crate::failure::Failure;
+use crate::run::media::Media;
 use crate::run::qemu::Machine;
 
 /// The machine of these tests.
@@ -48,11 +50,20 @@ pub(super) fn ends(context: &Context, ends: u32) -> Result<Figures, Failed> {
 }
 
 /// What `cargo xtask policy` shows.
-pub(super) fn policy(context: &Context, rules: usize, seed: usize) -> Result<Figures, Failed> {
-    let mut figures = Figures::default();
-    attacks::run(context, &attacks::XEN_CANNOT_REFUSE, &mut figures)?;
-    let document = platform::put(context)?;
-    platform::down(context, &document)?;
-    rules::run(context, rules, seed, &mut figures)?;
+pub(super) fn policy(media: &Media, rules: usize, seed: usize) -> Result<Figures, Failure> {
+    let mut figures = on(media, &machine(), "policy", |context| {
+        let mut figures = Figures::default();
+        attacks::run(context, &attacks::XEN_CANNOT_REFUSE, &mut figures)?;
+        Ok(figures)
+    })?;
+    let mut trials = rules::Trials::new(rules, seed);
+    let mut done = false;
+    while !done {
+        on(media, &machine(), "policy", |context| {
+            done = trials.run(context)?;
+            Ok(Figures::default())
+        })?;
+    }
+    trials.tell(&mut figures);
     Ok(figures)
 }

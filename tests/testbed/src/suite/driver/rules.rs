@@ -29,11 +29,14 @@ pub(super) fn tests() -> Vec<Test> {
 
 fn some(context: &Context) -> Outcome {
     let day = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() / 86_400;
+    let mut trials = Trials::new(SAMPLE, usize::try_from(day)?);
+    let clean = trials.run(context)?;
     let mut figures = Figures::default();
-    run(context, SAMPLE, usize::try_from(day)?, &mut figures)?;
+    trials.tell(&mut figures);
     for note in &figures.notes {
         context.note(note.clone());
     }
+    ensure(clean, || "what a trial left could not be removed")?;
     ensure(!figures.failed, || figures.notes.join("; "))
 }
 
@@ -67,53 +70,87 @@ fn lacking(whole: &Policy) -> Vec<Lacking> {
     all
 }
 
-/// Takes `count` permissions away one by one, beginning with a place that `seed` gives; all of them when there are no more.
-pub(in super::super) fn run(
-    context: &Context,
+/// Permissions that are taken away one by one, and what came of it.
+pub(in super::super) struct Trials {
     count: usize,
     seed: usize,
-    figures: &mut Figures,
-) -> Outcome {
-    guests::backend(&context.dom0())?;
-    let document = Document::put(context, "least", DOCUMENT, TIME)?;
-    context.sh(&format!("truncate -s 8M {IMAGES}/least.img"))?;
-    let whole = Policy::of(&document.plan);
-    let compiled = compile(&whole)?;
-    platform::load(context, &compiled)?;
-    works(context, &document).map_err(|Failed(seen)| {
-        Failed(format!("it does not work with the whole policy: {seen}"))
-    })?;
-    let all = lacking(&whole);
-    let count = count.min(all.len());
-    let begin = (seed * count) % all.len();
-    let step = Step::begin("policy", "taking rules away");
-    let mut unneeded = 0_u32;
-    for (number, lacking) in all.iter().cycle().skip(begin).take(count).enumerate() {
-        step.state(format!("{} of {count}: {}", number + 1, lacking.what));
-        platform::load(context, &compile(&lacking.policy)?)?;
-        let outcome = works(context, &document);
-        platform::load(context, &compiled)?;
-        clean(context, &document)?;
-        match outcome {
-            Err(Failed(seen)) => {
-                let first = seen.lines().next().unwrap_or_default();
-                figures
-                    .notes
-                    .push(format!("without {}: {first}", lacking.what));
-            }
-            Ok(()) => {
-                unneeded += 1;
-                figures.failed = true;
-                figures
-                    .notes
-                    .push(format!("works without {}", lacking.what));
-            }
+    /// Trials made so far.
+    made: usize,
+    /// What does not work without, and how that was seen.
+    needed: Vec<String>,
+    unneeded: Vec<String>,
+}
+
+impl Trials {
+    /// `count` of them, beginning with a place that `seed` gives; all when there are no more.
+    pub(in super::super) fn new(count: usize, seed: usize) -> Self {
+        Self {
+            count,
+            seed,
+            made: 0,
+            needed: Vec::new(),
+            unneeded: Vec::new(),
         }
     }
-    step.done("done");
-    figures.add("rules", count as f64);
-    figures.add("rules_unneeded", f64::from(unneeded));
-    context.sh(&format!("rm -f {IMAGES}/least.img")).map(drop)
+
+    /// Makes those that are left. False when this boot is of no use any more, and some may be left.
+    pub(in super::super) fn run(&mut self, context: &Context) -> Result<bool, Failed> {
+        guests::backend(&context.dom0())?;
+        let document = Document::put(context, "least", DOCUMENT, TIME)?;
+        context.sh(&format!("truncate -s 8M {IMAGES}/least.img"))?;
+        let whole = Policy::of(&document.plan);
+        let compiled = compile(&whole)?;
+        platform::load(context, &compiled)?;
+        works(context, &document).map_err(|Failed(seen)| {
+            Failed(format!("it does not work with the whole policy: {seen}"))
+        })?;
+        let all = lacking(&whole);
+        self.count = self.count.min(all.len());
+        let begin = (self.seed * self.count) % all.len();
+        let step = Step::begin("policy", "taking rules away");
+        while self.made < self.count {
+            let Some(lacking) = all.iter().cycle().nth(begin + self.made) else {
+                break;
+            };
+            step.state(format!(
+                "{} of {}: {}",
+                self.made + 1,
+                self.count,
+                lacking.what
+            ));
+            platform::load(context, &compile(&lacking.policy)?)?;
+            let outcome = works(context, &document);
+            self.made += 1;
+            match outcome {
+                Err(Failed(seen)) => {
+                    let first = seen.lines().next().unwrap_or_default();
+                    self.needed.push(format!("{}: {first}", lacking.what));
+                }
+                Ok(()) => self.unneeded.push(lacking.what.clone()),
+            }
+            platform::load(context, &compiled)?;
+            if let Err(Failed(left)) = clean(context, &document) {
+                step.note(&format!("a fresh boot after {}: {left}", lacking.what));
+                return Ok(self.made == self.count);
+            }
+        }
+        step.done("done");
+        context.sh(&format!("rm -f {IMAGES}/least.img"))?;
+        Ok(true)
+    }
+
+    /// What was found.
+    pub(in super::super) fn tell(&self, figures: &mut Figures) {
+        figures.add("rules", self.made as f64);
+        figures.add("rules_unneeded", self.unneeded.len() as f64);
+        figures.failed |= !self.unneeded.is_empty();
+        let unneeded = self
+            .unneeded
+            .iter()
+            .map(|what| format!("works without {what}"));
+        let needed = self.needed.iter().map(|what| format!("without {what}"));
+        figures.notes.extend(unneeded.chain(needed));
+    }
 }
 
 fn compile(policy: &Policy) -> Result<Vec<u8>, Failed> {
