@@ -35,7 +35,7 @@ impl Part {
             Self::Skeleton => Some(Duration::from_secs(180)),
             Self::Build => None,
             Self::VirtioCore => Some(Duration::from_secs(300)),
-            Self::DriverDomain => Some(Duration::from_secs(480)),
+            Self::DriverDomain => Some(Duration::from_secs(540)),
             Self::Oracle => Some(Duration::from_secs(300)),
         }
     }
