@@ -70,6 +70,11 @@ impl Host {
         }
         let archive = host.path("archive");
         fs::create_dir_all(host.path("unpacked/xen-4.20.3/xen")).unwrap();
+        for part in ["xen/xsm/flask/policy", "tools/flask/policy"] {
+            let folder = host.path("unpacked/xen-4.20.3").join(part);
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join("users"), "gen_user(system_u)").unwrap();
+        }
         fs::create_dir_all(&archive).unwrap();
         fs::write(host.path("unpacked/xen-4.20.3/xen/main.c"), "int main;").unwrap();
         let packed = Command::new("tar")

@@ -37,6 +37,9 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// How long the right to change the platform is waited for.
 const LOCK_WAIT: Duration = Duration::from_secs(600);
 
+/// How often domains that are dying are looked at: XenStore tells that one is taken apart, and nobody when Xen has freed it.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
 /// A domain that is to be started again after a failed attempt.
 struct Retry {
     at: Instant,
@@ -57,6 +60,8 @@ pub struct Supervisor<'a> {
     retries: BTreeMap<String, Retry>,
     /// Domains that were removed because nobody served them any more, and are to be started when somebody does.
     waiting: BTreeSet<String>,
+    /// One was dying when they were looked at last.
+    dying: bool,
 }
 
 impl<'a> Supervisor<'a> {
@@ -81,6 +86,7 @@ impl<'a> Supervisor<'a> {
             seen: BTreeSet::new(),
             retries: BTreeMap::new(),
             waiting: BTreeSet::new(),
+            dying: false,
         }
     }
 
@@ -99,11 +105,13 @@ impl<'a> Supervisor<'a> {
                 Err(error) => return Err(error),
             }
             let retry = self.retries.values().map(|retry| retry.at).min();
+            let dying = self.dying.then(|| Instant::now() + LOOK_AGAIN);
+            let look = retry.into_iter().chain(dying).min();
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => return Ok(()),
                 changed = changes.changed() => changed?,
-                () = tokio::time::sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {}
+                () = tokio::time::sleep_until(look.unwrap_or_else(Instant::now)), if look.is_some() => {}
             }
         }
     }
@@ -113,6 +121,7 @@ impl<'a> Supervisor<'a> {
         if !self.look_for_outage().await?.is_empty() {
             self.outage(cancel).await?;
         }
+        self.dying = false;
         for domain in self.plan.domains.clone() {
             if self.waiting.contains(&domain.name) {
                 continue;
@@ -136,6 +145,7 @@ impl<'a> Supervisor<'a> {
                     self.retry(&domain, cancel).await?;
                 }
                 None if dying => {
+                    self.dying = true;
                     self.seen.insert(domain.name.clone());
                 }
                 None => {

@@ -6,6 +6,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{Recorder, plan, plan_with, settle, start, supervise};
 use crate::cancel::Cancel;
+use crate::machine::DomainState;
 use crate::machine::ShutdownReason::{self, Crash, Poweroff, Reboot, Suspend, Watchdog};
 use crate::machine::model::Model;
 use crate::rundir::RunDir;
@@ -193,4 +194,21 @@ async fn nothing_is_changed_while_another_avpsctl_works_on_the_platform() {
     };
     let (result, ()) = tokio::join!(supervisor.run(&cancel), script);
     result.expect("no error");
+}
+
+#[tokio::test(start_paused = true)]
+async fn domains_that_are_freed_in_silence_are_noticed_and_the_supervisor_ends() {
+    let model = Model::new();
+    let (said, ended) = supervise(&model, &plan(), async |model| {
+        for name in ["a", "b"] {
+            model.change(name, |info| info.state = DomainState::Dying);
+        }
+        settle().await;
+        for name in ["a", "b"] {
+            model.free(name);
+        }
+        settle().await;
+    })
+    .await;
+    assert!(ended, "{said:?}");
 }

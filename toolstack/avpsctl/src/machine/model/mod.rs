@@ -241,6 +241,11 @@ impl Model {
         self.bump();
     }
 
+    /// Xen frees a domain that was dying. Nobody is told.
+    pub(crate) fn free(&self, name: &str) {
+        self.inner().domains.retain(|info| info.name != name);
+    }
+
     pub(crate) fn change(&self, name: &str, change: impl FnOnce(&mut DomainInfo)) {
         let mut inner = self.inner();
         change(
