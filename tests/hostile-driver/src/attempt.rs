@@ -172,6 +172,36 @@ pub(crate) struct Attempt {
     pub(crate) how: fn(&Attacker, u16) -> Verdict,
 }
 
+/// One that is tried on everybody.
+pub(crate) const fn on_everybody(
+    name: &'static str,
+    aim: &'static str,
+    how: fn(&Attacker, u16) -> Verdict,
+) -> Attempt {
+    Attempt {
+        name,
+        aim,
+        on: EVERYBODY,
+        harm: false,
+        how,
+    }
+}
+
+/// The same, of what harms its target where it works.
+pub(crate) const fn harmful(
+    name: &'static str,
+    aim: &'static str,
+    how: fn(&Attacker, u16) -> Verdict,
+) -> Attempt {
+    Attempt {
+        name,
+        aim,
+        on: EVERYBODY,
+        harm: true,
+        how,
+    }
+}
+
 /// Must be refused on every domain there is.
 pub(crate) const EVERYBODY: &[(Target, Expected)] = &[
     (Target::Own, Expected::Refused),

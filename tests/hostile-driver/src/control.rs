@@ -5,17 +5,17 @@
 
 use std::io;
 
+use xen_sys::flask;
+use xen_sys::hypercall::{CONSOLE_IO, HVM_OP, SCHED_OP, XEN_VERSION, XSM_OP};
+
 use crate::attacker::Attacker;
-use crate::attempt::{Attempt, EVERYBODY, Expected, HERE, HERE_CONTROL, Target, Verdict};
+use crate::attempt::{
+    Attempt, Expected, HERE, HERE_CONTROL, Target, Verdict, harmful, on_everybody,
+};
 use crate::raw::{PAGE, Page};
 
 const PLATFORM_OP: u64 = 7;
 const MULTICALL: u64 = 13;
-const XEN_VERSION: u64 = 17;
-const CONSOLE_IO: u64 = 18;
-const XSM_OP: u64 = 27;
-const SCHED_OP: u64 = 29;
-const HVM_OP: u64 = 34;
 const SYSCTL: u64 = 35;
 const DOMCTL: u64 = 36;
 const HYPFS_OP: u64 = 42;
@@ -23,7 +23,6 @@ const HYPFS_OP: u64 = 42;
 const DOMCTL_VERSION: u32 = 0x17;
 const SYSCTL_VERSION: u32 = 0x15;
 const PLATFORM_VERSION: u32 = 0x0300_0001;
-const FLASK_VERSION: u32 = 1;
 
 /// Where the second half of a page begins, for what an argument points to.
 const SECOND: usize = PAGE / 2;
@@ -34,21 +33,6 @@ const DOMCTL_U: usize = 16;
 const U: usize = 8;
 /// Machine frame of the first UART of QEMU's `virt` machine: any device will do.
 const UART_FRAME: u64 = 0x0900_0000 >> 12;
-
-const fn domctl(
-    name: &'static str,
-    aim: &'static str,
-    harm: bool,
-    how: fn(&Attacker, u16) -> Verdict,
-) -> Attempt {
-    Attempt {
-        name,
-        aim,
-        on: EVERYBODY,
-        harm,
-        how,
-    }
-}
 
 const fn here(
     name: &'static str,
@@ -73,56 +57,40 @@ pub(crate) const TABLE: &[Attempt] = &[
         harm: false,
         how: version,
     },
-    domctl(
-        "domctl-info",
-        "learn a domain's state and size",
-        false,
-        |a, d| {
-            question(a, 5, d, |page| {
-                format!("{} pages", page.get64(DOMCTL_U + 8))
-            })
-        },
-    ),
-    domctl("domctl-pause", "stop a domain's vCPUs", false, pause),
-    domctl("domctl-destroy", "end a domain", true, |a, d| {
+    on_everybody("domctl-info", "learn a domain's state and size", |a, d| {
+        question(a, 5, d, |page| {
+            format!("{} pages", page.get64(DOMCTL_U + 8))
+        })
+    }),
+    on_everybody("domctl-pause", "stop a domain's vCPUs", pause),
+    harmful("domctl-destroy", "end a domain", |a, d| {
         order(a, 2, d, |_| ())
     }),
-    domctl(
-        "domctl-resume",
-        "let a suspended domain run",
-        true,
-        |a, d| order(a, 27, d, |_| ()),
-    ),
-    domctl(
+    harmful("domctl-resume", "let a suspended domain run", |a, d| {
+        order(a, 27, d, |_| ())
+    }),
+    harmful(
         "domctl-max-mem",
         "change a domain's memory limit",
-        true,
         |a, d| order(a, 11, d, |page| page.put64(DOMCTL_U, 1 << 20)),
     ),
-    domctl(
-        "domctl-get-registers",
-        "read a vCPU's registers",
-        false,
-        |a, d| {
-            order(a, 13, d, |page| {
-                page.put64(DOMCTL_U + 8, page.address(SECOND_ADDRESS))
-            })
-        },
-    ),
-    domctl(
+    on_everybody("domctl-get-registers", "read a vCPU's registers", |a, d| {
+        order(a, 13, d, |page| {
+            page.put64(DOMCTL_U + 8, page.address(SECOND_ADDRESS))
+        })
+    }),
+    harmful(
         "domctl-set-registers",
         "write a vCPU's registers",
-        true,
         |a, d| {
             order(a, 12, d, |page| {
                 page.put64(DOMCTL_U + 8, page.address(SECOND_ADDRESS))
             })
         },
     ),
-    domctl(
+    on_everybody(
         "domctl-cacheflush",
         "flush a domain's memory out of the caches",
-        false,
         |a, d| {
             order(a, 71, d, |page| {
                 page.put64(DOMCTL_U, 0x40000);
@@ -130,28 +98,24 @@ pub(crate) const TABLE: &[Attempt] = &[
             })
         },
     ),
-    domctl(
+    harmful(
         "domctl-vm-event",
         "take a domain's events: see its memory accesses and SMCs",
-        true,
         |a, d| order(a, 56, d, |page| page.put32(DOMCTL_U + 4, 2)),
     ),
-    domctl(
+    on_everybody(
         "domctl-monitor",
         "ask what can be monitored in a domain",
-        false,
         |a, d| order(a, 77, d, |page| page.put32(DOMCTL_U, 2)),
     ),
-    domctl(
+    harmful(
         "domctl-set-target",
         "become privileged for a domain",
-        true,
         set_target,
     ),
-    domctl(
+    on_everybody(
         "domctl-scheduler",
         "read a domain's share of the processor",
-        false,
         scheduler,
     ),
     here("domctl-create", "create a domain", |a, _| {
@@ -181,19 +145,17 @@ pub(crate) const TABLE: &[Attempt] = &[
             })
         },
     ),
-    domctl(
+    on_everybody(
         "multicall-domctl-info",
         "hide a domctl in a multicall",
-        false,
         multicall,
     ),
-    domctl("remote-shutdown", "shut a domain down", true, |a, d| {
+    harmful("remote-shutdown", "shut a domain down", |a, d| {
         call(a, SCHED_OP, &[4], |page| page.put16(0, d))
     }),
-    domctl(
+    on_everybody(
         "hvm-get-param",
         "read where a domain's XenStore page is",
-        false,
         |a, d| {
             call(a, HVM_OP, &[1], |page| {
                 page.put16(0, d);
@@ -201,10 +163,9 @@ pub(crate) const TABLE: &[Attempt] = &[
             })
         },
     ),
-    domctl(
+    harmful(
         "hvm-set-param",
         "move a domain's XenStore event channel",
-        true,
         |a, d| {
             call(a, HVM_OP, &[0], |page| {
                 page.put16(0, d);
@@ -432,7 +393,7 @@ fn sysctl(attacker: &Attacker, command: u32, fill: impl FnOnce(&Page)) -> Verdic
 fn flask(attacker: &Attacker, command: u32, fill: impl FnOnce(&Page)) -> Verdict {
     call(attacker, XSM_OP, &[], |page| {
         page.put32(0, command);
-        page.put32(4, FLASK_VERSION);
+        page.put32(4, flask::INTERFACE_VERSION);
         fill(page);
     })
 }

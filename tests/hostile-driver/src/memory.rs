@@ -9,7 +9,9 @@ use xen_sys::hypercall::MEMORY_OP;
 use xen_sys::memory as resource;
 
 use crate::attacker::{Attacker, SCRATCH_FRAME, domid};
-use crate::attempt::{Attempt, EVERYBODY, Expected, HERE, Outcome, STRANGERS, Target, Verdict};
+use crate::attempt::{
+    Attempt, Expected, HERE, Outcome, STRANGERS, Target, Verdict, harmful, on_everybody,
+};
 use crate::raw::Page;
 
 const DECREASE_RESERVATION: u64 = 1;
@@ -37,34 +39,6 @@ const UART_FRAME: u64 = 0x0900_0000 >> 12;
 /// Where lists lie in a page of arguments.
 const LIST: usize = 2048;
 const LIST_ADDRESS: u64 = 2048;
-
-const fn on_everybody(
-    name: &'static str,
-    aim: &'static str,
-    how: fn(&Attacker, u16) -> Verdict,
-) -> Attempt {
-    Attempt {
-        name,
-        aim,
-        on: EVERYBODY,
-        harm: false,
-        how,
-    }
-}
-
-const fn harmful(
-    name: &'static str,
-    aim: &'static str,
-    how: fn(&Attacker, u16) -> Verdict,
-) -> Attempt {
-    Attempt {
-        name,
-        aim,
-        on: EVERYBODY,
-        harm: true,
-        how,
-    }
-}
 
 /// The catalogue's part.
 pub(crate) const TABLE: &[Attempt] = &[

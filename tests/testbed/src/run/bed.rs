@@ -9,7 +9,7 @@ use crate::interrupt::interrupted;
 use agent::client::{Client, Remote};
 use agent::message::{Hello, Step};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,7 @@ pub(crate) struct Bed {
     keeper: Mutex<Option<Keeper>>,
     folder: Folder,
     times: Times,
+    policy_source: Option<PathBuf>,
 }
 
 /// How long the boot took.
@@ -63,10 +64,16 @@ impl Bed {
             keeper: Mutex::new(None),
             folder,
             times,
+            policy_source: media.policy_source.clone(),
         };
         bed.judge(&hello)?;
         *bed.keeper() = Some(Keeper::start(&bed.dom0(), bed.logs())?);
         Ok(bed)
+    }
+
+    /// What FLASK policies of its hypervisor are made of, as [`Media::policy_source`].
+    pub(crate) fn policy_source(&self) -> Option<&Path> {
+        self.policy_source.as_deref()
     }
 
     fn judge(&self, hello: &Hello) -> Result<()> {
@@ -118,7 +125,7 @@ impl Bed {
     }
 
     /// A socket of this run.
-    pub(crate) fn socket(&self, name: &str) -> std::path::PathBuf {
+    pub(crate) fn socket(&self, name: &str) -> PathBuf {
         self.folder.socket(name)
     }
 

@@ -3,7 +3,6 @@
 use std::fs;
 
 use platform::emit::{cmdline, dom0less, kconfig, libxl_json, partial, report, svg, uboot, xl};
-use platform::flask::Policy;
 use platform::plan::Module;
 use platform::{Files, HostFiles, Plan};
 use serde_json::json;
@@ -156,12 +155,7 @@ fn in_language(
                 .collect()
         }
         Language::Flask => {
-            if plan.xen.flask.is_none() {
-                return Err(Error::Usage(
-                    "this platform has no FLASK: write flask = \"enforcing\" into [xen]".to_owned(),
-                ));
-            }
-            let policy = Policy::of(plan);
+            let policy = super::policy::of_plan(plan)?;
             let contexts = policy.contexts();
             let contexts = contexts.map(|text| Emitted::text(name("contexts"), text));
             let source = Emitted::text(name("te"), policy.source());

@@ -1,5 +1,6 @@
 //! `avpsctl policy …`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -31,15 +32,20 @@ pub(super) fn policy(context: &Context, command: &PolicyCommand) -> Result<()> {
 }
 
 /// The plan of a document that has a policy, and the policy.
-pub(super) fn of(context: &Context, document: &Path, waivers: Waivers) -> Result<(Plan, Policy)> {
+fn of(context: &Context, document: &Path, waivers: Waivers) -> Result<(Plan, Policy)> {
     let (_, plan) = load(context, document, waivers)?;
-    if plan.xen.flask.is_none() {
-        return Err(Error::Usage(
-            "this platform has no FLASK: write flask = \"enforcing\" into [xen]".to_owned(),
-        ));
-    }
-    let policy = Policy::of(&plan);
+    let policy = of_plan(&plan)?;
     Ok((plan, policy))
+}
+
+/// The policy of a plan that has one.
+pub(super) fn of_plan(plan: &Plan) -> Result<Policy> {
+    match plan.xen.flask {
+        Some(_) => Ok(Policy::of(plan)),
+        None => Err(Error::Usage(
+            "this platform has no FLASK: write flask = \"enforcing\" into [xen]".to_owned(),
+        )),
+    }
 }
 
 fn show(context: &Context, args: &DocumentArg) -> Result<()> {
@@ -281,9 +287,18 @@ fn check(context: &Context, args: &DocumentArg) -> Result<()> {
         )));
     }
     let mut questions = 0_u32;
+    let mut sids = BTreeMap::new();
     let differences = policy::compare(&policy, |source, target, class| {
         questions += 1;
-        allowed(&flask, source, target, class)
+        for context in [source, target] {
+            if !sids.contains_key(context) {
+                sids.insert(context.to_owned(), sid(&flask, context)?);
+            }
+        }
+        let known = |context: &str| sids.get(context).copied().flatten();
+        let pair = known(source).zip(known(target));
+        let ask = |(source, target)| flask.allowed(source, target, class);
+        pair.map(ask).transpose().map_err(refused)
     })?;
     let too_lax = plan.xen.flask == Some(Mode::Enforcing) && !enforcing;
     let ui = &context.ui;
@@ -323,17 +338,6 @@ fn check(context: &Context, args: &DocumentArg) -> Result<()> {
     match differences.len() + usize::from(too_lax) {
         0 => Ok(()),
         count => Err(Error::PolicyDiffers(count)),
-    }
-}
-
-/// What Xen allows; none when its policy does not know one of the contexts.
-fn allowed(flask: &Flask, source: &str, target: &str, class: u32) -> Result<Option<u32>> {
-    match (sid(flask, source)?, sid(flask, target)?) {
-        (Some(source), Some(target)) => flask
-            .allowed(source, target, class)
-            .map(Some)
-            .map_err(refused),
-        _ => Ok(None),
     }
 }
 

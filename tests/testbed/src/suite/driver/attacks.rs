@@ -4,6 +4,7 @@ use super::super::guests;
 use super::super::{Context, Failed, Outcome, Test, ensure};
 use super::platform;
 use crate::suite::bench::Figures;
+use agent::client::Remote;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -64,17 +65,7 @@ pub(super) fn run(context: &Context, known: &[&str], figures: &mut Figures) -> O
         "--other-driver",
         &other,
     ];
-    let output = driver
-        .command(attack)
-        .time(Duration::from_secs(360))
-        .output()?;
-    let report: Value = serde_json::from_str(&output.text()).map_err(|error| {
-        Failed(format!(
-            "{error}: {} {}",
-            output.text(),
-            output.error_text()
-        ))
-    })?;
+    let report = hostile(&driver, &attack, Duration::from_secs(360))?;
     for (name, value) in report["figures"].as_object().into_iter().flatten() {
         figures.add(name.clone(), value.as_f64().unwrap_or(f64::NAN));
     }
@@ -115,7 +106,23 @@ pub(super) fn run(context: &Context, known: &[&str], figures: &mut Figures) -> O
             .push(format!("let through by Xen as it is: {}", known.join(", ")));
     }
     // Nobody has noticed.
-    for guest in ["alpha", "beta", "stranger"] {
+    undisturbed(context, &["alpha", "beta", "stranger"])
+}
+
+/// Runs the attacker's program in a driver domain; its report.
+fn hostile(driver: &Remote, command: &[&str], time: Duration) -> Result<Value, Failed> {
+    let output = driver
+        .command(command.iter().copied())
+        .time(time)
+        .output()?;
+    let text = output.text();
+    serde_json::from_str(&text)
+        .map_err(|error| Failed(format!("{error}: {text} {}", output.error_text())))
+}
+
+/// These guests can use their disks, and their kernels have nothing to say.
+fn undisturbed(context: &Context, guests: &[&str]) -> Outcome {
+    for guest in guests {
         let guest = context.guest(guest)?;
         guests::load(&guest, &["exercise", "/dev/vda", "--bytes", "1048576"])?;
         guests::kernel_is_content(&guest)?;
@@ -147,18 +154,7 @@ fn limits(context: &Context) -> Outcome {
         "--hold",
         "50",
     ];
-    let output = context
-        .guest("spare")?
-        .command(limits)
-        .time(Duration::from_secs(90))
-        .output()?;
-    let report: Value = serde_json::from_str(&output.text()).map_err(|error| {
-        Failed(format!(
-            "{error}: {} {}",
-            output.text(),
-            output.error_text()
-        ))
-    })?;
+    let report = hostile(&context.guest("spare")?, &limits, Duration::from_secs(90))?;
     for attempt in report["attempts"].as_array().into_iter().flatten() {
         let text = |key: &str| attempt[key].as_str().unwrap_or_default();
         context.note(format!(
@@ -178,11 +174,7 @@ fn limits(context: &Context) -> Outcome {
         detail.is_some_and(|detail| !detail.contains(" got 0 accesses")),
         || format!("nobody was asked in the other's place: {detail:?}"),
     )?;
-    for guest in ["beta", "stranger"] {
-        let guest = context.guest(guest)?;
-        guests::load(&guest, &["exercise", "/dev/vda", "--bytes", "1048576"])?;
-        guests::kernel_is_content(&guest)?;
-    }
+    undisturbed(context, &["beta", "stranger"])?;
     // A notification that the other one took is lost: alpha's disk may wait for ever. It begins anew.
     context.sh("avpsctl destroy alpha")?;
     document.up(context)?;

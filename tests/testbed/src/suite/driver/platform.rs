@@ -4,7 +4,6 @@ use super::super::document::Document;
 use super::super::guests::{self, IMAGES};
 use super::super::{Context, Failed, Outcome};
 use crate::process::Run;
-use crate::run::media::Media;
 use agent::client::Remote;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -41,7 +40,7 @@ pub(super) fn put(context: &Context) -> Result<Document, Failed> {
     }
     load(
         context,
-        &build(Path::new("driven.avps.toml"), DOCUMENT.as_bytes())?,
+        &build(context, Path::new("driven.avps.toml"), DOCUMENT.as_bytes())?,
     )?;
     Ok(document)
 }
@@ -55,17 +54,14 @@ pub(super) fn load(context: &Context, policy: &[u8]) -> Outcome {
 }
 
 /// Compiles a document or a policy's source as a user does on his desk.
-pub(super) fn build(name: &Path, text: &[u8]) -> Result<Vec<u8>, Failed> {
-    let xen = Media::get()
-        .map_err(|failure| Failed(failure.message))?
-        .policy_source;
-    let xen = xen.ok_or_else(|| {
+pub(super) fn build(context: &Context, name: &Path, text: &[u8]) -> Result<Vec<u8>, Failed> {
+    let xen = context.bed().policy_source().ok_or_else(|| {
         Failed("a policy needs the source of the Xen that was brought along".into())
     })?;
     let folder = tempfile::tempdir()?;
     let (source, policy) = (folder.path().join(name), folder.path().join("xenpolicy"));
     std::fs::write(&source, text)?;
-    let arguments: [PathBuf; 4] = [xen, "--output".into(), policy.clone(), source];
+    let arguments: [PathBuf; 4] = [xen.into(), "--output".into(), policy.clone(), source];
     Run::new("cargo")
         .args([
             "run",

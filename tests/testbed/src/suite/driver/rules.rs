@@ -99,7 +99,7 @@ impl Trials {
         let document = Document::put(context, "least", DOCUMENT, TIME)?;
         context.sh(&format!("truncate -s 8M {IMAGES}/least.img"))?;
         let whole = Policy::of(&document.plan);
-        let compiled = compile(&whole)?;
+        let compiled = compile(context, &whole)?;
         platform::load(context, &compiled)?;
         works(context, &document).map_err(|Failed(seen)| {
             Failed(format!("it does not work with the whole policy: {seen}"))
@@ -118,7 +118,7 @@ impl Trials {
                 self.count,
                 lacking.what
             ));
-            platform::load(context, &compile(&lacking.policy)?)?;
+            platform::load(context, &compile(context, &lacking.policy)?)?;
             let outcome = works(context, &document);
             self.made += 1;
             match outcome {
@@ -153,8 +153,8 @@ impl Trials {
     }
 }
 
-fn compile(policy: &Policy) -> Result<Vec<u8>, Failed> {
-    platform::build(Path::new("least.te"), policy.source().as_bytes())
+fn compile(context: &Context, policy: &Policy) -> Result<Vec<u8>, Failed> {
+    platform::build(context, Path::new("least.te"), policy.source().as_bytes())
 }
 
 /// Everything that a platform is there for.

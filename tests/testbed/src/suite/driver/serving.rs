@@ -28,7 +28,11 @@ fn shipped(context: &Context) -> Outcome {
     let text = std::fs::read_to_string(paths::workspace().join("configs/driver-domain.avps.toml"))?;
     guests::backend(&context.dom0())?;
     let document = Document::put(context, "driver-domain", &text, platform::TIME)?;
-    let policy = platform::build(Path::new("driver-domain.avps.toml"), text.as_bytes())?;
+    let policy = platform::build(
+        context,
+        Path::new("driver-domain.avps.toml"),
+        text.as_bytes(),
+    )?;
     platform::load(context, &policy)?;
     document.up(context)?;
     // libxl has read the ramdisk: it takes no memory of dom0 any more.
