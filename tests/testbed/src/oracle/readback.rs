@@ -55,9 +55,12 @@ pub(crate) struct Domain {
 pub(super) fn read(early: &str, log: &str) -> Readback {
     let mut reader = Reader::default();
     for line in early.lines().chain(log.lines()) {
-        // Guests' lines begin with their own marks.
-        if let Some(text) = line.strip_prefix("(XEN)") {
-            reader.line(text.trim());
+        // Guests' lines begin with their own marks, or Xen prints them as `DOM3: ...`: Linux's time `[    2.031]` looks like
+        // a unit of domain 2.
+        if let Some(text) = line.strip_prefix("(XEN)").map(str::trim)
+            && !is_guests(text)
+        {
+            reader.line(text);
         }
     }
     reader.found
@@ -186,6 +189,13 @@ impl Reader {
     }
 }
 
+fn is_guests(text: &str) -> bool {
+    let number = text
+        .strip_prefix("DOM")
+        .and_then(|rest| rest.split_once(':'));
+    number.is_some_and(|(id, _)| id.parse::<u16>().is_ok())
+}
+
 fn hexadecimal(text: &str) -> Option<u64> {
     u64::from_str_radix(text.trim().trim_start_matches("0x"), 16).ok()
 }
@@ -265,5 +275,15 @@ mod tests {
         assert_eq!(read.pools[&1].cpus, [2, 3]);
         assert_eq!(read.pools[&1].scheduler, "null");
         assert_eq!(read.domains.len(), 1);
+    }
+
+    #[test]
+    fn a_guests_lines_are_not_xens() {
+        let disturbed = KEYS.replace(
+            "(XEN) CPUs info:",
+            "(XEN) DOM3: [    7.031000] nr_pages=1 \n(XEN) DOM3: Cpupool 0:\n(XEN) CPUs info:",
+        );
+        assert_ne!(disturbed, KEYS);
+        assert_eq!(read("", &disturbed), read("", KEYS));
     }
 }
