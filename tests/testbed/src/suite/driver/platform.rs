@@ -5,7 +5,7 @@ use super::super::guests::{self, IMAGES};
 use super::super::{Context, Failed, Outcome};
 use crate::process::Run;
 use agent::client::Remote;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The document.
@@ -38,10 +38,7 @@ pub(super) fn put(context: &Context) -> Result<Document, Failed> {
         let image = format!("{IMAGES}/{name}.img");
         context.sh(&format!("[ -f {image} ] || truncate -s {MIB}M {image}"))?;
     }
-    load(
-        context,
-        &build(context, Path::new("driven.avps.toml"), DOCUMENT.as_bytes())?,
-    )?;
+    load(context, &build(context, "driven.avps.toml", DOCUMENT, &[])?)?;
     Ok(document)
 }
 
@@ -53,14 +50,22 @@ pub(super) fn load(context: &Context, policy: &[u8]) -> Outcome {
         .map(drop)
 }
 
-/// Compiles a document or a policy's source as a user does on his desk.
-pub(super) fn build(context: &Context, name: &Path, text: &[u8]) -> Result<Vec<u8>, Failed> {
+/// Compiles a document or a policy's source as a user does on his desk; `others` lie beside it.
+pub(super) fn build(
+    context: &Context,
+    name: &str,
+    text: &str,
+    others: &[(&str, String)],
+) -> Result<Vec<u8>, Failed> {
     let xen = context.bed().policy_source().ok_or_else(|| {
         Failed("a policy needs the source of the Xen that was brought along".into())
     })?;
     let folder = tempfile::tempdir()?;
     let (source, policy) = (folder.path().join(name), folder.path().join("xenpolicy"));
     std::fs::write(&source, text)?;
+    for (name, text) in others {
+        std::fs::write(folder.path().join(name), text)?;
+    }
     let arguments: [PathBuf; 4] = [xen.into(), "--output".into(), policy.clone(), source];
     Run::new("cargo")
         .args([

@@ -5,7 +5,6 @@ use super::super::guests;
 use super::super::{Context, Outcome, Test, ensure};
 use super::platform::{self, denials, sha256};
 use crate::paths;
-use std::path::Path;
 use std::time::Duration;
 
 pub(super) fn tests() -> Vec<Test> {
@@ -28,11 +27,7 @@ fn shipped(context: &Context) -> Outcome {
     let text = std::fs::read_to_string(paths::workspace().join("configs/driver-domain.avps.toml"))?;
     guests::backend(&context.dom0())?;
     let document = Document::put(context, "driver-domain", &text, platform::TIME)?;
-    let policy = platform::build(
-        context,
-        Path::new("driver-domain.avps.toml"),
-        text.as_bytes(),
-    )?;
+    let policy = platform::build(context, "driver-domain.avps.toml", &text, &[])?;
     platform::load(context, &policy)?;
     document.up(context)?;
     // libxl has read the ramdisk: it takes no memory of dom0 any more.
