@@ -1,4 +1,4 @@
-//! Hypercall numbers (`xen/include/public/xen.h`), those with a stable ABI.
+//! Hypercall numbers (`xen/include/public/xen.h`).
 
 /// `__HYPERVISOR_memory_op`.
 pub const MEMORY_OP: u64 = 12;
@@ -18,5 +18,7 @@ pub const SCHED_OP: u64 = 29;
 pub const EVENT_CHANNEL_OP: u64 = 32;
 /// `__HYPERVISOR_hvm_op`.
 pub const HVM_OP: u64 = 34;
+/// `__HYPERVISOR_domctl`; its operations have a version of their own.
+pub const DOMCTL: u64 = 36;
 /// `__HYPERVISOR_dm_op`.
 pub const DM_OP: u64 = 41;

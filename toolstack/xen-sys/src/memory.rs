@@ -1,4 +1,31 @@
-//! Resources that `XENMEM_acquire_resource` can map (`xen/include/public/memory.h`).
+//! Pages given to a domain and taken from it, and resources that can be mapped (`xen/include/public/memory.h`).
+
+use crate::domain::DomId;
+
+/// `XENMEM_decrease_reservation`: frames cease to be the domain's.
+pub const DECREASE_RESERVATION: u64 = 1;
+/// `XENMEM_populate_physmap`: fresh pages at these frames.
+pub const POPULATE_PHYSMAP: u64 = 6;
+
+/// `xen_memory_reservation`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Reservation {
+    /// Address of the list of frame numbers.
+    pub extent_start: u64,
+    /// How many.
+    pub nr_extents: u64,
+    /// Each of 2^order pages.
+    pub extent_order: u32,
+    /// `XENMEMF_*`.
+    pub mem_flags: u32,
+    /// The domain.
+    pub domid: DomId,
+    /// Zero.
+    pub pad: [u16; 3],
+}
+
+layout!(Reservation, size 32, align 8, nr_extents @ 8, extent_order @ 16, domid @ 24);
 
 /// Pages of an ioreq server; the id is the server's.
 pub const RESOURCE_IOREQ_SERVER: u32 = 0;

@@ -16,6 +16,7 @@
 //! grant stays mapped until the child has gone as well.
 
 mod counters;
+mod domctl;
 mod error;
 mod hypercall_buffer;
 mod ids;
@@ -30,7 +31,9 @@ pub mod gntalloc;
 pub mod grant_copy;
 pub mod grants;
 pub mod ioreq;
+pub mod monitor;
 pub mod privcmd;
+pub mod vcpu;
 pub mod version;
 
 pub use counters::{Counters, CountersSnapshot};
@@ -44,7 +47,9 @@ pub use grant_copy::{CopySegment, GrantStatus};
 pub use grants::{Access, GrantDevice, GrantMapping, UnmapNotify};
 pub use ids::{DomId, EventPort, GrantRef, IoservId, Ipa, ParseDomIdError, Pfn};
 pub use ioreq::{Ioreq, IoreqKind, IoreqPage};
+pub use monitor::Monitor;
 pub use privcmd::PrivCmd;
+pub use vcpu::Vcpus;
 pub use version::XenVersion;
 
 /// Xen's page in bytes, whatever the kernel's is.
