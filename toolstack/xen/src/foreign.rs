@@ -208,6 +208,37 @@ impl ForeignMapping {
         self.mapping.as_ptr()
     }
 
+    /// Copies bytes out. The domain may change them meanwhile: what was copied is what was there at some moment, byte for byte.
+    /// False, and nothing copied, beyond the mapping's end or where it has holes.
+    pub fn read(&self, offset: usize, bytes: &mut [u8]) -> bool {
+        let Some(from) = self.place(offset, bytes.len()) else {
+            return false;
+        };
+        // SAFETY: the bytes are within the mapping, all of whose pages are there; the destination is ours, so they do not overlap.
+        // That another domain writes there is outside of what the compiler knows of; no reference to these bytes exists.
+        unsafe { from.copy_to_nonoverlapping(bytes.as_mut_ptr(), bytes.len()) };
+        true
+    }
+
+    /// Copies bytes in; false as for [`ForeignMapping::read`]. The mapping must be writable.
+    pub fn write(&self, offset: usize, bytes: &[u8]) -> bool {
+        let Some(to) = self.place(offset, bytes.len()) else {
+            return false;
+        };
+        // SAFETY: as above, the other way round.
+        unsafe { to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+        true
+    }
+
+    fn place(&self, offset: usize, length: usize) -> Option<*mut u8> {
+        let end = offset.checked_add(length)?;
+        if end > self.len() || self.failed() > 0 {
+            return None;
+        }
+        // SAFETY: within the mapping.
+        Some(unsafe { self.mapping.as_ptr().add(offset) })
+    }
+
     /// Size in bytes: [`PAGE_SIZE`] for each page asked for, mapped or not.
     pub fn len(&self) -> usize {
         self.pages.saturating_mul(PAGE_SIZE)
@@ -307,5 +338,20 @@ mod tests {
         ));
         assert_eq!(error.errno(), Some(libc::EINVAL));
         assert!(mapping(&[0, 0]).unwrap().complete().is_ok());
+    }
+
+    #[test]
+    fn bytes_are_copied_within_a_mapping_without_holes_and_nowhere_else() {
+        let whole = mapping(&[0]).unwrap();
+        assert!(whole.write(PAGE_SIZE - 3, b"abc"));
+        let mut bytes = [0; 3];
+        assert!(whole.read(PAGE_SIZE - 3, &mut bytes));
+        assert_eq!(&bytes, b"abc");
+        for offset in [PAGE_SIZE - 2, usize::MAX] {
+            assert!(!whole.write(offset, b"abc"));
+            assert!(!whole.read(offset, &mut bytes));
+        }
+        let holed = mapping(&[0, -libc::EINVAL]).unwrap();
+        assert!(!holed.read(0, &mut bytes));
     }
 }
