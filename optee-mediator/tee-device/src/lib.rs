@@ -147,6 +147,16 @@ impl Tee {
         Ok(tee)
     }
 
+    /// The same context, for another thread to keep.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when there are too many descriptors.
+    pub fn again(&self) -> Result<Self> {
+        let fd = self.fd.try_clone();
+        let fd = fd.map_err(Error::of("keep the TEE's context"))?;
+        Ok(Self { fd })
+    }
+
     /// Opens a session; its number is only meaningful when the outcome's result is 0.
     ///
     /// # Errors

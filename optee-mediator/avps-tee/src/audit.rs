@@ -1,0 +1,179 @@
+//! What guests did and were refused: a bounded list for people, and the log.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use optee_abi::Uuid;
+use xen::DomId;
+
+use crate::report::Entry;
+use crate::rights::Denied;
+
+/// Entries that are kept.
+const KEPT: usize = 1024;
+/// A guest's entries that reach the log in each [`INTERVAL`]; all are counted.
+const BURST: u32 = 20;
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// The trail of all guests.
+#[derive(Debug, Default)]
+pub(crate) struct Audit {
+    entries: Mutex<VecDeque<Entry>>,
+}
+
+/// What can happen.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// The guest's calls come here from now on.
+    Attached,
+    /// They do not any more.
+    Detached(&'static str),
+    /// Its rights have changed.
+    Rights,
+    /// A session was opened.
+    Opened(Uuid),
+    /// It was not, by the secure world.
+    Failed(Uuid, u32),
+    /// A right is missing.
+    Denied(Option<Uuid>, Denied),
+    /// A call took too long.
+    TimedOut(Uuid),
+    /// A call that no driver makes.
+    Malformed(String),
+    /// The secure world, or the memory shared with it, could not be used.
+    Trouble(String),
+}
+
+impl Event {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Attached => "attached",
+            Self::Detached(_) => "detached",
+            Self::Rights => "rights",
+            Self::Opened(_) => "opened",
+            Self::Failed(..) => "failed",
+            Self::Denied(..) => "denied",
+            Self::TimedOut(_) => "timed-out",
+            Self::Malformed(_) => "malformed",
+            Self::Trouble(_) => "trouble",
+        }
+    }
+
+    fn application(&self) -> Option<Uuid> {
+        match self {
+            Self::Opened(uuid) | Self::Failed(uuid, _) | Self::TimedOut(uuid) => Some(*uuid),
+            Self::Denied(uuid, _) => *uuid,
+            _ => None,
+        }
+    }
+
+    fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Denied(..) | Self::TimedOut(_) | Self::Malformed(_) | Self::Trouble(_)
+        )
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Attached => f.write_str("its calls are mediated"),
+            Self::Detached(why) => write!(f, "its calls are not mediated any more: {why}"),
+            Self::Rights => f.write_str("its rights were changed"),
+            Self::Opened(uuid) => write!(f, "opened a session with {uuid}"),
+            Self::Failed(uuid, result) => {
+                write!(f, "could not open a session with {uuid}: {result:#010x}")
+            }
+            Self::Denied(Some(uuid), why) => write!(f, "denied, for {uuid}: {why}"),
+            Self::Denied(None, why) => write!(f, "denied: {why}"),
+            Self::TimedOut(uuid) => write!(f, "a call of {uuid} took too long and was given up"),
+            Self::Malformed(what) => write!(f, "sent {what}"),
+            Self::Trouble(what) => f.write_str(what),
+        }
+    }
+}
+
+/// A guest's way to the trail.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    domid: DomId,
+    guest: String,
+    limit: Mutex<Limit>,
+}
+
+#[derive(Debug)]
+struct Limit {
+    since: Instant,
+    passed: u32,
+    withheld: u64,
+}
+
+impl Recorder {
+    /// For this guest.
+    pub(crate) fn new(domid: DomId, guest: &str) -> Self {
+        Self {
+            domid,
+            guest: guest.to_owned(),
+            limit: Mutex::new(Limit {
+                since: Instant::now(),
+                passed: 0,
+                withheld: 0,
+            }),
+        }
+    }
+
+    /// Writes it down.
+    pub(crate) fn record(&self, audit: &Audit, event: &Event) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let entry = Entry {
+            at: now.map_or(0.0, |since| since.as_secs_f64()),
+            domid: self.domid.get(),
+            guest: self.guest.clone(),
+            event: event.word().to_owned(),
+            application: event.application().map(|uuid| uuid.to_string()),
+            text: event.to_string(),
+        };
+        if let Some(withheld) = self.pass(Instant::now()) {
+            let more = match withheld {
+                0 => String::new(),
+                count => format!(" ({count} entries before this one not shown)"),
+            };
+            if event.is_refusal() {
+                tracing::warn!("{} (domain {}): {event}{more}", self.guest, self.domid);
+            } else {
+                tracing::info!("{} (domain {}): {event}{more}", self.guest, self.domid);
+            }
+        }
+        let mut entries = audit.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        if entries.len() >= KEPT {
+            entries.pop_front();
+        }
+        entries.push_back(entry);
+    }
+
+    /// Whether it may reach the log; tells how many did not before it.
+    fn pass(&self, now: Instant) -> Option<u64> {
+        let mut limit = self.limit.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.saturating_duration_since(limit.since) >= INTERVAL {
+            limit.since = now;
+            limit.passed = 0;
+        }
+        if limit.passed >= BURST {
+            limit.withheld = limit.withheld.saturating_add(1);
+            return None;
+        }
+        limit.passed = limit.passed.saturating_add(1);
+        Some(std::mem::take(&mut limit.withheld))
+    }
+}
+
+impl Audit {
+    /// All that is kept, the oldest first.
+    pub(crate) fn entries(&self) -> Vec<Entry> {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.iter().cloned().collect()
+    }
+}

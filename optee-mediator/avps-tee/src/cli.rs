@@ -1,0 +1,75 @@
+//! The command line: what `--help` teaches, and the exit codes.
+
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+
+use crate::report;
+
+/// Exit code: something went wrong on the way.
+pub(crate) const EXIT_FAILED: u8 = 1;
+/// Exit code: this host, or this moment, cannot do it.
+pub(crate) const EXIT_CANNOT: u8 = 3;
+
+const AFTER_HELP: &str = "\
+The daemon finds its guests by itself: avpsctl writes the rights of a domain whose document says
+tee.mode = \"mediated\" into XenStore, and starts the domain once its calls are mediated. `avpsctl tee`
+shows what guests do, and what they were refused.
+
+It needs dom0's right to see and answer a guest's SMCs (vm_event), and an OP-TEE in dom0: a kernel with
+CONFIG_OPTEE, a running tee-supplicant, and below it Xen's own mediator for dom0.
+
+SIGTERM and SIGINT end it: its guests' calls fail with a communication error until it runs again. When it
+is killed, guests that call stand still until it runs again: let systemd start it anew.
+
+Exit codes: 0 ended by a signal, 1 failed, 2 wrong command line, 3 this host cannot (not dom0, no
+OP-TEE, already running).";
+
+/// Gives guests the trusted applications that they may use, and nothing else of the secure world.
+#[derive(Debug, Parser)]
+#[command(name = "avps-tee", version, about, after_help = AFTER_HELP, max_term_width = 100)]
+pub(crate) struct Arguments {
+    /// The TEE's client device
+    #[arg(long, value_name = "PATH", default_value = "/dev/tee0")]
+    pub(crate) device: PathBuf,
+    /// Calls that guests together may have in the secure world at once: what OP-TEE was built with
+    /// (CFG_NUM_THREADS). With two or more, no guest gets the last one while it has others
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) threads: u16,
+    /// Buffers of at most 512 KiB that are shared with the secure world for guests' parameters. Xen's
+    /// mediator lets dom0 share 16 of them, of which dom0's own programs need some
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) buffers: u16,
+    /// Unix socket on which `avpsctl tee` is answered
+    #[arg(long, value_name = "PATH", default_value = report::DEFAULT_SOCKET)]
+    pub(crate) socket: PathBuf,
+    /// How much to log, on standard error
+    #[arg(long, value_name = "LEVEL", value_enum, default_value_t = LogLevel::Info)]
+    pub(crate) log_level: LogLevel,
+}
+
+/// Levels of the log, from quiet to loud.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogLevel {
+    /// Only what failed.
+    Error,
+    /// And refusals.
+    Warn,
+    /// And sessions.
+    Info,
+    /// And each event.
+    Debug,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+        let arguments = Arguments::try_parse_from(["avps-tee"]).unwrap();
+        assert_eq!((arguments.threads, arguments.buffers), (2, 8));
+    }
+}

@@ -1,0 +1,308 @@
+//! The daemon: attaches to guests that are to be mediated, and lets go of those that are not any more.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use xen::{DomId, PrivCmd, device_model};
+use xenstore::Watch;
+
+use crate::cli::Arguments;
+use crate::guest::Guest;
+use crate::pool::Pool;
+use crate::report::{self, Report};
+use crate::slots::Slots;
+use crate::store::{Store, Wanted};
+use crate::{World, audit};
+
+/// How often an attempt that failed is made again.
+const AGAIN: Duration = Duration::from_secs(2);
+/// Events that wait at most; more of the same are one.
+const QUEUE: usize = 64;
+/// The lock's place: one daemon per machine.
+const LOCK: &str = "/run/avps/tee.lock";
+
+/// Why the daemon could not start, or go on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DaemonError {
+    /// Another one runs.
+    #[error("avps-tee is already running: {LOCK} is locked")]
+    Running,
+    /// A file, a socket, a thread.
+    #[error("cannot use {what}: {source}")]
+    System {
+        /// What.
+        what: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// XenStore.
+    #[error("XenStore: {0}")]
+    Store(#[from] xenstore::Error),
+    /// Xen.
+    #[error(transparent)]
+    Xen(#[from] xen::Error),
+    /// The secure world.
+    #[error(transparent)]
+    Tee(#[from] tee_device::Error),
+}
+
+impl DaemonError {
+    /// This host, or this moment, cannot do it: nothing is wrong with the program's work.
+    pub(crate) fn is_cannot(&self) -> bool {
+        matches!(
+            self,
+            Self::Running | Self::Xen(xen::Error::Open { .. }) | Self::Tee(_)
+        )
+    }
+}
+
+/// What the loop is told.
+enum Event {
+    /// Something in XenStore changed.
+    Changed,
+    /// XenStore cannot be heard any more.
+    Lost(xenstore::Error),
+    /// Somebody asks.
+    Asked(std::os::unix::net::UnixStream),
+    /// The end.
+    Stop,
+}
+
+/// Runs until a signal ends it.
+///
+/// # Errors
+/// What keeps it from starting, or from going on.
+pub(crate) fn run(arguments: &Arguments) -> Result<(), DaemonError> {
+    let privcmd = PrivCmd::open()?;
+    // Told at once, not when the first guest comes.
+    drop(tee_device::Tee::open(&arguments.device)?);
+    let store = Store::open()?;
+    let _lock = take_lock(Path::new(LOCK))?;
+    let listener = report::listen(&arguments.socket).map_err(system(&arguments.socket))?;
+    let (events, queue) = sync_channel(QUEUE);
+    feed(&events, &store, listener)?;
+    let turns = usize::from(arguments.threads);
+    let mut daemon = Daemon {
+        privcmd,
+        world: Arc::new(World {
+            device: arguments.device.clone(),
+            turns,
+            slots: Slots::new(turns),
+            pool: Pool::new(arguments.buffers.into()),
+            audit: audit::Audit::default(),
+        }),
+        store,
+        guests: BTreeMap::new(),
+        failed: BTreeMap::new(),
+    };
+    daemon.settle()?;
+    daemon.store.announce(true)?;
+    if let Err(error) = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]) {
+        tracing::warn!("systemd was not told that the daemon is ready: {error}");
+    }
+    tracing::info!("avps-tee {} is ready", env!("CARGO_PKG_VERSION"));
+    let outcome = daemon.serve(&queue);
+    for (domid, guest) in &daemon.guests {
+        guest.end("avps-tee ends");
+        // A guest that is gone needs no telling.
+        let _ = daemon.store.tell(*domid, "stopped", None);
+    }
+    let _ = daemon.store.announce(false);
+    // Fails only when it is gone already.
+    let _ = std::fs::remove_file(&arguments.socket);
+    outcome
+}
+
+struct Daemon {
+    privcmd: PrivCmd,
+    world: Arc<World>,
+    store: Store,
+    guests: BTreeMap<DomId, Arc<Guest>>,
+    /// Guests that could not be attached to, when, and why.
+    failed: BTreeMap<DomId, (Instant, String)>,
+}
+
+impl Daemon {
+    fn serve(&mut self, queue: &Receiver<Event>) -> Result<(), DaemonError> {
+        loop {
+            let event = if self.failed.is_empty() {
+                queue.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            } else {
+                queue.recv_timeout(AGAIN)
+            };
+            match event {
+                Ok(Event::Changed) | Err(RecvTimeoutError::Timeout) => self.settle()?,
+                Ok(Event::Asked(client)) => {
+                    if let Err(error) = report::answer(client, &self.report()) {
+                        tracing::debug!("a client went away: {error}");
+                    }
+                }
+                Ok(Event::Lost(error)) => return Err(error.into()),
+                Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+        }
+    }
+
+    /// Compares what is with what is wanted.
+    fn settle(&mut self) -> Result<(), DaemonError> {
+        let wanted = self.store.wanted()?;
+        let gone: Vec<DomId> = self
+            .guests
+            .keys()
+            .copied()
+            .filter(|domid| !wanted.contains_key(domid) || !self.is_alive(*domid))
+            .collect();
+        for domid in gone {
+            if let Some(guest) = self.guests.remove(&domid) {
+                guest.end("the domain is gone");
+            }
+        }
+        self.failed.retain(|domid, _| wanted.contains_key(domid));
+        for (domid, Wanted { name, rights }) in wanted {
+            if !self.is_alive(domid) {
+                continue;
+            }
+            let outcome = match rights {
+                Ok(rights) => match self.guests.get(&domid) {
+                    Some(guest) => {
+                        guest.set_rights(rights);
+                        continue;
+                    }
+                    None => Guest::attach(&self.world, domid, &name, rights)
+                        .map_err(|error| error.to_string()),
+                },
+                // Rights that were in force before stay so.
+                Err(error) => Err(format!("its rights are not understood: {error}")),
+            };
+            match outcome {
+                Ok(guest) => {
+                    self.guests.insert(domid, guest);
+                    self.failed.remove(&domid);
+                    self.store.tell(domid, "ready", None)?;
+                }
+                Err(error) => self.tell_failure(domid, &name, error)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn tell_failure(&mut self, domid: DomId, name: &str, error: String) -> Result<(), DaemonError> {
+        let before = self.failed.get(&domid).map(|(_, error)| error.as_str());
+        if before != Some(error.as_str()) {
+            tracing::error!("{name} (domain {domid}) cannot be mediated: {error}");
+            let state = if self.guests.contains_key(&domid) {
+                "ready"
+            } else {
+                "error"
+            };
+            self.store.tell(domid, state, Some(&error))?;
+        }
+        self.failed.insert(domid, (Instant::now(), error));
+        Ok(())
+    }
+
+    /// Whether Xen knows it and it has not ended: what is dying has no registers to read any more.
+    fn is_alive(&self, domid: DomId) -> bool {
+        device_model::domain_exists(&self.privcmd, domid).unwrap_or(false)
+    }
+
+    fn report(&self) -> Report {
+        Report {
+            schema: report::SCHEMA.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            turns: self.world.turns,
+            guests: self.guests.values().map(|guest| guest.report()).collect(),
+            audit: self.world.audit.entries(),
+        }
+    }
+}
+
+/// Threads that bring events.
+fn feed(
+    events: &SyncSender<Event>,
+    store: &Store,
+    listener: UnixListener,
+) -> Result<(), DaemonError> {
+    for watch in store.watches()? {
+        let events = events.clone();
+        start("xenstore", move || watched(&watch, &events))?;
+    }
+    let asked = events.clone();
+    start("socket", move || {
+        for client in listener.incoming().flatten() {
+            if asked.send(Event::Asked(client)).is_err() {
+                return;
+            }
+        }
+    })?;
+    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|source| DaemonError::System {
+        what: "signals".into(),
+        source,
+    })?;
+    let stop = events.clone();
+    start("signals", move || {
+        if signals.forever().next().is_some() {
+            // The loop has ended already.
+            let _ = stop.send(Event::Stop);
+        }
+    })
+}
+
+fn watched(watch: &Watch, events: &SyncSender<Event>) {
+    loop {
+        let event = match watch.recv() {
+            Ok(_) => Event::Changed,
+            Err(error) => Event::Lost(error),
+        };
+        // A burst of changes is one.
+        while let Ok(Some(_)) = watch.try_recv() {}
+        let lost = matches!(event, Event::Lost(_));
+        if events.send(event).is_err() || lost {
+            return;
+        }
+    }
+}
+
+fn start(name: &'static str, body: impl FnOnce() + Send + 'static) -> Result<(), DaemonError> {
+    let started = thread::Builder::new().name(name.into()).spawn(body);
+    started.map(drop).map_err(|source| DaemonError::System {
+        what: format!("a thread for {name}"),
+        source,
+    })
+}
+
+/// Held for as long as this process lives, however it dies.
+fn take_lock(path: &Path) -> Result<File, DaemonError> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(system(path))?;
+    }
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+        .map_err(system(path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(DaemonError::Running),
+        Err(TryLockError::Error(source)) => Err(system(path)(source)),
+    }
+}
+
+fn system(path: &Path) -> impl Fn(io::Error) -> DaemonError {
+    let path: PathBuf = path.into();
+    move |source| DaemonError::System {
+        what: path.display().to_string(),
+        source,
+    }
+}

@@ -1,0 +1,229 @@
+//! Memory that a guest shares: mapped once when it is registered, copied from and to in calls.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use optee_abi::limits::PAGE_SIZE;
+use optee_abi::message::{Memory as Described, Place};
+use optee_abi::{Ipa, PageList, ShmRef, TeeResult};
+use xen::{Access, DomId, ForeignMapping, Pfn, PrivCmd};
+
+use crate::rights::Denied;
+
+/// Memory of a guest, in one piece here.
+#[derive(Debug)]
+pub(crate) struct Region {
+    mapping: ForeignMapping,
+    /// Of its first byte in the first page.
+    offset: usize,
+    /// Bytes.
+    pub(super) size: u64,
+}
+
+impl Region {
+    /// Copies bytes from `offset` on out; false beyond its end.
+    pub(super) fn read(&self, offset: u64, bytes: &mut [u8]) -> bool {
+        self.place(offset, bytes.len())
+            .is_some_and(|place| self.mapping.read(place, bytes))
+    }
+
+    /// Copies bytes in; false beyond its end.
+    pub(super) fn write(&self, offset: u64, bytes: &[u8]) -> bool {
+        self.place(offset, bytes.len())
+            .is_some_and(|place| self.mapping.write(place, bytes))
+    }
+
+    fn place(&self, offset: u64, length: usize) -> Option<usize> {
+        let end = offset.checked_add(u64::try_from(length).ok()?)?;
+        if end > self.size {
+            return None;
+        }
+        self.offset.checked_add(usize::try_from(offset).ok()?)
+    }
+
+    fn pages(&self) -> u64 {
+        u64::try_from(self.mapping.len()).unwrap_or(u64::MAX) / PAGE_SIZE
+    }
+}
+
+/// Why memory cannot be shared.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MemoryError {
+    /// More than the guest may.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// It is not where the guest says.
+    #[error("memory to share of {size} bytes that is not there: {source}")]
+    NotThere {
+        /// Bytes.
+        size: u64,
+        /// What Xen or the kernel said.
+        source: xen::Error,
+    },
+    /// A list that is none.
+    #[error("{0}")]
+    List(optee_abi::pages::PageListError),
+    /// A reference that is taken, or unknown.
+    #[error("a reference to shared memory that is {0}")]
+    Reference(&'static str),
+}
+
+impl MemoryError {
+    /// What the guest is told.
+    pub(super) fn result(&self) -> TeeResult {
+        match self {
+            Self::Denied(_) => TeeResult::OUT_OF_MEMORY,
+            Self::NotThere { source, .. } if source.errno() == Some(ENOMEM) => {
+                TeeResult::OUT_OF_MEMORY
+            }
+            _ => TeeResult::BAD_PARAMETERS,
+        }
+    }
+}
+
+/// `ENOMEM`.
+const ENOMEM: i32 = 12;
+
+/// What a guest has registered.
+#[derive(Debug)]
+pub(crate) struct Registered {
+    privcmd: PrivCmd,
+    domid: DomId,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    regions: HashMap<ShmRef, Arc<Region>>,
+    pages: u64,
+}
+
+impl Registered {
+    /// Nothing yet.
+    pub(super) fn new(privcmd: &PrivCmd, domid: DomId) -> Self {
+        Self {
+            privcmd: privcmd.clone(),
+            domid,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Maps and keeps memory.
+    pub(super) fn register(&self, memory: &Described, limit: u64) -> Result<(), MemoryError> {
+        let used = self.lock().pages;
+        let left = (limit / PAGE_SIZE).saturating_sub(used);
+        let region = self.map(memory, left, limit)?;
+        let mut state = self.lock();
+        if state.regions.contains_key(&memory.shm_ref) {
+            return Err(MemoryError::Reference("taken"));
+        }
+        let pages = state.pages.saturating_add(region.pages());
+        // Another vCPU may have registered some meanwhile.
+        if pages > limit / PAGE_SIZE {
+            return Err(Denied::Memory(limit).into());
+        }
+        state.pages = pages;
+        state.regions.insert(memory.shm_ref, Arc::new(region));
+        Ok(())
+    }
+
+    /// Forgets memory; it stays until calls that use it have ended.
+    pub(super) fn unregister(&self, shm_ref: ShmRef) -> Result<(), MemoryError> {
+        let mut state = self.lock();
+        let region = state.regions.remove(&shm_ref);
+        let region = region.ok_or(MemoryError::Reference("unknown"))?;
+        state.pages = state.pages.saturating_sub(region.pages());
+        Ok(())
+    }
+
+    /// Registered memory.
+    pub(super) fn get(&self, shm_ref: ShmRef) -> Option<Arc<Region>> {
+        self.lock().regions.get(&shm_ref).cloned()
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&self) {
+        let all = std::mem::take(&mut *self.lock());
+        drop(all);
+    }
+
+    /// How many there are, and their bytes.
+    pub(super) fn totals(&self) -> (usize, u64) {
+        let state = self.lock();
+        (state.regions.len(), state.pages.saturating_mul(PAGE_SIZE))
+    }
+
+    /// Maps memory for as long as the caller keeps it, at most `max_pages` pages.
+    pub(super) fn map(
+        &self,
+        memory: &Described,
+        max_pages: u64,
+        limit: u64,
+    ) -> Result<Region, MemoryError> {
+        let too_much = || MemoryError::Denied(Denied::Memory(limit));
+        let (offset, frames) = match memory.place {
+            Place::Contiguous(start) => {
+                let end = start.offset().saturating_add(memory.size);
+                let pages = end.div_ceil(PAGE_SIZE).max(1);
+                if pages > max_pages {
+                    return Err(too_much());
+                }
+                let first = start.page().0 / PAGE_SIZE;
+                let frames = (first..first.saturating_add(pages)).map(Pfn).collect();
+                (start.offset(), frames)
+            }
+            Place::List(_) => {
+                let list = PageList::of(memory, max_pages);
+                let list = list.map_err(|error| match error {
+                    optee_abi::pages::PageListError::TooMany { .. } => too_much(),
+                    error => MemoryError::List(error),
+                })?;
+                (list.offset(), self.listed(list, memory.size)?)
+            }
+        };
+        let mapping = self.map_frames(&frames, memory.size)?;
+        Ok(Region {
+            mapping,
+            offset: usize::try_from(offset).unwrap_or(usize::MAX),
+            size: memory.size,
+        })
+    }
+
+    /// A page that a call names by its address.
+    pub(super) fn page(&self, address: Ipa) -> Result<Region, MemoryError> {
+        let mapping = self.map_frames(&[Pfn(address.page().0 / PAGE_SIZE)], PAGE_SIZE)?;
+        Ok(Region {
+            mapping,
+            offset: 0,
+            size: PAGE_SIZE,
+        })
+    }
+
+    /// Follows a list; each of its pages is copied once.
+    fn listed(&self, mut list: PageList, size: u64) -> Result<Vec<Pfn>, MemoryError> {
+        let mut frames = Vec::with_capacity(usize::try_from(list.pages()).unwrap_or(0));
+        let mut copy = vec![0; PAGE_SIZE as usize];
+        while let Some(wanted) = list.wanted() {
+            let page = self.page(wanted.address)?;
+            let bytes = copy.get_mut(..wanted.len).unwrap_or_default();
+            if !page.read(0, bytes) {
+                return Err(MemoryError::Reference("beyond its page"));
+            }
+            let named = list.feed(bytes).map_err(MemoryError::List)?;
+            frames.extend(named.map(|address| Pfn(address.0 / PAGE_SIZE)));
+        }
+        debug_assert!(u64::try_from(frames.len()).is_ok_and(|pages| pages * PAGE_SIZE >= size));
+        Ok(frames)
+    }
+
+    fn map_frames(&self, frames: &[Pfn], size: u64) -> Result<ForeignMapping, MemoryError> {
+        self.privcmd
+            .map_foreign(self.domid, frames, Access::ReadWrite)
+            .and_then(ForeignMapping::complete)
+            .map_err(|source| MemoryError::NotThere { size, source })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,82 @@
+//! `avps-tee`: one secure world for many guests, with rights.
+//!
+//! A guest's stock Linux driver sees an ordinary OP-TEE. Each of its SMCs stops its vCPU and comes here as an event of Xen's; the
+//! message is copied once and taken apart ([`optee_abi`]), judged by the guest's rights, carried out by way of this domain's own
+//! `/dev/tee0`, and answered. Nothing of this is in the hypervisor, and the guest needs no word of it.
+//!
+//! What it must never do: let one guest reach another's sessions or memory, or wait for another's call; read a guest's memory
+//! twice where it decides; panic, whatever a guest sends; leave a right unchecked because something failed.
+//!
+//! Where things are: [`daemon`] finds guests, `guest` serves one, `slots` and `pool` share the secure world among them, `audit`
+//! remembers.
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
+
+mod audit;
+mod cli;
+mod counters;
+mod daemon;
+mod guest;
+mod pool;
+pub mod report;
+mod rights;
+mod slots;
+mod store;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing::level_filters::LevelFilter;
+
+/// One attachment to a guest. Domain numbers come again, these do not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Attachment(u64);
+
+/// What all guests share.
+#[derive(Debug)]
+pub(crate) struct World {
+    /// The TEE's client device.
+    device: PathBuf,
+    /// Calls of the secure world at once.
+    turns: usize,
+    slots: slots::Slots,
+    pool: pool::Pool,
+    audit: audit::Audit,
+}
+
+/// The program.
+pub fn main() -> ExitCode {
+    let arguments = cli::Arguments::parse();
+    let level = match arguments.log_level {
+        cli::LogLevel::Error => LevelFilter::ERROR,
+        cli::LogLevel::Warn => LevelFilter::WARN,
+        cli::LogLevel::Info => LevelFilter::INFO,
+        cli::LogLevel::Debug => LevelFilter::DEBUG,
+    };
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_target(false)
+        .init();
+    match daemon::run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::from(if error.is_cannot() {
+                cli::EXIT_CANNOT
+            } else {
+                cli::EXIT_FAILED
+            })
+        }
+    }
+}

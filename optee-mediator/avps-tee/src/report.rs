@@ -1,0 +1,166 @@
+//! What the running daemon tells about itself, as JSON on its socket. Names are stable: programs read them.
+
+use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use crate::counters::Snapshot;
+
+/// Version of the JSON text.
+pub const SCHEMA: &str = "avps-tee/1";
+/// Where the daemon answers unless it was told otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/avps/tee.sock";
+
+/// Longest report a client takes, in bytes.
+const MAX_REPORT: u64 = 16 * 1024 * 1024;
+/// How long one side waits for the other.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Everything.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// Version of the daemon.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// Calls of the secure world that may be under way at once.
+    pub turns: usize,
+    /// One entry per guest.
+    pub guests: Vec<Guest>,
+    /// What happened, the oldest first.
+    pub audit: Vec<Entry>,
+}
+
+/// A guest.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Guest {
+    /// Domain number.
+    pub domid: u16,
+    /// Name.
+    pub name: String,
+    /// What it may.
+    pub rights: Rights,
+    /// Sessions it has open.
+    pub sessions: Vec<Session>,
+    /// Calls under way.
+    pub calls: usize,
+    /// Pieces of memory it has registered.
+    pub regions: usize,
+    /// Their bytes, in whole pages.
+    pub shared_bytes: u64,
+    /// Its counters.
+    pub counters: Snapshot,
+}
+
+/// Rights as they are applied.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Rights {
+    /// UUIDs of trusted applications it may open.
+    pub applications: Vec<String>,
+    /// Sessions it may have open at once.
+    pub sessions: u32,
+    /// Bytes it may share at once.
+    pub shared_memory_bytes: u64,
+    /// Calls per second.
+    pub rate: Option<u32>,
+    /// Calls under way at once.
+    pub concurrency: u32,
+    /// Milliseconds a call may take.
+    pub timeout_ms: Option<u32>,
+    /// Its share of the secure world.
+    pub weight: u32,
+}
+
+/// A session.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Session {
+    /// The guest's number for it.
+    pub id: u32,
+    /// UUID of the trusted application.
+    pub application: String,
+    /// A call of it took too long: it can only be closed.
+    pub given_up: bool,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Entry {
+    /// Seconds since 1970.
+    pub at: f64,
+    /// The domain.
+    pub domid: u16,
+    /// Its name.
+    pub guest: String,
+    /// What it was: `attached`, `detached`, `rights`, `opened`, `failed`, `denied`, `timed-out`, `malformed`, `trouble`.
+    pub event: String,
+    /// UUID of the trusted application it was about.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub application: Option<String>,
+    /// Told for people.
+    pub text: String,
+}
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// No daemon listens.
+    #[error("no avps-tee answers at {0}: it is not running, or was started with another --socket")]
+    NotRunning(String),
+    /// Not root, or the daemon stopped in the middle.
+    #[error("cannot ask avps-tee: {0}")]
+    Io(#[from] io::Error),
+    /// Another release answers.
+    #[error("the daemon's report was not understood (another release?): {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// Makes the socket, replacing what a dead daemon left; the caller has made sure that there is no other.
+///
+/// # Errors
+/// The place cannot be used.
+pub(crate) fn listen(path: &Path) -> io::Result<UnixListener> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Answers one client; a client that does not read is left after a while.
+///
+/// # Errors
+/// The client went away.
+pub(crate) fn answer(mut client: UnixStream, report: &Report) -> io::Result<()> {
+    client.set_write_timeout(Some(PATIENCE))?;
+    let mut text = serde_json::to_vec(report)?;
+    text.push(b'\n');
+    client.write_all(&text)
+}
+
+/// Asks the daemon.
+///
+/// # Errors
+/// No daemon, or one that does not answer.
+pub fn ask(path: &Path) -> Result<Report, ReportError> {
+    let client = UnixStream::connect(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            ReportError::NotRunning(path.display().to_string())
+        }
+        _ => ReportError::Io(error),
+    })?;
+    client.set_read_timeout(Some(PATIENCE))?;
+    let mut text = Vec::new();
+    client.take(MAX_REPORT).read_to_end(&mut text)?;
+    Ok(serde_json::from_slice(&text)?)
+}

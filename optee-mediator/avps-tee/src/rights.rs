@@ -1,0 +1,153 @@
+//! What a guest may do in the secure world: the document's `[domain.tee]`, as avpsctl writes it into XenStore.
+
+use std::time::{Duration, Instant};
+
+use optee_abi::{Login, Uuid};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+
+/// Rights of a guest. What is not written is not allowed.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Rights {
+    /// Trusted applications it may open.
+    #[serde(deserialize_with = "uuids")]
+    pub(crate) applications: Vec<Uuid>,
+    /// Sessions it may have open at once.
+    pub(crate) sessions: u32,
+    /// Bytes it may share at once, in whole pages.
+    pub(crate) shared_memory_bytes: u64,
+    /// Calls per second; no limit without.
+    #[serde(default)]
+    pub(crate) rate: Option<u32>,
+    /// Calls it may have under way at once.
+    pub(crate) concurrency: u32,
+    /// How long a call may take; no limit without.
+    #[serde(default)]
+    pub(crate) timeout_ms: Option<u32>,
+    /// Its share of the secure world when others want it too.
+    pub(crate) weight: u32,
+}
+
+fn uuids<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Uuid>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    let parse = |text: &String| text.parse().map_err(D::Error::custom);
+    texts.iter().map(parse).collect()
+}
+
+impl Rights {
+    /// Whether a session may be opened; else why not.
+    pub(crate) fn allows(&self, application: Uuid, login: Login) -> Result<(), Denied> {
+        if !self.applications.contains(&application) {
+            return Err(Denied::Application(application));
+        }
+        // Whoever the guest says it is, the TEE would be told who this program is.
+        if login != Login::Public {
+            return Err(Denied::Login(login));
+        }
+        Ok(())
+    }
+
+    /// How long a call may take.
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        self.timeout_ms
+            .map(|ms| Duration::from_millis(u64::from(ms)))
+    }
+}
+
+/// Why a guest may not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Denied {
+    /// Not one of its applications.
+    #[error("{0} is not among its applications")]
+    Application(Uuid),
+    /// Not as a public client.
+    #[error("{name}: the TEE cannot be told who the guest's clients are", name = .0.name())]
+    Login(Login),
+    /// Enough sessions.
+    #[error("it has {0} sessions open, as many as it may")]
+    Sessions(u32),
+    /// Too much memory.
+    #[error("it would share more than {0} bytes")]
+    Memory(u64),
+    /// Too fast.
+    #[error("more than {0} calls in a second")]
+    Rate(u32),
+}
+
+/// Counts calls against a rate: a second's worth may come at once.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    since: Instant,
+    /// Calls that are left, in billionths.
+    left: u64,
+}
+
+impl Pace {
+    /// Full.
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            since: now,
+            left: u64::MAX,
+        }
+    }
+
+    /// Takes a call; false if there is none left.
+    pub(crate) fn take(&mut self, now: Instant, rate: u32) -> bool {
+        const WHOLE: u64 = 1_000_000_000;
+        let elapsed = now.saturating_duration_since(self.since);
+        self.since = now;
+        let nanoseconds = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
+        let full = WHOLE.saturating_mul(rate.into());
+        let come = nanoseconds.saturating_mul(rate.into());
+        self.left = self.left.saturating_add(come).min(full);
+        let Some(left) = self.left.checked_sub(WHOLE) else {
+            return false;
+        };
+        self.left = left;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = r#"{"applications":["8aaaf200-2450-11e4-abe2-0002a5d5c51b"],"sessions":2,
+        "shared_memory_bytes":65536,"concurrency":2,"weight":1}"#;
+
+    #[test]
+    fn only_what_is_listed_may_be_opened_and_only_by_nobody_in_particular() {
+        let rights: Rights = serde_json::from_str(TEXT).unwrap();
+        let listed = "8aaaf200-2450-11e4-abe2-0002a5d5c51b".parse().unwrap();
+        let other = "8aaaf200-2450-11e4-abe2-0002a5d5c51c".parse().unwrap();
+        assert_eq!(rights.allows(listed, Login::Public), Ok(()));
+        assert_eq!(
+            rights.allows(other, Login::Public),
+            Err(Denied::Application(other))
+        );
+        assert_eq!(
+            rights.allows(listed, Login::User),
+            Err(Denied::Login(Login::User))
+        );
+    }
+
+    #[test]
+    fn a_list_with_a_word_that_is_no_uuid_is_refused_as_a_whole() {
+        let text = TEXT.replace("8aaaf200-2450", "8aaaf200_2450");
+        assert!(serde_json::from_str::<Rights>(&text).is_err());
+    }
+
+    #[test]
+    fn a_second_has_as_many_calls_as_the_rate_says() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start);
+        let at = |pace: &mut Pace, ms| pace.take(start + Duration::from_millis(ms), 10);
+        assert_eq!((0..100).filter(|_| at(&mut pace, 0)).count(), 10);
+        assert!(!at(&mut pace, 99));
+        assert!(at(&mut pace, 100));
+        assert!(!at(&mut pace, 100));
+        assert_eq!((0..100).filter(|_| at(&mut pace, 60_000)).count(), 10);
+        assert!(!Pace::new(start).take(start, 0));
+    }
+}
