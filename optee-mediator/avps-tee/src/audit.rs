@@ -8,8 +8,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use optee_abi::Uuid;
 use xen::DomId;
 
-use crate::report::Entry;
 use crate::rights::Denied;
+use tee_report::Entry;
 
 /// Entries that are kept.
 const KEPT: usize = 1024;

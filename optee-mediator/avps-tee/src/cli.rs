@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 
-use crate::report;
+use tee_report as report;
 
 /// Exit code: something went wrong on the way.
 pub(crate) const EXIT_FAILED: u8 = 1;

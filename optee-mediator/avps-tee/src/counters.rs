@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// Counters of a guest.
@@ -15,33 +13,24 @@ macro_rules! counters {
             $($(#[$doc])* pub(crate) $name: AtomicU64,)*
         }
 
-        /// Their values.
-        #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-        pub struct Snapshot {
-            /// Hypercalls: two for each SMC, to read and to write registers.
-            pub hypercalls: u64,
-            /// Times that memory of the guest was mapped.
-            pub maps: u64,
-            /// Pages in them.
-            pub mapped_pages: u64,
-            $($(#[$doc])* pub $name: u64,)*
-        }
-
         impl Counters {
             /// From zero; Xen's own count along.
             pub(crate) fn new(xen: Arc<xen::Counters>) -> Self {
                 Self { xen, $($name: AtomicU64::new(0),)* }
             }
 
-            /// Their values at this moment, each by itself.
-            pub(crate) fn snapshot(&self) -> Snapshot {
+            /// Their values at this moment, each by itself. `hypercalls` are two for each SMC, to read and to write registers;
+            /// `maps` is how often memory of the guest was mapped.
+            pub(crate) fn snapshot(&self) -> tee_report::Counters {
                 let xen = self.xen.snapshot();
-                Snapshot {
-                    hypercalls: xen.hypercalls,
-                    maps: xen.foreign_maps,
-                    mapped_pages: xen.foreign_pages,
-                    $($name: self.$name.load(Ordering::Relaxed),)*
-                }
+                [
+                    ("hypercalls", xen.hypercalls),
+                    ("maps", xen.foreign_maps),
+                    ("mapped_pages", xen.foreign_pages),
+                    $((stringify!($name), self.$name.load(Ordering::Relaxed)),)*
+                ]
+                .map(|(name, value)| (name.to_owned(), value))
+                .into()
             }
         }
     };

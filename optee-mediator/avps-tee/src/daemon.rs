@@ -18,10 +18,10 @@ use xenstore::Watch;
 use crate::cli::Arguments;
 use crate::guest::Guest;
 use crate::pool::Pool;
-use crate::report::{self, Report};
 use crate::slots::Slots;
 use crate::store::{Store, Wanted};
 use crate::{World, audit};
+use tee_report::{self as report, Report};
 
 /// How often an attempt that failed is made again.
 const AGAIN: Duration = Duration::from_secs(2);

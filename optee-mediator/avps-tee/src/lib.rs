@@ -26,7 +26,6 @@ mod counters;
 mod daemon;
 mod guest;
 mod pool;
-pub mod report;
 mod rights;
 mod slots;
 mod store;

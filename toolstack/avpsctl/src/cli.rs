@@ -9,8 +9,10 @@ use crate::rundir;
 
 mod platform;
 mod policy;
+mod tee;
 
 pub use policy::{BuildArgs, ExplainArgs, LoadArgs, PolicyCommand};
+pub use tee::{TeeArgs, TeeCommand, TeeStatusArgs};
 
 pub use platform::{
     DiffArgs, GraphArgs, GraphFormat, ImportArgs, MigrateArgs, NewArgs, PlatformCommand, Template,
@@ -93,8 +95,10 @@ ready. On failure or Ctrl-C everything this run created is removed again.
 
 A CPU pool of the document is the one with its CPUs and its scheduler, whatever its name; where there
 is none, its CPUs are taken out of the first pool and it is made. libxl gets what emit libxl-json
-writes. Refused, because libxl has no place for them: arinc653, console = \"none\", and
-tee.mode = \"mediated\", which no program carries out yet.
+writes. Refused, because libxl has no place for them: arinc653 and console = \"none\".
+
+A domain with tee.mode = \"mediated\" runs once avps-tee has taken over its calls into the secure world.
+What it may do there can be changed while it runs: change the document, and say up again.
 
 Domains that Xen itself started run already. Their virtio devices are served from now on, and then
 shown to them; Xen's init-dom0less has to be run first.
@@ -200,6 +204,13 @@ Examples:
         /// What to ask for
         #[command(subcommand)]
         command: BackendCommand,
+    },
+    /// Ask the mediator what guests do in the secure world, and what they were refused
+    #[command(after_help = tee::TEE_HELP)]
+    Tee {
+        /// What to ask for
+        #[command(subcommand)]
+        command: TeeCommand,
     },
     /// Work with a document, anywhere: check, plan, draw, compare, make, import
     #[command(after_help = "\

@@ -71,6 +71,12 @@ pub enum Error {
     /// The backend serves no such guest.
     #[error("avps-backend serves no guest \"{0}\"")]
     NoGuestOfBackend(String),
+    /// The mediator daemon cannot be asked.
+    #[error("{0}")]
+    Mediator(tee_report::ReportError),
+    /// The mediator knows no such guest.
+    #[error("avps-tee has no guest \"{0}\"")]
+    NoGuestOfMediator(String),
     /// Findings were shown already.
     #[error("the document has {errors} error(s)")]
     Findings {
@@ -199,6 +205,28 @@ pub enum Error {
         /// Who needs it.
         needed_by: String,
     },
+    /// Nobody carries out calls into the secure world.
+    #[error("avps-tee does not run, which {needed_by} needs (tee.mode = \"mediated\")")]
+    NoMediator {
+        /// Who needs it.
+        needed_by: String,
+    },
+    /// The mediator says why it cannot.
+    #[error("avps-tee cannot mediate the calls of domain \"{domain}\": {text}")]
+    MediatorRefused {
+        /// The guest.
+        domain: String,
+        /// The daemon's words.
+        text: String,
+    },
+    /// The mediator did not become ready in time.
+    #[error("after {seconds} s avps-tee had not taken over the calls of {}", .waiting.join(", "))]
+    MediatorTimeout {
+        /// The time limit.
+        seconds: u64,
+        /// The guests.
+        waiting: Vec<String>,
+    },
     /// The backend says why it cannot serve a device.
     #[error(
         "the backend{} cannot serve {device} of domain \"{domain}\": {text}",
@@ -293,6 +321,7 @@ impl Error {
             Error::Usage(_)
             | Error::NoSuchDomain(_)
             | Error::NoGuestOfBackend(_)
+            | Error::NoGuestOfMediator(_)
             | Error::InUse { .. }
             | Error::NotInDocument { .. } => Exit::Usage,
             Error::Remains { .. }
@@ -359,6 +388,11 @@ impl Error {
             }
             Error::Backend(StatsError::NotRunning(_)) => {
                 "start it: systemctl start avps-backend, or avps-backend serve".into()
+            }
+            Error::NoGuestOfMediator(_) => "avpsctl tee status shows all".into(),
+            Error::NoMediator { .. } | Error::Mediator(tee_report::ReportError::NotRunning(_)) => "start it: systemctl start avps-tee, or avps-tee".into(),
+            Error::MediatorRefused { .. } | Error::MediatorTimeout { .. } => {
+                "look at avps-tee's log; avpsctl tee audit shows what it did".into()
             }
             Error::NoGuestOfBackend(_) => "avpsctl backend stats shows all".into(),
             Error::BackendNotRunning {

@@ -6,7 +6,7 @@
 //! stands in libxl's own private folder, `/libxl/<domid>/avps`, which no guest can reach and libxl
 //! removes with the domain.
 
-use platform::plan::{DevicePlan, DomainPlan, VirtioPlan};
+use platform::plan::{DevicePlan, DomainPlan, TeeRights, VirtioPlan};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -102,6 +102,12 @@ pub fn read_marks(store: &dyn Store, domid: u32) -> Result<Option<(String, Strin
 /// A short text that is equal exactly for equal plans of a domain.
 pub fn digest(domain: &DomainPlan) -> String {
     let mut domain = domain.clone();
+    if domain.is_mediated()
+        && let Some(tee) = &mut domain.tee
+    {
+        // Its rights are changed while it runs.
+        *tee = TeeRights::none(tee.mode);
+    }
     if domain.ramdisk_generated {
         // Where it would be written says nothing about the domain.
         domain.ramdisk = None;

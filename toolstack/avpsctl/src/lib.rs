@@ -20,6 +20,7 @@ pub mod compare;
 pub mod error;
 pub mod keys;
 pub mod machine;
+mod mediation;
 pub mod observe;
 pub mod order;
 pub mod placed;

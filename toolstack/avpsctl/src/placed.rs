@@ -55,6 +55,14 @@ pub fn with_ramdisk(mut config: Value, ramdisk: Option<&Ramdisk>) -> Value {
     config
 }
 
+/// The same, with a partial device tree that was made for it.
+pub fn with_tree(mut config: Value, tree: Option<&Ramdisk>) -> Value {
+    if let Some(tree) = tree {
+        config["b_info"]["device_tree"] = Value::from(tree.path().to_string_lossy());
+    }
+    config
+}
+
 /// Tells what a domain asks for that not every Xen and not every machine has: libxl only says that it failed.
 pub fn explain(plan: &DomainPlan, cause: Error) -> Error {
     if !matches!(cause, Error::Xen(_)) {

@@ -1,6 +1,7 @@
-//! Ramdisks that the document leaves to this program: a driver domain's, made of `avps-backend`.
+//! Files that the document leaves to this program: a driver domain's ramdisk, made of `avps-backend`, and the partial device tree by
+//! which a guest finds the OP-TEE that avps-tee plays for it.
 //!
-//! libxl reads a ramdisk from a file while it builds the domain. The file is made just before that, below the run directory, and
+//! libxl reads them from a file while it builds the domain. The file is made just before that, below the run directory, and
 //! removed as soon as nobody needs it. Its name is made of its content, so that processes that want the same share it; each of them
 //! holds a lock on it, which ends with the process however that ends: what a killed one left, the next one finds unlocked and removes.
 
@@ -10,6 +11,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use platform::Finding;
+use platform::emit::partial;
 use platform::plan::{DomainPlan, Plan};
 use platform::rules;
 use ramdisk::driver;
@@ -19,19 +21,20 @@ use crate::error::{Error, Result};
 
 /// Where the static `avps-backend` may be, first choice first.
 const PROGRAMS: [&str; 2] = ["/usr/lib/avps/avps-backend", "/usr/bin/avps-backend"];
-const PREFIX: &str = "ramdisk-";
-const ENDING: &str = ".cpio";
+/// Begin and end of their names.
+const RAMDISK: (&str, &str) = ("ramdisk-", ".cpio");
+const TREE: (&str, &str) = ("tree-", ".dtb");
 /// A file that is still being written.
 const UNFINISHED: &str = ".part";
 
-/// Makes ramdisks.
+/// Makes them.
 #[derive(Debug, Clone)]
 pub struct Ramdisks {
     folder: PathBuf,
     programs: Vec<PathBuf>,
 }
 
-/// A ramdisk in a file, which is there until this is dropped.
+/// Such a file, which is there until this is dropped.
 #[derive(Debug)]
 pub struct Ramdisk {
     path: PathBuf,
@@ -117,7 +120,7 @@ impl Ramdisks {
             return Ok(None);
         }
         let archive = self.archive()?;
-        let kept = self.keep(&archive).map_err(Error::io(format!(
+        let kept = self.keep(RAMDISK, &archive).map_err(Error::io(format!(
             "writing the ramdisk of \"{}\" ({} KiB) into {}",
             domain.name,
             archive.len().div_ceil(1024),
@@ -126,9 +129,25 @@ impl Ramdisks {
         Ok(Some(kept))
     }
 
-    fn keep(&self, archive: &[u8]) -> io::Result<Ramdisk> {
+    /// The partial device tree of a domain that needs one and has none of its own.
+    ///
+    /// # Errors
+    /// No room, or no right to write.
+    pub fn tree(&self, domain: &DomainPlan) -> Result<Option<Ramdisk>> {
+        let Some(dtb) = partial::of_mediated(domain) else {
+            return Ok(None);
+        };
+        let kept = self.keep(TREE, &dtb).map_err(Error::io(format!(
+            "writing the partial device tree of \"{}\" into {}",
+            domain.name,
+            self.folder.display()
+        )))?;
+        Ok(Some(kept))
+    }
+
+    fn keep(&self, kind: (&str, &str), archive: &[u8]) -> io::Result<Ramdisk> {
         fs::create_dir_all(&self.folder)?;
-        let path = self.folder.join(name_of(archive));
+        let path = self.folder.join(name_of(kind, archive));
         let _turn = turn(&self.folder)?;
         self.remove_leftovers(&path);
         let file = match File::open(&path) {
@@ -142,9 +161,9 @@ impl Ramdisks {
 
     /// Writes the file under another name, and gives it its own when it is complete.
     fn write(&self, path: &Path, archive: &[u8]) -> io::Result<File> {
-        let unfinished = self
-            .folder
-            .join(format!("{PREFIX}{}{UNFINISHED}", std::process::id()));
+        let unfinished =
+            self.folder
+                .join(format!("{}{}{UNFINISHED}", RAMDISK.0, std::process::id()));
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -168,8 +187,9 @@ impl Ramdisks {
         for entry in entries {
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            let ours =
-                name.starts_with(PREFIX) && (name.ends_with(ENDING) || name.ends_with(UNFINISHED));
+            let ours = [RAMDISK, TREE].iter().any(|(prefix, ending)| {
+                name.starts_with(prefix) && (name.ends_with(ending) || name.ends_with(UNFINISHED))
+            });
             let path = entry.path();
             if ours
                 && path != but
@@ -208,8 +228,8 @@ fn unfit(path: &Path, why: &dyn std::fmt::Display) -> Error {
     Error::NoRamdisk(format!("{}: {why}", path.display()))
 }
 
-fn name_of(archive: &[u8]) -> String {
-    format!("{PREFIX}{:x}{ENDING}", Sha256::digest(archive))
+fn name_of((prefix, ending): (&str, &str), archive: &[u8]) -> String {
+    format!("{prefix}{:x}{ending}", Sha256::digest(archive))
 }
 
 /// Waits until nobody else makes or removes ramdisks in a folder, which is what is locked.
@@ -269,7 +289,7 @@ mod tests {
 
         fn keep(&self) -> Ramdisk {
             let archive = self.ramdisks.archive().expect("fit");
-            self.ramdisks.keep(&archive).expect("room")
+            self.ramdisks.keep(RAMDISK, &archive).expect("room")
         }
     }
 
@@ -325,7 +345,7 @@ mod tests {
             for _ in 0..8 {
                 scope.spawn(|| {
                     for _ in 0..50 {
-                        let kept = bench.ramdisks.keep(&archive).expect("kept");
+                        let kept = bench.ramdisks.keep(RAMDISK, &archive).expect("kept");
                         let content = fs::read(kept.path()).expect("there");
                         assert!(content == archive, "{} bytes", content.len());
                     }

@@ -19,7 +19,7 @@ use crate::keys::{self, DeviceState};
 use crate::machine::{Changes, DOMAIN_ENDED, Machine, by_uuid};
 use crate::observe::{Event, Observer};
 use crate::pools::{self, Numbers};
-use crate::{order, placed, remove, rights};
+use crate::{mediation, order, placed, remove, rights};
 
 /// How to start.
 #[derive(Debug, Clone, Copy)]
@@ -71,6 +71,10 @@ pub async fn start(
     cancel: &Cancel,
 ) -> Result<Vec<Started>> {
     require_backends(machine, plan, domains).await?;
+    let mediated = domains.to_vec();
+    machine
+        .run(move |m| mediation::require(m, &mediated))
+        .await?;
     if domains.is_empty() {
         return Ok(Vec::new());
     }
@@ -141,8 +145,9 @@ async fn build(site: &Site<'_>, domain: &DomainPlan, numbers: &Numbers) -> Resul
     let create = move |m: &Machine| {
         // libxl has read it when the domain is created.
         let ramdisk = m.ramdisks.of(&wanted)?;
-        m.domains
-            .create(&placed::with_ramdisk(config, ramdisk.as_ref()))
+        let tree = m.ramdisks.tree(&wanted)?;
+        let config = placed::with_ramdisk(config, ramdisk.as_ref());
+        m.domains.create(&placed::with_tree(config, tree.as_ref()))
     };
     // Not interruptible: whether the domain exists must be known before it can be taken back.
     let created = site.machine.run(create).await;
@@ -165,6 +170,7 @@ async fn tell(site: &Site<'_>, domain: &DomainPlan, building: &Building) -> Resu
     for device in &building.placed.virtio {
         writes.extend(keys::tell_backend(domid, device));
     }
+    writes.extend(mediation::tell(domid, domain));
     let placed = building.placed.clone();
     let told = move |m: &Machine| {
         rights::give(m.store.as_ref(), &placed, domid)?;
@@ -183,6 +189,7 @@ async fn let_run(site: &Site<'_>, built: &[Building]) -> Result<Vec<Started>> {
         ..
     } = *site;
     wait_for_backends(machine, built, options.timeout, observer, cancel).await?;
+    mediation::wait(machine, built, options.timeout, observer, cancel).await?;
     let mut started = Vec::new();
     for building in built {
         check_cancel(cancel)?;

@@ -534,11 +534,6 @@ fn a_domain_with_more_than_libxl_can_give_is_not_started_without_it() {
             "console = \"none\"",
             "console: libxl gives every domain",
         ),
-        (
-            "",
-            "tee = { mode = \"mediated\", applications = [\"2c1f1b5a-6a4f-4e0c-9f0e-4c1d2b3a4f5e\"] }",
-            "tee.mode: the mediator is not part",
-        ),
     ];
     for (pool, keys, word) in cases {
         let text = format!(

@@ -22,7 +22,6 @@ use xen::{DomId, EventChannels, EventPort, Monitor, PrivCmd, Vcpus};
 
 use crate::audit::{Event, Recorder};
 use crate::counters::{Counters, count, raise};
-use crate::report;
 use crate::rights::{Pace, Rights};
 use crate::{Attachment, World};
 
@@ -476,13 +475,13 @@ impl Guest {
     }
 
     /// What it does at the moment.
-    pub(crate) fn report(&self) -> report::Guest {
+    pub(crate) fn report(&self) -> tee_report::Guest {
         let (regions, shared_bytes) = self.memory.totals();
         let rights = self.rights();
-        report::Guest {
+        tee_report::Guest {
             domid: self.domid.get(),
             name: self.name.clone(),
-            rights: report::Rights {
+            rights: tee_report::Rights {
                 applications: rights
                     .applications
                     .iter()
@@ -499,7 +498,7 @@ impl Guest {
                 .sessions
                 .all()
                 .into_iter()
-                .map(|(id, session)| report::Session {
+                .map(|(id, session)| tee_report::Session {
                     id: id.0,
                     application: session.application.to_string(),
                     given_up: session.dead,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf, absolute};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use platform::host::{Host, check_host};
-use platform::plan::{Console, DomainPlan, TeeMode};
+use platform::plan::{Console, DomainPlan};
 use platform::units::Date;
 use platform::{Analysis, Finding, HostFiles, Options, Plan, Report, Severity, Style, rules};
 
@@ -220,7 +220,6 @@ pub(super) fn can_be_started(domains: &[DomainPlan]) -> Result<()> {
 
 /// The first key of a domain that libxl has no place for: why, and what can be done.
 fn not_given(domain: &DomainPlan) -> Option<(&'static str, &'static str)> {
-    let mediated = domain.tee.as_ref().map(|tee| tee.mode) == Some(TeeMode::Mediated);
     let keys = [
         (
             domain.arinc653_runtime_us.is_some(),
@@ -232,11 +231,6 @@ fn not_given(domain: &DomainPlan) -> Option<(&'static str, &'static str)> {
             domain.console == Console::None,
             "console",
             "libxl gives every domain a paravirtual console; use \"pv\" or \"vpl011\"",
-        ),
-        (
-            mediated,
-            "tee.mode",
-            "the mediator is not part of this release; use \"hypervisor\", or \"none\"",
         ),
     ];
     let unused = keys.into_iter().find(|(used, ..)| *used);

@@ -11,6 +11,7 @@ mod policy;
 mod power;
 mod show;
 mod supervisor;
+mod tee;
 mod text;
 mod up;
 
@@ -84,6 +85,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<()> {
         Command::Info(args) => show::info(context, &args).await,
         Command::Console(args) => console::console(context, &args).await,
         Command::Backend { command } => backend::backend(context, &command),
+        Command::Tee { command } => tee::tee(context, &command),
         Command::Platform { command } => platform::platform(context, &command),
         Command::Policy { command } => policy::policy(context, &command),
         Command::Check(args) => document::check(context, &args),

@@ -15,6 +15,7 @@ use crate::cli::{DocumentArg, UpArgs};
 use crate::compare::{Standing, compare};
 use crate::error::{Error, Result};
 use crate::machine::Machine;
+use crate::mediation;
 use crate::pools;
 use crate::serve::{Served, serve};
 use crate::start::{self, Started};
@@ -52,6 +53,7 @@ pub(super) async fn up(context: &Context, args: &UpArgs) -> Result<()> {
         &cancel,
     )
     .await?;
+    let renewed = renew(&machine, &standings).await?;
     let started = carry_out(&machine, &plan, &work, options, observer.as_ref(), &cancel).await?;
     drop(observer);
     let supervisor = if args.no_supervise || plan.domains.is_empty() {
@@ -60,8 +62,35 @@ pub(super) async fn up(context: &Context, args: &UpArgs) -> Result<()> {
         let anew = !started.is_empty();
         supervisor::ensure(context, &plan.platform, &loaded.path, args.timeout, anew).await?
     };
-    report(context, &plan, &served, &standings, &started, supervisor);
+    report(
+        context, &plan, &served, &standings, &started, &renewed, supervisor,
+    );
     Ok(())
+}
+
+/// Gives domains that run as they are the rights in the secure world that their document has by now; those that had others.
+async fn renew(
+    machine: &Machine,
+    standings: &[(DomainPlan, Standing)],
+) -> Result<BTreeSet<String>> {
+    let running: Vec<(DomainPlan, u32)> = standings
+        .iter()
+        .filter_map(|(domain, standing)| match standing {
+            Standing::Matches { domid, .. } => Some((domain.clone(), *domid)),
+            _ => None,
+        })
+        .collect();
+    machine
+        .run(move |m| {
+            let mut renewed = BTreeSet::new();
+            for (domain, domid) in running {
+                if mediation::renew(m.store.as_ref(), domid, &domain)? {
+                    renewed.insert(domain.name);
+                }
+            }
+            Ok(renewed)
+        })
+        .await
 }
 
 /// Refuses before anything is touched when this machine cannot do it.
@@ -145,6 +174,7 @@ fn report(
     served: &[Served],
     standings: &[(DomainPlan, Standing)],
     started: &[Started],
+    renewed: &BTreeSet<String>,
     supervisor: Option<u32>,
 ) {
     let ui = &context.ui;
@@ -155,7 +185,9 @@ fn report(
             (served.name.as_str(), (action, served.domid, served.after))
         })
         .collect();
-    let changed = !started.is_empty() || served.iter().any(|served| served.after.is_some());
+    let changed = !started.is_empty()
+        || !renewed.is_empty()
+        || served.iter().any(|served| served.after.is_some());
     for (domain, standing) in standings {
         let now = started.iter().find(|started| started.name == domain.name);
         let row = match (now, standing) {
@@ -170,7 +202,10 @@ fn report(
                         domain.name
                     ));
                 }
-                ("unchanged", *domid, None)
+                match renewed.contains(&domain.name) {
+                    true => ("given other rights", *domid, None),
+                    false => ("unchanged", *domid, None),
+                }
             }
             // Everything else was started, or the run has failed before.
             (None, _) => continue,

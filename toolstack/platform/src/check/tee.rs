@@ -1,13 +1,17 @@
 //! Rights in the secure world.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::places::PAGE;
 use crate::finding::Finding;
-use crate::plan::{Plan, TeeMode, TeeRights};
+use crate::plan::{DomainPlan, Plan, TeeMode, TeeRights};
 use crate::rules;
 use crate::units::{ByteSize, MIB};
 
+/// Calls of a guest that avps-tee has under way at most.
+const MOST_CALLS: u32 = 8;
+/// The largest share.
+const MOST_WEIGHT: u32 = 1000;
 /// Memory that Xen's own mediator shares for a guest, in bytes (Xen: `MAX_TOTAL_SMH_BUF_PG`).
 const HYPERVISOR_SHARED: u64 = 64 * MIB;
 
@@ -29,6 +33,34 @@ pub(super) fn check(plan: &Plan, findings: &mut Vec<Finding>) {
         }
         applications(&at, &domain.name, tee, findings);
         limits(&at, &domain.name, tee, findings);
+    }
+    storage(plan, findings);
+}
+
+/// Applications that keep the objects of several domains in one place.
+fn storage(plan: &Plan, findings: &mut Vec<Finding>) {
+    let mut first: HashMap<String, &DomainPlan> = HashMap::new();
+    for (number, domain) in plan.domains.iter().enumerate() {
+        let mediated = domain.tee.as_ref().filter(|_| domain.is_mediated());
+        let applications = mediated.map(|tee| tee.applications.as_slice());
+        for (index, uuid) in applications.unwrap_or_default().iter().enumerate() {
+            let before = first.entry(uuid.to_ascii_lowercase()).or_insert(domain);
+            if before.name == domain.name {
+                continue;
+            }
+            let message = format!(
+                "domains \"{}\" and \"{}\" find each other's objects in {uuid}",
+                before.name, domain.name
+            );
+            let at = format!("domain[{number}].tee.applications[{index}]");
+            findings.push(
+                Finding::new(&rules::TEE_STORAGE_SHARED, at, message)
+                    .label(format!("also of \"{}\"", before.name))
+                    .subject(&before.name)
+                    .subject(&domain.name)
+                    .for_level(before.asil.max(domain.asil)),
+            );
+        }
     }
 }
 
@@ -59,6 +91,7 @@ fn applications(at: &str, domain: &str, tee: &TeeRights, findings: &mut Vec<Find
     let given = [
         (!tee.applications.is_empty(), "applications"),
         (tee.rate.is_some(), "rate"),
+        (tee.timeout_us.is_some(), "timeout"),
     ];
     let given = given.iter().find(|(given, _)| *given);
     if tee.mode == TeeMode::Mediated {
@@ -93,6 +126,18 @@ fn limits(at: &str, domain: &str, tee: &TeeRights, findings: &mut Vec<Finding>) 
         let message = format!("domain \"{domain}\" may open no session");
         let at = format!("{at}.sessions");
         findings.push(Finding::new(&rules::TEE_SESSIONS, at, message).label("zero"));
+    }
+    let ranges = [
+        ("concurrency", tee.concurrency, MOST_CALLS),
+        ("weight", tee.weight, MOST_WEIGHT),
+    ];
+    for (key, given, most) in ranges {
+        if !(1..=most).contains(&given) {
+            let message = format!("domain \"{domain}\" has {key} = {given} in the secure world");
+            let at = format!("{at}.{key}");
+            findings
+                .push(Finding::new(&rules::TEE_SHARE, at, message).label(format!("1 to {most}")));
+        }
     }
     let bytes = tee.shared_memory_bytes;
     let beyond = tee.mode == TeeMode::Hypervisor && bytes > HYPERVISOR_SHARED;

@@ -27,6 +27,15 @@ pub(crate) struct Place<'t, 'w> {
 }
 
 impl Tree {
+    /// Of no machine.
+    pub(crate) fn empty() -> Tree {
+        Tree {
+            content: DeviceTree::new(),
+            boot_cpu: 0,
+            phandles: BTreeMap::new(),
+        }
+    }
+
     pub(crate) fn parse(dtb: &[u8]) -> Result<Tree, DeviceTreeError> {
         let (content, boot_cpu) = read::read(dtb)?;
         let mut phandles = BTreeMap::new();

@@ -251,6 +251,12 @@ tables! {
         shared_memory: Option<ByteSize> = default "2MiB",
         /// Calls per second.
         rate: Option<u64>,
+        /// Calls it may have under way at once, 1 to 8.
+        concurrency: Option<u64> = default "4",
+        /// How long a call may take before it is cancelled.
+        timeout: Option<TimeSpan>,
+        /// Its share of the secure world when others want it too, 1 to 1000.
+        weight: Option<u64> = default "100",
     }
 
     /// A virtio disk.

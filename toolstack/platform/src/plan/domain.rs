@@ -105,6 +105,12 @@ impl DomainPlan {
     pub fn is_dom0less(&self) -> bool {
         self.boot == Boot::Dom0less && self.kind != DomainKind::Control
     }
+
+    /// Whether its calls into the secure world come to avps-tee.
+    pub fn is_mediated(&self) -> bool {
+        let mode = self.tee.as_ref().map(|tee| tee.mode);
+        mode == Some(TeeMode::Mediated)
+    }
 }
 
 fn is_false(value: &bool) -> bool {
@@ -146,4 +152,27 @@ pub struct TeeRights {
     /// Calls per second; none for no limit.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub rate: Option<u64>,
+    /// Calls it may have under way at once.
+    pub concurrency: u32,
+    /// How long a call may take, in microseconds; none for no limit.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub timeout_us: Option<u64>,
+    /// Its share of the secure world when others want it too.
+    pub weight: u32,
+}
+
+impl TeeRights {
+    /// To nothing.
+    pub fn none(mode: TeeMode) -> Self {
+        TeeRights {
+            mode,
+            applications: Vec::new(),
+            sessions: 0,
+            shared_memory_bytes: 0,
+            rate: None,
+            concurrency: 0,
+            timeout_us: None,
+            weight: 0,
+        }
+    }
 }

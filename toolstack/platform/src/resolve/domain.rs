@@ -29,6 +29,10 @@ const VIRTIO_ID_BLOCK: u32 = 2;
 const TEE_SESSIONS: u64 = 16;
 /// Memory shared with the secure world of a domain that does not say.
 const TEE_SHARED: u64 = 2 * MIB;
+/// Calls into the secure world at once, by default.
+const TEE_CONCURRENCY: u64 = 4;
+/// The share of a domain that says nothing.
+const TEE_WEIGHT: u64 = 100;
 
 pub(super) fn domains(content: &DocumentTable, platform: &str, base: &str) -> Vec<DomainPlan> {
     let mut domains = Vec::new();
@@ -137,6 +141,9 @@ fn domain(
             sessions: saturate(tee.sessions.unwrap_or(TEE_SESSIONS)),
             shared_memory_bytes: tee.shared_memory.unwrap_or(ByteSize(TEE_SHARED)).0,
             rate: tee.rate,
+            concurrency: saturate(tee.concurrency.unwrap_or(TEE_CONCURRENCY)),
+            timeout_us: tee.timeout.map(|timeout| timeout.0),
+            weight: saturate(tee.weight.unwrap_or(TEE_WEIGHT)),
         }),
         on_poweroff: table.on_poweroff.unwrap_or(Action::Destroy),
         on_reboot: table.on_reboot.unwrap_or(Action::Restart),

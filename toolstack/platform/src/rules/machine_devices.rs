@@ -94,7 +94,7 @@ rules! {
         source "GlobalPlatform TEE Client API 1.0, 4.5";
     /// Rights that nobody applies.
     TEE_RIGHTS_UNUSED = "AVPS0724", "tee-rights-unused", Error,
-        help "use mode = \"mediated\", or remove applications and rate",
+        help "use mode = \"mediated\", or remove applications, rate and timeout",
         why "Xen's own mediator lets a guest open every application, and without a mediator there is none: a list that \
              nobody applies is a promise that nobody keeps.",
         source "Xen: xen/arch/arm/tee/optee.c; this project's design: the OP-TEE mediator";
@@ -109,4 +109,16 @@ rules! {
         why "Memory is shared in pages, and Xen's own mediator keeps at most 16384 of them for a guest, in buffers of at most \
              129 pages.",
         source "Xen: xen/arch/arm/tee/optee.c, MAX_TOTAL_SMH_BUF_PG, MAX_SHM_BUFFER_PG";
+    /// A share of the secure world that avps-tee cannot give.
+    TEE_SHARE = "AVPS0727", "tee-share", Error,
+        help "use a concurrency of 1 to 8 and a weight of 1 to 1000",
+        why "The mediator keeps a thread for each call that a domain may have under way, and divides the secure world by weight.",
+        source "this project's design: the OP-TEE mediator";
+    /// One application for two domains whose calls are mediated.
+    TEE_STORAGE_SHARED = "AVPS0728", "tee-storage-shared", Warning error from B waivable true,
+        help "give each domain an application of its own (the same code signed under another UUID), or waive this if the \
+              application keeps no objects or keeps its clients apart itself",
+        why "OP-TEE keeps an application's persistent objects by the application's UUID, and all mediated domains are one \
+             client to it: each of them finds, and can delete, what the others stored.",
+        source "OP-TEE: core/tee/tee_svc_storage.c and tee_ree_fs.c (objects by UUID); this project's design: the OP-TEE mediator";
 }

@@ -80,6 +80,24 @@ pub fn emit(plan: &Plan, base: &[u8]) -> Result<Vec<PartialTree>, PartialError> 
         .collect()
 }
 
+/// The partial tree of a domain that has none of its own, and needs one only to find the OP-TEE that avps-tee plays for it. It says
+/// nothing about the machine.
+pub fn of_mediated(domain: &DomainPlan) -> Option<Vec<u8>> {
+    if !domain.is_mediated() || domain.device_tree.is_some() {
+        return None;
+    }
+    build(domain, &Tree::empty()).ok()
+}
+
+/// An OP-TEE that is called by SMC: Xen tells only these to a mediator, not the HVC of a guest's power management
+/// (Linux: Documentation/devicetree/bindings/arm/firmware/linaro,optee-tz.yaml).
+fn optee() -> Node {
+    let mut node = Node::new("optee");
+    node.text("compatible", "linaro,optee-tz");
+    node.text("method", "smc");
+    node
+}
+
 /// The partial tree of one domain.
 pub(super) fn build(domain: &DomainPlan, base: &Tree) -> Result<Vec<u8>, PartialError> {
     let taken = base
@@ -113,6 +131,9 @@ pub(super) fn build(domain: &DomainPlan, base: &Tree) -> Result<Vec<u8>, Partial
     passthrough.number("#size-cells", 2);
     passthrough.children = clocks.nodes.into_iter().map(|(_, clock)| clock).collect();
     passthrough.children.extend(virtio);
+    passthrough
+        .children
+        .extend(domain.is_mediated().then(optee));
     // A stand-in: Xen makes the real one, with the same phandle.
     let mut gic = Node::new("gic");
     gic.number("#interrupt-cells", 3);

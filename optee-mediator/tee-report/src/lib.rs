@@ -1,5 +1,6 @@
-//! What the running daemon tells about itself, as JSON on its socket. Names are stable: programs read them.
+//! What the running `avps-tee` tells about itself, as JSON on its socket: connect, read, end. Names are stable: programs read them.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -8,7 +9,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::counters::Snapshot;
+mod openmetrics;
+
+pub use openmetrics::openmetrics;
+
+/// Counters by name; they only grow while a guest is mediated.
+pub type Counters = BTreeMap<String, u64>;
 
 /// Version of the JSON text.
 pub const SCHEMA: &str = "avps-tee/1";
@@ -55,7 +61,7 @@ pub struct Guest {
     /// Their bytes, in whole pages.
     pub shared_bytes: u64,
     /// Its counters.
-    pub counters: Snapshot,
+    pub counters: Counters,
 }
 
 /// Rights as they are applied.
@@ -124,7 +130,7 @@ pub enum ReportError {
 ///
 /// # Errors
 /// The place cannot be used.
-pub(crate) fn listen(path: &Path) -> io::Result<UnixListener> {
+pub fn listen(path: &Path) -> io::Result<UnixListener> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
@@ -141,7 +147,7 @@ pub(crate) fn listen(path: &Path) -> io::Result<UnixListener> {
 ///
 /// # Errors
 /// The client went away.
-pub(crate) fn answer(mut client: UnixStream, report: &Report) -> io::Result<()> {
+pub fn answer(mut client: UnixStream, report: &Report) -> io::Result<()> {
     client.set_write_timeout(Some(PATIENCE))?;
     let mut text = serde_json::to_vec(report)?;
     text.push(b'\n');
@@ -163,4 +169,75 @@ pub fn ask(path: &Path) -> Result<Report, ReportError> {
     let mut text = Vec::new();
     client.take(MAX_REPORT).read_to_end(&mut text)?;
     Ok(serde_json::from_slice(&text)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(crate) fn example() -> Report {
+        Report {
+            schema: SCHEMA.into(),
+            version: "0.1.0".into(),
+            pid: 17,
+            turns: 2,
+            guests: vec![Guest {
+                domid: 3,
+                name: "cluster".into(),
+                rights: Rights {
+                    applications: vec!["8aaaf200-2450-11e4-abe2-0002a5d5c51b".into()],
+                    sessions: 16,
+                    shared_memory_bytes: 2 << 20,
+                    rate: Some(100),
+                    concurrency: 4,
+                    timeout_ms: None,
+                    weight: 100,
+                },
+                sessions: Vec::new(),
+                calls: 1,
+                regions: 2,
+                shared_bytes: 8192,
+                counters: [("smcs".into(), 40), ("longest_call_us".into(), 900)].into(),
+            }],
+            audit: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_client_gets_the_report_the_daemon_gave() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run/s");
+        let listener = listen(&path).unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let server = std::thread::spawn(move || {
+            let (client, _) = listener.accept().unwrap();
+            answer(client, &example()).unwrap();
+        });
+        let got = ask(&path).unwrap();
+        server.join().unwrap();
+        assert_eq!(got.guests[0].counters["smcs"], 40);
+        std::fs::remove_file(&path).unwrap();
+        let error = ask(&path).unwrap_err().to_string();
+        assert!(error.contains("not running"), "{error}");
+    }
+
+    #[test]
+    fn counters_and_levels_are_told_apart() {
+        let text = openmetrics(&example());
+        assert!(text.contains("# TYPE avps_tee_smcs counter\n"), "{text}");
+        assert!(
+            text.contains("avps_tee_smcs_total{domid=\"3\",guest=\"cluster\"} 40\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("# TYPE avps_tee_longest_call_us gauge\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("avps_tee_sessions{domid=\"3\",guest=\"cluster\"} 0\n"),
+            "{text}"
+        );
+        assert!(text.ends_with("# EOF\n"), "{text}");
+    }
 }

@@ -1,0 +1,130 @@
+//! `avpsctl tee …`: the running avps-tee, asked over its socket. Needs no Xen.
+
+use std::time::Duration;
+
+use platform::units::ByteSize;
+use tee_report::{Guest, Report};
+
+use super::Context;
+use crate::cli::{TeeArgs, TeeCommand};
+use crate::error::{Error, Result};
+use crate::ui::Ui;
+
+/// `avpsctl tee`.
+pub(super) fn tee(context: &Context, command: &TeeCommand) -> Result<()> {
+    let ui = &context.ui;
+    let (args, openmetrics, show): (&TeeArgs, bool, fn(&Ui, &Report)) = match command {
+        TeeCommand::Status(args) => (&args.tee, args.openmetrics, status),
+        TeeCommand::Sessions(args) => (args, false, sessions),
+        TeeCommand::Audit(args) => (args, false, audit),
+        TeeCommand::Policy(args) => (args, false, policy),
+    };
+    let mut report = tee_report::ask(&args.socket).map_err(Error::Mediator)?;
+    if let Some(wanted) = &args.domain {
+        let is = |name: &str, domid: u16| name == wanted || domid.to_string() == *wanted;
+        report.guests.retain(|guest| is(&guest.name, guest.domid));
+        report.audit.retain(|entry| is(&entry.guest, entry.domid));
+        if report.guests.is_empty() && report.audit.is_empty() {
+            return Err(Error::NoGuestOfMediator(wanted.clone()));
+        }
+    }
+    if ui.json {
+        ui.json(&report);
+    } else if openmetrics {
+        ui.raw(&tee_report::openmetrics(&report));
+    } else {
+        show(ui, &report);
+    }
+    Ok(())
+}
+
+fn counter(guest: &Guest, name: &str) -> u64 {
+    guest.counters.get(name).copied().unwrap_or(0)
+}
+
+fn status(ui: &Ui, report: &Report) {
+    let mut table = ui.table(&[
+        "DOMAIN", "ID", "SMCS", "CALLS", "NOW", "SESSIONS", "SHARED", "DENIED", "LONGEST",
+    ]);
+    for guest in &report.guests {
+        let longest = Duration::from_micros(counter(guest, "longest_call_us"));
+        table.add_row([
+            guest.name.clone(),
+            guest.domid.to_string(),
+            counter(guest, "smcs").to_string(),
+            counter(guest, "calls").to_string(),
+            guest.calls.to_string(),
+            format!("{}/{}", guest.sessions.len(), guest.rights.sessions),
+            format!(
+                "{}/{}",
+                ByteSize(guest.shared_bytes),
+                ByteSize(guest.rights.shared_memory_bytes)
+            ),
+            counter(guest, "denied").to_string(),
+            format!("{:.1}ms", longest.as_secs_f64() * 1e3),
+        ]);
+    }
+    ui.show(&table);
+}
+
+fn sessions(ui: &Ui, report: &Report) {
+    let mut table = ui.table(&["DOMAIN", "SESSION", "APPLICATION", ""]);
+    for guest in &report.guests {
+        for session in &guest.sessions {
+            let state = match session.given_up {
+                true => "given up: it can only be closed",
+                false => "",
+            };
+            table.add_row([
+                guest.name.clone(),
+                session.id.to_string(),
+                session.application.clone(),
+                state.to_owned(),
+            ]);
+        }
+    }
+    ui.show(&table);
+}
+
+fn audit(ui: &Ui, report: &Report) {
+    let mut table = ui.table(&["TIME", "DOMAIN", "EVENT", "WHAT"]);
+    for entry in &report.audit {
+        table.add_row([
+            // As `date -d @…` reads it.
+            format!("{:.3}", entry.at),
+            entry.guest.clone(),
+            entry.event.clone(),
+            entry.text.clone(),
+        ]);
+    }
+    ui.show(&table);
+}
+
+fn policy(ui: &Ui, report: &Report) {
+    for guest in &report.guests {
+        let rights = &guest.rights;
+        ui.line(&format!("{} (domain {}):", guest.name, guest.domid));
+        ui.line(&format!(
+            "  {} sessions, {} of shared memory, {} calls at once, weight {}",
+            rights.sessions,
+            ByteSize(rights.shared_memory_bytes),
+            rights.concurrency,
+            rights.weight
+        ));
+        let rate = rights
+            .rate
+            .map_or("any number of calls".to_owned(), |rate| {
+                format!("{rate} calls")
+            });
+        let timeout = rights.timeout_ms.map_or("no time limit".to_owned(), |ms| {
+            format!("a time limit of {ms}ms")
+        });
+        ui.line(&format!("  {rate} per second, {timeout} for each"));
+        for application in &rights.applications {
+            ui.line(&format!("  may open {application}"));
+        }
+        if rights.applications.is_empty() {
+            ui.line("  may open nothing");
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Domains whose calls into the secure world `avps-tee` carries out (`tee.mode = "mediated"`).
+//!
+//! Their rights stand in `/libxl/<domid>/avps/tee/rights`, where no guest can reach them; the daemon says beside them what became of
+//! it. A domain runs only once its calls come to the daemon: its driver looks for the secure world once, when its kernel starts.
+
+use std::time::Duration;
+
+use platform::plan::{DomainPlan, TeeRights};
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::cancel::Cancel;
+use crate::error::{Error, Result};
+use crate::machine::{Changes, Machine, Store, Write};
+use crate::observe::{Event, Observer};
+use crate::start::{Building, changed_before};
+
+/// Where the daemon says that it runs.
+const DAEMON: &str = "/local/domain/0/data/avps-tee";
+
+fn folder(domid: u32) -> String {
+    format!("/libxl/{domid}/avps/tee")
+}
+
+/// The rights of a domain as the daemon reads them.
+fn rights(domain: &DomainPlan) -> Option<String> {
+    let tee = domain.tee.as_ref().filter(|_| domain.is_mediated())?;
+    Some(text(tee))
+}
+
+fn text(tee: &TeeRights) -> String {
+    json!({
+        "applications": tee.applications,
+        "sessions": tee.sessions,
+        "shared_memory_bytes": tee.shared_memory_bytes,
+        "rate": tee.rate,
+        "concurrency": tee.concurrency,
+        "timeout_ms": tee.timeout_us.map(|us| us.div_ceil(1000)),
+        "weight": tee.weight,
+    })
+    .to_string()
+}
+
+/// What tells the daemon about a domain.
+pub(crate) fn tell(domid: u32, domain: &DomainPlan) -> Option<Write> {
+    let rights = rights(domain)?;
+    Some(Write::value(format!("{}/rights", folder(domid)), rights))
+}
+
+/// Gives a running domain the rights that its document has by now; whether they were others.
+///
+/// # Errors
+/// XenStore's.
+pub(crate) fn renew(store: &dyn Store, domid: u32, domain: &DomainPlan) -> Result<bool> {
+    let Some(rights) = rights(domain) else {
+        return Ok(false);
+    };
+    let path = format!("{}/rights", folder(domid));
+    if store.read(&path)?.as_ref() == Some(&rights) {
+        return Ok(false);
+    }
+    store.write_all(&[Write::value(path, rights)])?;
+    Ok(true)
+}
+
+/// Refuses before anything is created when nobody would carry the calls out.
+///
+/// # Errors
+/// [`Error::NoMediator`], and XenStore's.
+pub(crate) fn require(machine: &Machine, domains: &[DomainPlan]) -> Result<()> {
+    let mediated: Vec<_> = domains
+        .iter()
+        .filter(|domain| domain.is_mediated())
+        .map(|domain| format!("\"{}\"", domain.name))
+        .collect();
+    if mediated.is_empty() || runs(machine)? {
+        return Ok(());
+    }
+    Err(Error::NoMediator {
+        needed_by: mediated.join(", "),
+    })
+}
+
+fn runs(machine: &Machine) -> Result<bool> {
+    let read = |key: &str| machine.store.read(&format!("{DAEMON}/{key}"));
+    if read("ready")?.as_deref() != Some("1") {
+        return Ok(false);
+    }
+    // One that was killed leaves its keys behind.
+    let pid = read("pid")?.and_then(|text| text.parse().ok());
+    Ok(pid.is_some_and(|pid| machine.domains.process_exists(pid)))
+}
+
+/// Waits until the calls of these domains come to the daemon.
+///
+/// # Errors
+/// [`Error::MediatorRefused`] with the daemon's words, [`Error::NoMediator`], [`Error::MediatorTimeout`], [`Error::Interrupted`], and
+/// XenStore's.
+pub(crate) async fn wait(
+    machine: &Machine,
+    built: &[Building],
+    timeout: Duration,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> Result<()> {
+    let mediated = built.iter().filter(|built| built.placed.is_mediated());
+    let awaited: Vec<(String, u32)> = mediated
+        .map(|built| (built.placed.name.clone(), built.domid))
+        .collect();
+    if awaited.is_empty() {
+        return Ok(());
+    }
+    let mut paths: Vec<String> = awaited.iter().map(|(_, domid)| folder(*domid)).collect();
+    paths.push(DAEMON.to_owned());
+    let mut changes: Changes = machine.run(move |m| m.store.watch(&paths)).await?;
+    let deadline = Instant::now() + timeout;
+    let mut told = false;
+    loop {
+        let domains = awaited.clone();
+        let waiting = machine.run(move |m| not_ready(m, &domains)).await?;
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        if !told {
+            observer.observe(Event::Note(format!(
+                "{}: waiting for avps-tee",
+                waiting.join(", ")
+            )));
+            told = true;
+        }
+        if !changed_before(&mut changes, deadline, cancel).await? {
+            return Err(Error::MediatorTimeout {
+                seconds: timeout.as_secs(),
+                waiting,
+            });
+        }
+    }
+}
+
+fn not_ready(machine: &Machine, domains: &[(String, u32)]) -> Result<Vec<String>> {
+    let mut waiting = Vec::new();
+    for (name, domid) in domains {
+        let read = |key: &str| machine.store.read(&format!("{}/{key}", folder(*domid)));
+        if let Some(text) = read("error")? {
+            return Err(Error::MediatorRefused {
+                domain: name.clone(),
+                text,
+            });
+        }
+        if read("state")?.as_deref() != Some("ready") {
+            if !runs(machine)? {
+                return Err(Error::NoMediator {
+                    needed_by: format!("\"{name}\""),
+                });
+            }
+            waiting.push(name.clone());
+        }
+    }
+    Ok(waiting)
+}
