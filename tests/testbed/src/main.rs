@@ -6,6 +6,7 @@
 //! only (tables, or JSON with `--json`); progress and diagnostics go to standard error.
 
 mod artefacts;
+mod dtc;
 mod failure;
 mod interrupt;
 mod oracle;
