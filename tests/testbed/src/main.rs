@@ -6,6 +6,7 @@
 //! only (tables, or JSON with `--json`); progress and diagnostics go to standard error.
 
 mod artefacts;
+mod dtc;
 mod failure;
 mod interrupt;
 mod oracle;
@@ -50,6 +51,8 @@ enum Command {
     Soak(suite::soak::SoakCommand),
     /// Take each rule of a FLASK policy away in turn: the platform must not work without it.
     Policy(suite::policy::PolicyCommand),
+    /// Run OP-TEE's own regression tests, in dom0 or in a guest.
+    Xtest(suite::tee::command::XtestCommand),
     /// Let real Xen judge layouts, and compare with what is expected of each.
     Oracle(oracle::command::OracleCommand),
     /// Get and build what the bed boots: Xen, Linux, dom0's userland, the workspace's arm64 binaries.
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
         Command::Bench(command) => command.run(),
         Command::Soak(command) => command.run(),
         Command::Policy(command) => command.run(),
+        Command::Xtest(command) => command.run(),
         Command::Oracle(command) => command.run(),
         Command::Build(command) => command.run(),
         Command::Clean(command) => command.run(),

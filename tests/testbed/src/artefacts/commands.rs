@@ -10,6 +10,7 @@ use clap::{Args, ValueEnum};
 use super::error::{Error, Result};
 use super::lock::Lock;
 use super::store::{Artefact, remove};
+use super::tee::{self, firmware};
 use super::{Workshop, bed, host, key, linux, rust, userland, xen};
 use crate::failure::Failure;
 use crate::paths;
@@ -26,6 +27,8 @@ enum Part {
     Userland,
     /// This workspace's programs for arm64.
     Programs,
+    /// The secure world: TF-A and OP-TEE, and the programs that call it.
+    Tee,
 }
 
 /// Options of `cargo xtask build`.
@@ -78,6 +81,10 @@ fn some(workshop: &Workshop, parts: &[Part]) -> Result<Vec<Row>> {
             Part::Xen => rows.push(Row::artefact(&xen::artefact(workshop)?)),
             Part::Linux => rows.push(Row::artefact(&linux::artefact(workshop)?)),
             Part::Userland => rows.push(Row::artefact(&userland::artefact(workshop)?)),
+            Part::Tee => {
+                rows.push(Row::artefact(&firmware::artefact(workshop)?));
+                rows.push(Row::artefact(&tee::userland::artefact(workshop)?));
+            }
             Part::Programs => {
                 let names = rust::BINARIES.map(|binary| binary.name);
                 let binaries = rust::rust_binaries(workshop, &names)?;
@@ -224,6 +231,14 @@ fn used(workshop: &Workshop) -> Result<(BTreeSet<String>, BTreeSet<String>)> {
     if let Some(pins) = linux::pinned(workshop) {
         let key = linux::key(&pins)?;
         keep("linux", pins, key);
+    }
+    if let Some(pins) = firmware::pinned(workshop) {
+        let key = firmware::key(&pins)?;
+        keep("firmware", pins, key);
+    }
+    if let Some(pins) = tee::userland::pinned(workshop) {
+        let key = tee::userland::key(&pins);
+        keep("tee-userland", pins, key);
     }
     if let Some((pins, key)) = rust::pinned(workshop) {
         keep("rust-std", pins, key);

@@ -28,6 +28,8 @@ const FILE: &str = "initramfs";
 pub(crate) const GUEST_KERNEL: &str = "usr/lib/avps/guest/Image";
 /// Where dom0 finds the guests' initial file system.
 pub(crate) const GUEST_INITRAMFS: &str = "usr/lib/avps/guest/initramfs.cpio.gz";
+/// Where dom0 finds the initial file system of guests that call OP-TEE; only on machines that have one.
+pub(crate) const TEE_INITRAMFS: &str = "usr/lib/avps/tee/initramfs.cpio";
 /// Where dom0 finds the initial file system of driver domains that the tests look into.
 pub(crate) const DRIVER_INITRAMFS: &str = "usr/lib/avps/driver/initramfs.cpio.gz";
 

@@ -12,6 +12,7 @@ pub(crate) mod linux;
 pub(crate) mod oracle;
 pub(crate) mod rust;
 pub(crate) mod store;
+pub(crate) mod tee;
 pub(crate) mod userland;
 pub(crate) mod xen;
 
@@ -133,6 +134,21 @@ impl Bed {
 ///
 /// `AVPS_BED_XEN` and `AVPS_BED_KERNEL` name a hypervisor or a Linux image to be used instead of the bed's own.
 pub(crate) fn bed(workshop: &Workshop) -> Result<Bed> {
+    assemble(workshop, None)
+}
+
+/// The same for a machine with a secure world, and its firmware: dom0 has the programs that call OP-TEE, and an initial file
+/// system for guests that call it.
+pub(crate) fn secure_bed(workshop: &Workshop) -> Result<(Bed, PathBuf)> {
+    host::ensure(workshop)?;
+    let firmware = tee::firmware::artefact(workshop)?;
+    let userland = tee::userland::artefact(workshop)?;
+    let bed = assemble(workshop, Some(userland.file(tee::userland::TREE)))?;
+    Ok((bed, firmware.file(tee::firmware::FILE)))
+}
+
+/// The bed, with the tree of programs that call OP-TEE or without.
+fn assemble(workshop: &Workshop, tee: Option<PathBuf>) -> Result<Bed> {
     host::ensure(workshop)?;
     let xen = Part::get("AVPS_BED_XEN", || xen::artefact(workshop))?;
     let userland = userland::artefact(workshop)?;
@@ -172,10 +188,16 @@ pub(crate) fn bed(workshop: &Workshop) -> Result<Bed> {
     ] {
         programs.push(Program::new(of(name)?, format!("usr/bin/{name}")));
     }
+    let mut trees = vec![userland.file(userland::DOM0)];
+    if let Some(tee) = tee {
+        let guest = tee_guest_initramfs(workshop, &userland, of("bed-agent")?, &tee)?;
+        programs.push(Program::new(guest, initramfs::TEE_INITRAMFS));
+        trees.push(tee);
+    }
     let dom0 = initramfs::dom0_initramfs(
         workshop,
         &Inputs {
-            trees: vec![userland.file(userland::DOM0)],
+            trees,
             init: of("bed-agent")?,
             programs,
             texts: vec![],
@@ -231,6 +253,25 @@ fn guest_initramfs(
             programs,
             texts: guest_scripts(),
             compression: Compression::Gzip,
+        },
+    )
+}
+
+/// What guests run that call OP-TEE.
+fn tee_guest_initramfs(
+    workshop: &Workshop,
+    userland: &Artefact,
+    agent: PathBuf,
+    tee: &Path,
+) -> Result<PathBuf> {
+    initramfs::guest_initramfs(
+        workshop,
+        &Inputs {
+            trees: vec![userland.file(userland::GUEST), tee.to_path_buf()],
+            init: agent,
+            programs: tee::userland::libraries(&userland.file(userland::DOM0)),
+            texts: vec![],
+            compression: Compression::None,
         },
     )
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::error::{Error, Result};
 use super::key::Key;
 use super::{Part, Workshop, host, rust, tools, xen};
+use crate::dtc;
 use crate::process::Run;
 
 const RECIPE: u32 = 1;
@@ -87,12 +88,7 @@ pub(crate) fn machine_tree(
             .log(&build.log)
             .run()
             .map_err(Error::child("asking QEMU for its device tree"))?;
-        Run::new("dtc")
-            .args(["-q", "-I", "dtb", "-O", "dts", "-o"])
-            .arg(build.out.join(TREE))
-            .arg(&binary)
-            .log(&build.log)
-            .run()
+        dtc::decompile(&binary, &build.out.join(TREE))
             .map_err(Error::child("reading QEMU's device tree"))
     })?;
     Ok(artefact.file(TREE))

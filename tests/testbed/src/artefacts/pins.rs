@@ -220,6 +220,30 @@ pub(crate) fn first(
     Err(last)
 }
 
+/// The tarballs of a source package's wanted versions on offer, newest first. The description (`.dsc`) is not needed.
+pub(crate) fn tarballs<'a>(
+    apt: &'a Apt,
+    source: &'a str,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<impl Iterator<Item = Result<Pin>>> {
+    let mut versions = apt.source_versions(source)?;
+    versions.retain(|version| wanted(version));
+    let tarball = |version: String| {
+        let files = match apt.source(source, &version) {
+            Ok(files) => files,
+            Err(error) => return Some(Err(error)),
+        };
+        let mut files = files.into_iter();
+        let remote = files.find(|remote| remote.file.contains(".orig.tar."))?;
+        Some(Ok(Pin {
+            package: source.to_owned(),
+            version,
+            remote,
+        }))
+    };
+    Ok(versions.into_iter().filter_map(tarball))
+}
+
 fn pin(offer: &Offer, remote: Remote) -> Pin {
     Pin {
         package: offer.package.clone(),

@@ -234,22 +234,7 @@ fn put_xens_programs_into_the_path(dom0: &Path) -> Result<()> {
 /// Each library that a program or library in the tree needs is in the tree.
 fn complete_libraries(tree: &Path, build: &Build) -> Result<()> {
     build.step.state("checking libraries");
-    let files: Vec<PathBuf> = tools::files_below(tree)?
-        .into_iter()
-        .filter(|path| is_elf(path))
-        .collect();
-    let present: BTreeSet<String> = tools::names_below(tree)?;
-    let output = Run::new(format!("{}readelf", tools::CROSS_PREFIX))
-        .arg("--dynamic")
-        .args(&files)
-        .output()
-        .map_err(Error::child("reading which libraries are needed"))?;
-    let missing: BTreeSet<&str> = output
-        .lines()
-        .filter(|line| line.contains("(NEEDED)"))
-        .filter_map(|line| line.split_once('[')?.1.strip_suffix(']'))
-        .filter(|name| !present.contains(*name))
-        .collect();
+    let missing = needed_libraries(tree)?;
     if missing.is_empty() {
         return Ok(());
     }
@@ -261,6 +246,27 @@ fn complete_libraries(tree: &Path, build: &Build) -> Result<()> {
         ),
         log: build.log.clone(),
     })
+}
+
+/// Libraries that a program or library in the tree needs and the tree does not have.
+pub(crate) fn needed_libraries(tree: &Path) -> Result<BTreeSet<String>> {
+    let files: Vec<PathBuf> = tools::files_below(tree)?
+        .into_iter()
+        .filter(|path| is_elf(path))
+        .collect();
+    let present: BTreeSet<String> = tools::names_below(tree)?;
+    let output = Run::new(format!("{}readelf", tools::CROSS_PREFIX))
+        .arg("--dynamic")
+        .args(&files)
+        .output()
+        .map_err(Error::child("reading which libraries are needed"))?;
+    Ok(output
+        .lines()
+        .filter(|line| line.contains("(NEEDED)"))
+        .filter_map(|line| line.split_once('[')?.1.strip_suffix(']'))
+        .filter(|name| !present.contains(*name))
+        .map(str::to_owned)
+        .collect())
 }
 
 fn is_elf(path: &Path) -> bool {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::error::{Error, Result};
 use super::index::Remote;
 use super::key::Key;
-use super::pins::{Pin, first, pick};
+use super::pins::{Pin, first, pick, tarballs};
 use super::store::{Artefact, Build, create, remove};
 use super::{Workshop, apt, kconfig, tools};
 use crate::paths;
@@ -64,26 +64,11 @@ pub(crate) fn pins(workshop: &Workshop) -> Result<Vec<Pin>> {
 /// The newest source on offer whose tarball can really be had, else the known one.
 fn source(workshop: &Workshop, step: &crate::progress::Step) -> Result<Pin> {
     let prefix = format!("{RELEASE}.");
-    let versions = workshop.apt.source_versions(SOURCE)?;
-    let offered = versions
-        .into_iter()
-        .filter(|version| version.starts_with(&prefix))
-        .filter_map(|version| offered(workshop, version).transpose());
+    let offered = tarballs(&workshop.apt, SOURCE, |version| {
+        version.starts_with(&prefix)
+    })?;
     let candidates = offered.chain([Ok(known())]);
     first(&workshop.downloads, SOURCE, candidates, step)
-}
-
-/// The tarball of a version on offer. The description (`.dsc`) is not needed.
-fn offered(workshop: &Workshop, version: String) -> Result<Option<Pin>> {
-    let files = workshop.apt.source(SOURCE, &version)?;
-    let tarball = files
-        .into_iter()
-        .find(|remote| remote.file.contains(".orig.tar."));
-    Ok(tarball.map(|remote| Pin {
-        package: SOURCE.to_owned(),
-        version,
-        remote,
-    }))
 }
 
 /// The source to use when the archive's files lag behind its indices, so that nothing on offer can be had. Its content

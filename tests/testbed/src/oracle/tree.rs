@@ -11,18 +11,13 @@ pub(super) fn compile_text(name: &str, source: &str, folder: &Path) -> Result<Ve
         folder.join(format!("{name}.dtb")),
     );
     std::fs::write(&from, source).map_err(Error::io("write", &from))?;
-    crate::process::Run::new("dtc")
-        .args(["-q", "-I", "dts", "-O", "dtb", "-o"])
-        .arg(&to)
-        .arg(&from)
-        .output()
-        .map_err(|error| match error {
-            crate::process::Error::Interrupted => Error::Interrupted,
-            error => Error::Tree {
-                name: name.to_owned(),
-                said: error.to_string(),
-            },
-        })?;
+    crate::dtc::compile(&from, &to).map_err(|error| match error {
+        crate::process::Error::Interrupted => Error::Interrupted,
+        error => Error::Tree {
+            name: name.to_owned(),
+            said: error.to_string(),
+        },
+    })?;
     std::fs::read(&to).map_err(Error::io("read", &to))
 }
 

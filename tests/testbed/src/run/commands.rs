@@ -2,6 +2,7 @@
 
 use super::media::Media;
 use super::qemu::Machine;
+use super::secure::{self, Secure};
 use super::session::{self, Session};
 use super::{Error, folder};
 use crate::failure::Failure;
@@ -79,9 +80,21 @@ struct Boot {
     /// The machine's RAM in MiB.
     #[arg(long, value_name = "MIB", default_value_t = 3072)]
     memory: u32,
+    /// With a secure world, and programs in dom0 that call it.
+    #[arg(long)]
+    tee: bool,
 }
 
 impl Boot {
+    /// What is booted, on which machine.
+    fn media_and_machine(&self) -> Result<(Media, Machine), Failure> {
+        if self.tee {
+            let (own, machine) = secure::machine(self.machine())?;
+            return Ok((self.instead_of(own), machine));
+        }
+        Ok((self.media()?, self.machine()))
+    }
+
     fn media(&self) -> Result<Media, Failure> {
         if let (Some(xen), Some(kernel), Some(initramfs)) =
             (&self.xen, &self.kernel, &self.initramfs)
@@ -95,14 +108,18 @@ impl Boot {
                 policy_source: None,
             });
         }
-        let own = Media::get()?;
-        Ok(Media {
+        Ok(self.instead_of(Media::get()?))
+    }
+
+    /// The bed's own, as far as nothing else was named.
+    fn instead_of(&self, own: Media) -> Media {
+        Media {
             xen: self.xen.clone().unwrap_or(own.xen),
             kernel: self.kernel.clone().unwrap_or(own.kernel),
             initramfs: self.initramfs.clone().unwrap_or(own.initramfs),
             qemu: own.qemu,
             policy_source: own.policy_source,
-        })
+        }
     }
 
     fn machine(&self) -> Machine {
@@ -139,6 +156,10 @@ struct Own {
     memory: u32,
     #[arg(long)]
     life: u64,
+    #[arg(long, requires = "tree")]
+    firmware: Option<PathBuf>,
+    #[arg(long)]
+    tree: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -202,8 +223,7 @@ impl Start {
                 session.pid
             )));
         }
-        let media = self.boot.media()?;
-        let machine = self.boot.machine();
+        let (media, machine) = self.boot.media_and_machine()?;
         let began = Instant::now();
         std::fs::create_dir_all(folder::all_logs())
             .map_err(|e| Failure::new(format!("{}: {e}", folder::all_logs().display())))?;
@@ -225,6 +245,14 @@ impl Start {
             .arg(format!("--xen-options={}", machine.xen_options))
             .arg(format!("--memory={}", machine.memory_mib))
             .arg(format!("--life={}", self.life))
+            .args(machine.secure.iter().flat_map(|secure| {
+                [
+                    "--firmware".as_ref(),
+                    secure.firmware.as_os_str(),
+                    "--tree".as_ref(),
+                    secure.tree.as_os_str(),
+                ]
+            }))
             .stdin(Stdio::null())
             .stdout(out)
             .stderr(err)
@@ -277,9 +305,11 @@ impl Own {
             qemu: self.qemu,
             policy_source: None,
         };
+        let secure = self.firmware.zip(self.tree);
         let machine = Machine {
             xen_options: self.xen_options,
             memory_mib: self.memory,
+            secure: secure.map(|(firmware, tree)| Secure { firmware, tree }),
             ..Machine::default()
         };
         session::own(&media, &machine, Duration::from_secs(self.life * 60))

@@ -48,13 +48,17 @@ impl Media {
                 policy_source: own("AVPS_BED_XEN_SOURCE"),
             });
         }
-        let bed = artefacts::bed(&Workshop::open())?;
-        Ok(Self {
+        Ok(Self::of(artefacts::bed(&Workshop::open())?))
+    }
+
+    /// The files of a bed.
+    pub(super) fn of(bed: artefacts::Bed) -> Self {
+        Self {
             xen: bed.hypervisor(),
             kernel: bed.kernel(),
             policy_source: bed.policy_source(),
             initramfs: bed.dom0,
             qemu: bed.qemu,
-        })
+        }
     }
 }

@@ -13,6 +13,7 @@ pub(crate) mod media;
 pub(crate) mod plain;
 mod pump;
 pub(crate) mod qemu;
+pub(crate) mod secure;
 pub(crate) mod session;
 pub(crate) mod shell;
 
@@ -56,6 +57,9 @@ pub(crate) enum Error {
         /// Where all of it is.
         logs: PathBuf,
     },
+    /// Xen cannot be told what to boot.
+    #[error("no device tree could be made: {0}")]
+    Tree(String),
     /// The control channel.
     #[error(transparent)]
     Agent(#[from] agent::client::Error),

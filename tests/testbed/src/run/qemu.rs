@@ -8,6 +8,7 @@
 use super::board::Board;
 use super::folder::Folder;
 use super::media::Media;
+use super::secure::{self, Secure};
 use super::{Error, Result, helper};
 use crate::{interrupt, paths};
 use std::ffi::OsString;
@@ -31,8 +32,8 @@ pub(crate) const SERIAL_LOG: &str = "xen-console.log";
 pub(crate) const QEMU_LOG: &str = "qemu.log";
 
 /// `virt` has its RAM at 1 GiB, QEMU puts the device tree at +128 MiB: a module there would be overwritten.
-const KERNEL_AT: &str = "0x4a000000";
-const INITRAMFS_AT: &str = "0x54000000";
+pub(super) const KERNEL_AT: u64 = 0x4a00_0000;
+pub(super) const INITRAMFS_AT: u64 = 0x5400_0000;
 
 /// How the machine is to be.
 #[derive(Clone, Debug)]
@@ -51,6 +52,8 @@ pub(crate) struct Machine {
     pub(crate) counted: bool,
     /// Everything that Xen boots, laid out by a platform document; then the fields above but memory and CPUs say nothing.
     pub(crate) layout: Option<Layout>,
+    /// With a secure world, of whose CPUs OP-TEE drives four at most. Not for a machine with a layout.
+    pub(crate) secure: Option<Secure>,
 }
 
 /// A device tree with Xen's command line and all domains in it, and what has to be in memory for them.
@@ -87,21 +90,23 @@ impl Default for Machine {
             xen_options: String::new(),
             counted: false,
             layout: None,
+            secure: None,
         }
     }
 }
 
 impl Machine {
-    fn board(&self) -> Board {
+    pub(super) fn board(&self) -> Board {
+        let options = self.secure.as_ref().map_or("", |_| secure::OPTIONS);
         Board {
             cpus: self.cpus,
             memory_mib: self.memory_mib,
+            options: options.to_owned(),
             counted: self.counted,
-            ..Board::default()
         }
     }
 
-    fn arguments(&self, media: &Media, folder: &Folder) -> Vec<OsString> {
+    fn arguments(&self, media: &Media, folder: &Folder) -> Result<Vec<OsString>> {
         let board = self.board();
         let xen = format!(
             "dom0_mem={}M dom0_max_vcpus={} console=dtuart dtuart=serial0 bootscrub=0 {}",
@@ -135,21 +140,30 @@ impl Machine {
         add("-monitor", "none".into());
         add("-chardev", serial);
         add("-serial", "chardev:serial".into());
-        add("-kernel", media.xen.display().to_string());
-        if let Some(layout) = &self.layout {
+        if let Some(secure) = &self.secure {
+            let log = folder.log(secure::LOG);
+            add("-serial", format!("file:{}", log.display()));
+            add("-bios", secure.firmware.display().to_string());
+            let layout = secure.layout(media, xen.trim(), &linux, folder)?;
+            layout
+                .arguments()
+                .for_each(|(name, value)| add(name, value));
+        } else if let Some(layout) = &self.layout {
+            add("-kernel", media.xen.display().to_string());
             layout
                 .arguments()
                 .for_each(|(name, value)| add(name, value));
         } else {
             let (kernel, initramfs) = (comma(&media.kernel), comma(&media.initramfs));
+            add("-kernel", media.xen.display().to_string());
             add("-append", xen.trim().into());
             add(
                 "-device",
-                format!("{guest_loader}{KERNEL_AT},kernel={kernel},bootargs={linux}"),
+                format!("{guest_loader}{KERNEL_AT:#x},kernel={kernel},bootargs={linux}"),
             );
             add(
                 "-device",
-                format!("{guest_loader}{INITRAMFS_AT},initrd={initramfs}"),
+                format!("{guest_loader}{INITRAMFS_AT:#x},initrd={initramfs}"),
             );
         }
         add("-global", "virtio-mmio.force-legacy=false".into());
@@ -163,7 +177,7 @@ impl Machine {
         arguments.extend(board.clock().iter().map(OsString::from));
         arguments.push("-nodefaults".into());
         arguments.push("-no-reboot".into());
-        arguments
+        Ok(arguments)
     }
 }
 
@@ -184,7 +198,8 @@ pub(crate) struct Qemu {
 impl Qemu {
     /// Starts it; what it says goes to the run's `qemu.log`.
     pub(crate) fn start(machine: &Machine, media: &Media, folder: &Folder) -> Result<Self> {
-        Self::launch(NAME, &media.qemu, machine.arguments(media, folder), folder)
+        let arguments = machine.arguments(media, folder)?;
+        Self::launch(NAME, &media.qemu, arguments, folder)
     }
 
     /// Starts another program that must never outlive its run either; `name` is that of its log.
@@ -301,7 +316,7 @@ mod tests {
         };
         let line = |logs: &Path| {
             let folder = Folder::at(logs.to_path_buf()).unwrap();
-            let arguments = Machine::default().arguments(&media, &folder);
+            let arguments = Machine::default().arguments(&media, &folder).unwrap();
             arguments
                 .iter()
                 .map(|argument| argument.to_string_lossy().into_owned())

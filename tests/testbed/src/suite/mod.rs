@@ -41,6 +41,7 @@ mod shipped;
 pub(crate) mod soak;
 mod soak_block;
 mod style;
+pub(crate) mod tee;
 pub(crate) mod test;
 mod unit;
 mod upgrade;

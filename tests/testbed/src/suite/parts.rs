@@ -13,6 +13,8 @@ pub(super) enum Part {
     VirtioCore,
     /// Driver domains, in a boot of their own.
     DriverDomain,
+    /// OP-TEE in the secure world, in a boot of its own.
+    OpTee,
     /// The checker of documents against Xen.
     Oracle,
 }
@@ -25,6 +27,7 @@ impl Part {
             Self::Build => "build",
             Self::VirtioCore => "virtio core",
             Self::DriverDomain => "driver domain",
+            Self::OpTee => "OP-TEE",
             Self::Oracle => "document and oracle",
         }
     }
@@ -36,6 +39,7 @@ impl Part {
             Self::Build => None,
             Self::VirtioCore => Some(Duration::from_secs(300)),
             Self::DriverDomain => Some(Duration::from_secs(540)),
+            Self::OpTee => Some(Duration::from_secs(300)),
             Self::Oracle => Some(Duration::from_secs(300)),
         }
     }

@@ -5,7 +5,7 @@ use super::parts::Part;
 use super::report::Report;
 use super::{
     Test, bindings, deny, documents, dom0less, dom0less_disk, driver, junit, oracle, registry,
-    runner, unit, vhost_user,
+    runner, tee, unit, vhost_user,
 };
 use crate::artefacts::Workshop;
 use crate::failure::{FAILED, Failure, INTERRUPTED};
@@ -47,7 +47,8 @@ impl TestCommand {
             for test in registry::tests()? {
                 println!("{}", test.name);
             }
-            for test in driver::tests().iter().chain(&driver::on_changed_xen()) {
+            let own_boots = [driver::tests(), driver::on_changed_xen(), tee::tests()];
+            for test in own_boots.iter().flatten() {
                 println!("{}", test.name);
             }
             println!("{}", vhost_user::NAME);
@@ -67,6 +68,7 @@ impl TestCommand {
         if !self.unit_only {
             logs = self.bed(&mut report)?;
             logs.extend(self.drivers(&mut report)?);
+            logs.extend(self.tee(&mut report)?);
             self.oracle(&mut report)?;
         }
         write_junit(&report)?;
@@ -144,16 +146,18 @@ impl TestCommand {
         Ok(())
     }
 
+    /// Those tests that are wanted.
+    fn some(&self, tests: Vec<Test>, report: &mut Report) -> Vec<Test> {
+        let (tests, others): (Vec<_>, Vec<_>) =
+            tests.into_iter().partition(|test| self.wanted(&test.name));
+        report.skip(others.len());
+        tests
+    }
+
     /// Driver domains: Xen enforces a policy in their boot.
     fn drivers(&self, report: &mut Report) -> Result<Vec<String>, Failure> {
-        let wanted = |tests: Vec<Test>, report: &mut Report| -> Vec<Test> {
-            let (tests, others): (Vec<_>, Vec<_>) =
-                tests.into_iter().partition(|test| self.wanted(&test.name));
-            report.skip(others.len());
-            tests
-        };
-        let tests = wanted(driver::tests(), report);
-        let on_changed_xen = wanted(driver::on_changed_xen(), report);
+        let tests = self.some(driver::tests(), report);
+        let on_changed_xen = self.some(driver::on_changed_xen(), report);
         if tests.is_empty() && on_changed_xen.is_empty() {
             return Ok(Vec::new());
         }
@@ -180,11 +184,23 @@ impl TestCommand {
         Ok(logs)
     }
 
+    /// OP-TEE: the machine of these tests has a secure world.
+    fn tee(&self, report: &mut Report) -> Result<Vec<String>, Failure> {
+        let tests = self.some(tee::tests(), report);
+        if tests.is_empty() {
+            return Ok(Vec::new());
+        }
+        let began = Instant::now();
+        let (media, machine) = tee::boot()?;
+        report.part(Part::Build, began.elapsed());
+        let began = Instant::now();
+        let logs = runner::run(&media, &machine, tests, self.second_tries, report)?;
+        report.part(Part::OpTee, began.elapsed());
+        Ok(logs)
+    }
+
     fn bed(&self, report: &mut Report) -> Result<Vec<String>, Failure> {
-        let (tests, others): (Vec<_>, Vec<_>) = registry::tests()?
-            .into_iter()
-            .partition(|test| self.wanted(&test.name));
-        report.skip(others.len());
+        let tests = self.some(registry::tests()?, report);
         let without_xen = self.wanted(vhost_user::NAME);
         if !without_xen {
             report.skip(1);

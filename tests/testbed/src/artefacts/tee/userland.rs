@@ -1,0 +1,122 @@
+//! Programs that call OP-TEE: its supplicant, its test suite, and the trusted applications that this loads.
+//!
+//! Debian's arm64 binaries, unpacked (never installed). All are of the release of the firmware's OP-TEE: it runs only what was
+//! signed with the key that Debian built it with. They are a tree of their own, for dom0 and guests of machines that have a
+//! secure world; nothing else grows by them.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::super::error::{Error, Result};
+use super::super::initramfs::Program;
+use super::super::key::Key;
+use super::super::pins::{Pin, pick};
+use super::super::store::{Artefact, Build, create, remove};
+use super::super::userland::needed_libraries;
+use super::super::{Workshop, apt, tools};
+
+/// The tree in the artefact.
+pub(crate) const TREE: &str = "tree";
+
+const RECIPE: u32 = 1;
+
+const PACKAGES: [&str; 5] = [
+    "tee-supplicant",
+    "libteec2",
+    "libckteec0t64",
+    "optee-test-qemu",
+    "libssl3t64",
+];
+
+/// Documentation, and libraries that nothing here needs.
+const TRIMMED: [&str; 6] = [
+    "etc",
+    "usr/lib/aarch64-linux-gnu/engines-3",
+    "usr/lib/aarch64-linux-gnu/libssl.so.3",
+    "usr/lib/aarch64-linux-gnu/ossl-modules",
+    "usr/lib/systemd",
+    "usr/share",
+];
+
+/// What these need and dom0 has: guests, where all else is static, are given it as well.
+const LIBRARIES: [(&str, &str); 5] = [
+    ("usr/lib", "ld-linux-aarch64.so.1"),
+    ("usr/lib/aarch64-linux-gnu", "libc.so.6"),
+    ("usr/lib/aarch64-linux-gnu", "libm.so.6"),
+    ("usr/lib/aarch64-linux-gnu", "libz.so.1"),
+    ("usr/lib/aarch64-linux-gnu", "libzstd.so.1"),
+];
+
+fn request() -> Key {
+    let mut key = Key::new(1);
+    key.value("packages", &PACKAGES.join(" "));
+    key
+}
+
+fn pins(workshop: &Workshop) -> Result<Vec<Pin>> {
+    workshop.pins.get("tee-userland", &request(), |step| {
+        workshop.apt.update()?;
+        let (apt, downloads) = (&workshop.apt, &workshop.downloads);
+        pick(apt, downloads, &PACKAGES, apt::From::Trixie, None, step)
+    })
+}
+
+/// What has been chosen before, if anything.
+pub(crate) fn pinned(workshop: &Workshop) -> Option<Vec<Pin>> {
+    workshop.pins.read("tee-userland", &request())
+}
+
+/// Everything that could change what is built.
+pub(crate) fn key(pins: &[Pin]) -> Key {
+    let mut key = Key::new(RECIPE);
+    for pin in pins {
+        pin.add_to(&mut key);
+    }
+    key.value("trimmed", &TRIMMED.join(" "));
+    key
+}
+
+/// The tree, to be unpacked beside dom0's or a guest's.
+pub(crate) fn artefact(workshop: &Workshop) -> Result<Artefact> {
+    workshop.choosing_anew_when_gone("tee-userland", &request(), || {
+        let pins = pins(workshop)?;
+        workshop.store.ensure("tee-userland", &key(&pins), |build| {
+            recipe(workshop, &pins, build)
+        })
+    })
+}
+
+/// Libraries for guests, from dom0's tree.
+pub(crate) fn libraries(dom0: &Path) -> Vec<Program> {
+    let place = |(folder, name): (&str, &str)| {
+        let path = format!("{folder}/{name}");
+        Program::new(dom0.join(&path), path)
+    };
+    LIBRARIES.map(place).into()
+}
+
+fn recipe(workshop: &Workshop, pins: &[Pin], build: &Build) -> Result<()> {
+    let files = workshop.fetch(pins, &build.step)?;
+    let tree: PathBuf = build.out.join(TREE);
+    create(&tree)?;
+    for (pin, file) in pins.iter().zip(&files) {
+        build.step.state(format!("unpacking {}", pin.package));
+        tools::unpack_deb(file, &tree, &build.log)?;
+    }
+    for path in TRIMMED {
+        remove(&tree.join(path))?;
+    }
+    let mut missing: BTreeSet<String> = needed_libraries(&tree)?;
+    for (_, library) in LIBRARIES {
+        missing.remove(library);
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let missing: Vec<String> = missing.into_iter().collect();
+    Err(Error::Product {
+        what: "OP-TEE's userland".to_owned(),
+        problem: format!("it lacks {}", missing.join(", ")),
+        log: build.log.clone(),
+    })
+}

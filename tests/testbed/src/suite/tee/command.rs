@@ -1,0 +1,106 @@
+//! `cargo xtask xtest`: OP-TEE's own regression tests, in dom0 or in guests.
+
+use super::super::bench::{self, Figures, show};
+use super::super::{Context, Failed};
+use super::callers::{self, Callers};
+use super::xtest::{self, Results};
+use crate::failure::Failure;
+use crate::progress::Step;
+use agent::client::Remote;
+use clap::{Args, ValueEnum};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// All cases in an emulated guest take eight minutes on idle cores.
+const LIMIT: Duration = Duration::from_secs(60 * 60);
+
+/// Run OP-TEE's own regression tests, in dom0 or in a guest.
+#[derive(Args)]
+pub(crate) struct XtestCommand {
+    /// Only cases whose names hold this text (`1004`, `regression_40`); may be given several times.
+    #[arg(long, value_name = "FILTER")]
+    cases: Vec<String>,
+    /// Guests that run them at the same time; none, and dom0 runs them. OP-TEE has room for one beside dom0.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(..=i64::from(callers::MOST)))]
+    guests: u8,
+    /// Who carries out guests' calls.
+    #[arg(long, value_enum, default_value_t = Mode::Hypervisor)]
+    mode: Mode,
+    /// One JSON object on standard output instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// `tee.mode` in a platform document.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    /// Xen's own mediator.
+    Hypervisor,
+}
+
+impl XtestCommand {
+    /// Runs and prints.
+    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+        let (media, machine) = super::boot()?;
+        let figures = bench::on(&media, &machine, "xtest", |context| self.cases(context))?;
+        Ok(show(&figures, "xtest", self.json))
+    }
+
+    fn cases(&self, context: &Context) -> Result<Figures, Failed> {
+        let began = Instant::now();
+        let results = if self.guests == 0 {
+            callers::prepare(&context.dom0())?;
+            vec![self.by(context, &context.dom0())?]
+        } else {
+            self.by_guests(context)?
+        };
+        let mut figures = Figures::default();
+        let sum = |count: fn(&Results) -> usize| {
+            let sum: usize = results.iter().map(count).sum();
+            u32::try_from(sum).map_or(f64::INFINITY, f64::from)
+        };
+        figures.add("cases", sum(|results| results.cases.len()));
+        figures.add("passed", sum(Results::passed));
+        figures.add("failed", sum(Results::failed));
+        figures.add("guests", f64::from(self.guests));
+        figures.add("seconds", began.elapsed().as_secs_f64());
+        figures.notes = results.iter().flat_map(Results::others).collect();
+        // A filter that leaves none is a mistake.
+        figures.failed = results
+            .iter()
+            .any(|ran| ran.failed() > 0 || ran.cases.is_empty());
+        Ok(figures)
+    }
+
+    fn by_guests(&self, context: &Context) -> Result<Vec<Results>, Failed> {
+        let Mode::Hypervisor = self.mode;
+        let callers = Callers::start(context, self.guests)?;
+        let ran = callers.all(context).and_then(|guests| {
+            std::thread::scope(|scope| {
+                let threads: Vec<_> = guests
+                    .iter()
+                    .map(|guest| scope.spawn(|| self.by(context, guest)))
+                    .collect();
+                let end = |thread: std::thread::ScopedJoinHandle<'_, _>| {
+                    let panicked = |_| Err(Failed("its thread panicked".into()));
+                    thread.join().unwrap_or_else(panicked)
+                };
+                threads.into_iter().map(end).collect::<Result<Vec<_>, _>>()
+            })
+        });
+        let (ran, outcome) = match ran {
+            Ok(ran) => (ran, Ok(())),
+            Err(failed) => (Vec::new(), Err(failed)),
+        };
+        callers.end(context, outcome)?;
+        Ok(ran)
+    }
+
+    fn by(&self, context: &Context, caller: &Remote) -> Result<Results, Failed> {
+        let wanted: Vec<&str> = self.cases.iter().map(String::as_str).collect();
+        let step = Step::begin(caller.name(), "begins");
+        let results = xtest::run(context, caller, &wanted, LIMIT, |case| step.state(case))?;
+        step.done(&format!("{} cases", results.cases.len()));
+        Ok(results)
+    }
+}

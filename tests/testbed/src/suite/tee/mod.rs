@@ -1,0 +1,64 @@
+//! OP-TEE in the secure world, called by dom0 and by guests: a boot of their own, on a machine that has one.
+
+mod callers;
+pub(crate) mod command;
+mod xtest;
+
+use super::{Context, Outcome, Test, ensure};
+use crate::failure::Failure;
+use crate::run::media::Media;
+use crate::run::qemu::Machine;
+use crate::run::secure;
+use agent::client::Remote;
+use callers::Callers;
+use std::time::Duration;
+
+/// What these tests boot.
+pub(super) fn boot() -> Result<(Media, Machine), Failure> {
+    secure::machine(Machine::default())
+}
+
+/// The tests, in their order.
+pub(super) fn tests() -> Vec<Test> {
+    vec![
+        Test::new("tee: OP-TEE's own quick tests pass in dom0", 120, in_dom0),
+        Test::new(
+            "tee: hypervisor mode: they pass in a guest by Xen's mediator, and the next guest finds its place free",
+            240,
+            in_guest,
+        ),
+    ]
+}
+
+/// Cases of xtest that reach all parts between a program and an application without taking long: the core's own tests,
+/// applications loaded by the supplicant, and hashes, whose texts go through shared memory.
+const QUICK: [&str; 3] = ["regression_1001", "regression_1004", "regression_4001"];
+const QUICK_LIMIT: Duration = Duration::from_secs(90);
+
+fn in_dom0(context: &Context) -> Outcome {
+    callers::prepare(&context.dom0())?;
+    quick(context, &context.dom0())?;
+    let revision = context.sh("dmesg | grep -m 1 -o 'optee: revision .*'")?;
+    context.note(revision);
+    Ok(())
+}
+
+fn in_guest(context: &Context) -> Outcome {
+    for _ in 0..2 {
+        let callers = Callers::start(context, 1)?;
+        let outcome = callers
+            .all(context)
+            .and_then(|guests| guests.iter().try_for_each(|guest| quick(context, guest)));
+        callers.end(context, outcome)?;
+    }
+    Ok(())
+}
+
+/// The quick cases, and no others, have passed.
+fn quick(context: &Context, caller: &Remote) -> Outcome {
+    let results = xtest::run(context, caller, &QUICK, QUICK_LIMIT, |_| ())?;
+    let names: Vec<&str> = results.names().collect();
+    ensure(names == QUICK, || format!("these ran: {names:?}"))?;
+    let others: Vec<String> = results.others().collect();
+    ensure(others.is_empty(), || others.join("; "))
+}
