@@ -72,4 +72,19 @@ mod tests {
         let arguments = Arguments::try_parse_from(["avps-tee"]).unwrap();
         assert_eq!((arguments.threads, arguments.buffers), (2, 8));
     }
+
+    #[test]
+    fn the_systemd_unit_starts_the_daemon_and_waits_for_its_word() {
+        let unit = include_str!("../../../configs/systemd/avps-tee.service");
+        let value = |key: &str| {
+            let line = unit.lines().find_map(|line| line.strip_prefix(key));
+            line.and_then(|rest| rest.strip_prefix('='))
+        };
+        let words = value("ExecStart").unwrap().split_whitespace();
+        let arguments = Arguments::try_parse_from(words).unwrap();
+        let folder = std::path::Path::new("/run").join(value("RuntimeDirectory").unwrap());
+        assert!(arguments.socket.starts_with(folder));
+        assert_eq!(value("Type"), Some("notify"));
+        assert_eq!(value("RuntimeDirectoryPreserve"), Some("yes"));
+    }
 }

@@ -16,7 +16,7 @@ use xen::{DomId, PrivCmd, device_model};
 use xenstore::Watch;
 
 use crate::cli::Arguments;
-use crate::guest::Guest;
+use crate::guest::{self, Guest};
 use crate::pool::Pool;
 use crate::slots::Slots;
 use crate::store::{Store, Wanted};
@@ -29,6 +29,9 @@ const AGAIN: Duration = Duration::from_secs(2);
 const QUEUE: usize = 64;
 /// The lock's place: one daemon per machine.
 const LOCK: &str = "/run/avps/tee.lock";
+
+/// What guests have registered, for the next life of this program.
+const JOURNALS: &str = "/run/avps/tee";
 
 /// Why the daemon could not start, or go on.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +98,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), DaemonError> {
         privcmd,
         world: Arc::new(World {
             device: arguments.device.clone(),
+            journals: JOURNALS.into(),
             turns,
             slots: Slots::new(turns),
             pool: Pool::new(arguments.buffers.into()),
@@ -163,11 +167,12 @@ impl Daemon {
             .collect();
         for domid in gone {
             if let Some(guest) = self.guests.remove(&domid) {
-                guest.end("the domain is gone");
+                guest.end(guest::GONE);
             }
         }
         self.failed.retain(|domid, _| wanted.contains_key(domid));
-        for (domid, Wanted { name, rights }) in wanted {
+        for (domid, wanted) in wanted {
+            let Wanted { name, uuid, rights } = wanted;
             if !self.is_alive(domid) {
                 continue;
             }
@@ -177,7 +182,7 @@ impl Daemon {
                         guest.set_rights(rights);
                         continue;
                     }
-                    None => Guest::attach(&self.world, domid, &name, rights)
+                    None => Guest::attach(&self.world, domid, &name, &uuid, rights)
                         .map_err(|error| error.to_string()),
                 },
                 // Rights that were in force before stay so.

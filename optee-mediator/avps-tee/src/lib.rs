@@ -45,6 +45,8 @@ pub(crate) struct Attachment(u64);
 pub(crate) struct World {
     /// The TEE's client device.
     device: PathBuf,
+    /// What guests have registered, for the next life of this program.
+    journals: PathBuf,
     /// Calls of the secure world at once.
     turns: usize,
     slots: slots::Slots,

@@ -23,6 +23,8 @@ pub(crate) const DAEMON: &str = "/local/domain/0/data/avps-tee";
 pub(crate) struct Wanted {
     /// Its name.
     pub(crate) name: String,
+    /// Its UUID, which tells it from another that gets its number.
+    pub(crate) uuid: String,
     /// Its rights, or what is wrong with them.
     pub(crate) rights: Result<Rights, String>,
 }
@@ -65,7 +67,11 @@ impl Store {
                 .client
                 .read_string_opt(&format!("/local/domain/{domid}/name"))?;
             let name = name.unwrap_or_else(|| domid.to_string());
-            wanted.insert(domid, Wanted { name, rights });
+            let uuid = self
+                .client
+                .read_string_opt(&format!("/local/domain/{domid}/vm"))?;
+            let uuid = uuid.unwrap_or_default();
+            wanted.insert(domid, Wanted { name, uuid, rights });
         }
         Ok(wanted)
     }

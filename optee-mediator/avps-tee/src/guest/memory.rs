@@ -8,6 +8,7 @@ use optee_abi::message::{Memory as Described, Place};
 use optee_abi::{Ipa, PageList, ShmRef, TeeResult};
 use xen::{Access, DomId, ForeignMapping, Pfn, PrivCmd};
 
+use super::journal::{Journal, Kept};
 use crate::rights::Denied;
 
 /// Memory of a guest, in one piece here.
@@ -96,23 +97,40 @@ pub(crate) struct Registered {
 struct State {
     regions: HashMap<ShmRef, Arc<Region>>,
     pages: u64,
+    journal: Option<Journal>,
 }
 
 impl Registered {
-    /// Nothing yet.
-    pub(super) fn new(privcmd: &PrivCmd, domid: DomId) -> Self {
-        Self {
+    /// What the journal kept, as far as it is still there.
+    pub(super) fn new(privcmd: &PrivCmd, domid: DomId, journal: Journal) -> Self {
+        let this = Self {
             privcmd: privcmd.clone(),
             domid,
             state: Mutex::default(),
+        };
+        let mut state = State::default();
+        for (shm_ref, kept) in journal.kept() {
+            let pages = kept.offset.saturating_add(kept.size).div_ceil(PAGE_SIZE);
+            let frames = kept.frames(usize::try_from(pages).unwrap_or(usize::MAX));
+            match this.region(&frames, kept.offset, kept.size) {
+                Ok(region) => {
+                    state.pages = state.pages.saturating_add(region.pages());
+                    state.regions.insert(shm_ref, Arc::new(region));
+                }
+                Err(error) => tracing::debug!("domain {domid}: {error}"),
+            }
         }
+        state.journal = Some(journal);
+        *this.lock() = state;
+        this
     }
 
     /// Maps and keeps memory.
     pub(super) fn register(&self, memory: &Described, limit: u64) -> Result<(), MemoryError> {
         let used = self.lock().pages;
         let left = (limit / PAGE_SIZE).saturating_sub(used);
-        let region = self.map(memory, left, limit)?;
+        let (frames, offset) = self.frames(memory, left, limit)?;
+        let region = self.region(&frames, offset, memory.size)?;
         let mut state = self.lock();
         if state.regions.contains_key(&memory.shm_ref) {
             return Err(MemoryError::Reference("taken"));
@@ -124,6 +142,8 @@ impl Registered {
         }
         state.pages = pages;
         state.regions.insert(memory.shm_ref, Arc::new(region));
+        let kept = Kept::new(offset, memory.size, &frames);
+        state.note(|journal| journal.register(memory.shm_ref, kept));
         Ok(())
     }
 
@@ -133,6 +153,7 @@ impl Registered {
         let region = state.regions.remove(&shm_ref);
         let region = region.ok_or(MemoryError::Reference("unknown"))?;
         state.pages = state.pages.saturating_sub(region.pages());
+        state.note(|journal| journal.forget(shm_ref));
         Ok(())
     }
 
@@ -141,10 +162,12 @@ impl Registered {
         self.lock().regions.get(&shm_ref).cloned()
     }
 
-    /// Forgets everything.
-    pub(super) fn clear(&self) {
+    /// Forgets everything; `for_good` when the domain is gone.
+    pub(super) fn clear(&self, for_good: bool) {
         let all = std::mem::take(&mut *self.lock());
-        drop(all);
+        if let Some(journal) = all.journal.as_ref().filter(|_| for_good) {
+            journal.remove();
+        }
     }
 
     /// How many there are, and their bytes.
@@ -160,8 +183,19 @@ impl Registered {
         max_pages: u64,
         limit: u64,
     ) -> Result<Region, MemoryError> {
+        let (frames, offset) = self.frames(memory, max_pages, limit)?;
+        self.region(&frames, offset, memory.size)
+    }
+
+    /// The frames of memory, and where in the first one it begins.
+    fn frames(
+        &self,
+        memory: &Described,
+        max_pages: u64,
+        limit: u64,
+    ) -> Result<(Vec<Pfn>, u64), MemoryError> {
         let too_much = || MemoryError::Denied(Denied::Memory(limit));
-        let (offset, frames) = match memory.place {
+        match memory.place {
             Place::Contiguous(start) => {
                 let end = start.offset().saturating_add(memory.size);
                 let pages = end.div_ceil(PAGE_SIZE).max(1);
@@ -170,7 +204,7 @@ impl Registered {
                 }
                 let first = start.page().0 / PAGE_SIZE;
                 let frames = (first..first.saturating_add(pages)).map(Pfn).collect();
-                (start.offset(), frames)
+                Ok((frames, start.offset()))
             }
             Place::List(_) => {
                 let list = PageList::of(memory, max_pages);
@@ -178,14 +212,17 @@ impl Registered {
                     optee_abi::pages::PageListError::TooMany { .. } => too_much(),
                     error => MemoryError::List(error),
                 })?;
-                (list.offset(), self.listed(list, memory.size)?)
+                let offset = list.offset();
+                Ok((self.listed(list)?, offset))
             }
-        };
-        let mapping = self.map_frames(&frames, memory.size)?;
+        }
+    }
+
+    fn region(&self, frames: &[Pfn], offset: u64, size: u64) -> Result<Region, MemoryError> {
         Ok(Region {
-            mapping,
+            mapping: self.map_frames(frames, size)?,
             offset: usize::try_from(offset).unwrap_or(usize::MAX),
-            size: memory.size,
+            size,
         })
     }
 
@@ -200,7 +237,7 @@ impl Registered {
     }
 
     /// Follows a list; each of its pages is copied once.
-    fn listed(&self, mut list: PageList, size: u64) -> Result<Vec<Pfn>, MemoryError> {
+    fn listed(&self, mut list: PageList) -> Result<Vec<Pfn>, MemoryError> {
         let mut frames = Vec::with_capacity(usize::try_from(list.pages()).unwrap_or(0));
         let mut copy = vec![0; PAGE_SIZE as usize];
         while let Some(wanted) = list.wanted() {
@@ -212,7 +249,6 @@ impl Registered {
             let named = list.feed(bytes).map_err(MemoryError::List)?;
             frames.extend(named.map(|address| Pfn(address.0 / PAGE_SIZE)));
         }
-        debug_assert!(u64::try_from(frames.len()).is_ok_and(|pages| pages * PAGE_SIZE >= size));
         Ok(frames)
     }
 
@@ -225,5 +261,17 @@ impl Registered {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Writes down what happened. A full disk keeps nobody from working: without a journal, the next life of this program knows less.
+    fn note(&mut self, write: impl FnOnce(&mut Journal) -> std::io::Result<()>) {
+        if let Some(Err(error)) = self.journal.as_mut().map(write) {
+            tracing::warn!("the journal cannot be written, and is given up: {error}");
+            if let Some(journal) = self.journal.take() {
+                journal.remove();
+            }
+        }
     }
 }

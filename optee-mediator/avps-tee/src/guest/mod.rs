@@ -3,6 +3,7 @@
 
 mod calls;
 mod fast;
+mod journal;
 mod memory;
 mod sessions;
 mod work;
@@ -26,11 +27,15 @@ use crate::rights::{Pace, Rights};
 use crate::{Attachment, World};
 
 use calls::{Calls, Due, Expired, Held, Reply, Room};
+use journal::Journal;
 use memory::{MemoryError, Region, Registered};
 use sessions::Sessions;
 
 /// Calls that any guest may have under way at most.
 pub(crate) const MOST_CALLS: u32 = 8;
+
+/// Why a guest that has ended is let go.
+pub(crate) const GONE: &str = "the domain is gone";
 
 /// Everything that a guest's threads share.
 #[derive(Debug)]
@@ -88,6 +93,7 @@ impl Guest {
         world: &Arc<World>,
         domid: DomId,
         name: &str,
+        uuid: &str,
         rights: Rights,
     ) -> Result<Arc<Self>, AttachError> {
         static LAST: AtomicU64 = AtomicU64::new(0);
@@ -98,6 +104,8 @@ impl Guest {
         let vcpus = xen::device_model::vcpu_count(&privcmd, domid)?;
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(std::io::Error::from)?;
+        let journal = Journal::open(&world.journals, domid, uuid)?;
+        let memory = Registered::new(&privcmd, domid, journal);
         let monitor = Monitor::attach(&privcmd, &evtchn, domid, vcpus)?;
         let now = Instant::now();
         let guest = Arc::new(Self {
@@ -105,7 +113,7 @@ impl Guest {
             attachment: Attachment(LAST.fetch_add(1, Ordering::Relaxed)),
             domid,
             name: name.to_owned(),
-            memory: Registered::new(&privcmd, domid),
+            memory,
             privcmd,
             evtchn,
             monitor: Mutex::new(Some(monitor)),
@@ -165,7 +173,7 @@ impl Guest {
             }
         }
         drop(lock(&self.monitor).take());
-        self.memory.clear();
+        self.memory.clear(why == GONE);
         self.world.slots.wake();
         self.world.pool.forget(self.attachment);
         self.world.slots.forget(self.attachment);

@@ -192,6 +192,7 @@ fn assemble(workshop: &Workshop, tee: Option<PathBuf>) -> Result<Bed> {
     if let Some(tee) = tee {
         let guest = tee_guest_initramfs(workshop, &userland, of("bed-agent")?, &tee)?;
         programs.push(Program::new(guest, initramfs::TEE_INITRAMFS));
+        programs.push(Program::new(of("avps-tee")?, "usr/bin/avps-tee"));
         trees.push(tee);
     }
     let dom0 = initramfs::dom0_initramfs(

@@ -46,7 +46,7 @@ pub(crate) struct Binary {
 }
 
 /// Everything of this workspace that runs in the bed.
-pub(crate) const BINARIES: [Binary; 8] = [
+pub(crate) const BINARIES: [Binary; 9] = [
     Binary {
         package: "avps-backend",
         name: "avps-backend",
@@ -59,6 +59,12 @@ pub(crate) const BINARIES: [Binary; 8] = [
         name: "avps-backend-probe",
         linking: Linking::Static,
         features: &["avps-backend/probe"],
+    },
+    Binary {
+        package: "avps-tee",
+        name: "avps-tee",
+        linking: Linking::Static,
+        features: &[],
     },
     Binary {
         package: "agent",

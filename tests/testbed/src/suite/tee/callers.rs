@@ -1,12 +1,50 @@
-//! Domains that call OP-TEE: dom0, and guests whose calls Xen's mediator carries out.
+//! Domains that call OP-TEE: dom0, and guests whose calls are mediated.
 
 use super::super::document::Document;
 use super::super::{Context, Failed, Outcome};
 use agent::client::Remote;
+use clap::ValueEnum;
 use std::time::Duration;
 
-/// Guests that OP-TEE has room for: it is built for two domains, and dom0 is one.
-pub(super) const MOST: u8 = 1;
+/// Who carries out guests' calls: `tee.mode` in a platform document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Mode {
+    /// Xen's own mediator.
+    Hypervisor,
+    /// avps-tee, in dom0.
+    Mediated,
+}
+
+impl Mode {
+    /// Guests that there is room for. OP-TEE is built for two domains, and dom0 is one; avps-tee needs no other.
+    pub(super) fn most(self) -> u8 {
+        match self {
+            Mode::Hypervisor => 1,
+            Mode::Mediated => 4,
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Mode::Hypervisor => "hypervisor",
+            Mode::Mediated => "mediated",
+        }
+    }
+}
+
+/// Where applications are that are loaded.
+const LOADED: &str = "/lib/optee_armtz";
+/// Applications inside of OP-TEE that its tests call (optee_test: host/xtest): those of the core's own tests, of its statistics, of
+/// the list of devices, of attestation, and of storage.
+const BUILT_IN: [&str; 5] = [
+    "d96a5b40-c3e5-21e3-8794-1002a5d5c61b",
+    "d96a5b40-e2c7-b1af-8794-1002a5d5c61b",
+    "7011a688-ddde-4053-a5a9-7b3c4ddf13b8",
+    "39800861-182a-4720-9b67-2bcd622bc0b5",
+    "6e256cba-fc4d-4941-ad09-2ca1860342dd",
+];
+/// The mediator's log in dom0.
+const LOG: &str = "/var/log/avps-tee.log";
 /// Where secure storage lies, sealed, in each domain.
 const STORAGE: &str = "/var/lib/tee";
 /// Longest time of `avpsctl up` and `down`.
@@ -31,8 +69,19 @@ pub(super) struct Callers {
 
 impl Callers {
     /// Starts so many.
-    pub(super) fn start(context: &Context, guests: u8) -> Result<Self, Failed> {
-        let document = Document::put(context, "tee", &document(guests), TIME)?;
+    pub(super) fn start(context: &Context, guests: u8, mode: Mode) -> Result<Self, Failed> {
+        let rights = match mode {
+            Mode::Hypervisor => String::new(),
+            Mode::Mediated => {
+                mediator(context)?;
+                let all = applications(context)?;
+                format!(
+                    ", sessions = 64, shared_memory = \"16MiB\", concurrency = 8, applications = {all:?}"
+                )
+            }
+        };
+        let text = document(guests, &format!("mode = \"{}\"{rights}", mode.word()));
+        let document = Document::put(context, "tee", &text, TIME)?;
         document.up(context)?;
         Ok(Self { document })
     }
@@ -55,12 +104,32 @@ impl Callers {
     }
 }
 
-fn document(guests: u8) -> String {
+/// The mediator runs in dom0, which is ready to call itself.
+pub(super) fn mediator(context: &Context) -> Outcome {
+    let dom0 = context.dom0();
+    prepare(&dom0)?;
+    dom0.shell(&format!(
+        "pidof avps-tee > /dev/null || {{ avps-tee > {LOG} 2>&1 & }}; \
+         for i in $(seq 100); do [ \"$(xenstore-read data/avps-tee/ready 2>/dev/null)\" = 1 ] && exit 0; sleep 0.1; done; \
+         cat {LOG}; exit 1"
+    ))
+    .text()?;
+    Ok(())
+}
+
+/// Every application that there is.
+fn applications(context: &Context) -> Result<Vec<String>, Failed> {
+    let loaded = context.sh(&format!("cd {LOADED} && ls *.ta | sed 's/\\.ta$//'"))?;
+    let built_in = BUILT_IN.map(str::to_owned);
+    Ok(loaded.lines().map(str::to_owned).chain(built_in).collect())
+}
+
+fn document(guests: u8, rights: &str) -> String {
     let guest = |number: u8| {
         format!(
             "[[domain]]\nname = \"caller-{number}\"\nkernel = \"/usr/lib/avps/guest/Image\"\n\
              ramdisk = \"/usr/lib/avps/tee/initramfs.cpio\"\ncmdline = \"console=hvc0 quiet\"\nmemory = \"256MiB\"\n\
-             tee = {{ mode = \"hypervisor\" }}\n"
+             tee = {{ {rights} }}\n"
         )
     };
     let head = "schema = \"avps/1\"\n[platform]\nname = \"tee\"\n".to_owned();

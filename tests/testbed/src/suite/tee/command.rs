@@ -2,12 +2,12 @@
 
 use super::super::bench::{self, Figures, show};
 use super::super::{Context, Failed};
-use super::callers::{self, Callers};
+use super::callers::{self, Callers, Mode};
 use super::xtest::{self, Results};
 use crate::failure::Failure;
 use crate::progress::Step;
 use agent::client::Remote;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -20,27 +20,27 @@ pub(crate) struct XtestCommand {
     /// Only cases whose names hold this text (`1004`, `regression_40`); may be given several times.
     #[arg(long, value_name = "FILTER")]
     cases: Vec<String>,
-    /// Guests that run them at the same time; none, and dom0 runs them. OP-TEE has room for one beside dom0.
-    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(..=i64::from(callers::MOST)))]
+    /// Guests that run them at the same time; none, and dom0 runs them. For Xen's own mediator OP-TEE has room for one beside dom0.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(..=4))]
     guests: u8,
     /// Who carries out guests' calls.
-    #[arg(long, value_enum, default_value_t = Mode::Hypervisor)]
+    #[arg(long, value_enum, default_value_t = Mode::Mediated)]
     mode: Mode,
     /// One JSON object on standard output instead of a table.
     #[arg(long)]
     json: bool,
 }
 
-/// `tee.mode` in a platform document.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Mode {
-    /// Xen's own mediator.
-    Hypervisor,
-}
-
 impl XtestCommand {
     /// Runs and prints.
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+        let most = self.mode.most();
+        if self.guests > most {
+            return Err(Failure::new(format!(
+                "--guests {}: there is room for {most} in this mode",
+                self.guests
+            )));
+        }
         let (media, machine) = super::boot()?;
         let figures = bench::on(&media, &machine, "xtest", |context| self.cases(context))?;
         Ok(show(&figures, "xtest", self.json))
@@ -73,8 +73,7 @@ impl XtestCommand {
     }
 
     fn by_guests(&self, context: &Context) -> Result<Vec<Results>, Failed> {
-        let Mode::Hypervisor = self.mode;
-        let callers = Callers::start(context, self.guests)?;
+        let callers = Callers::start(context, self.guests, self.mode)?;
         let ran = callers.all(context).and_then(|guests| {
             std::thread::scope(|scope| {
                 let threads: Vec<_> = guests

@@ -4,13 +4,13 @@ mod callers;
 pub(crate) mod command;
 mod xtest;
 
-use super::{Context, Outcome, Test, ensure};
+use super::{Context, Failed, Outcome, Test, ensure};
 use crate::failure::Failure;
 use crate::run::media::Media;
 use crate::run::qemu::Machine;
 use crate::run::secure;
 use agent::client::Remote;
-use callers::Callers;
+use callers::{Callers, Mode};
 use std::time::Duration;
 
 /// What these tests boot.
@@ -26,6 +26,11 @@ pub(super) fn tests() -> Vec<Test> {
             "tee: hypervisor mode: they pass in a guest by Xen's mediator, and the next guest finds its place free",
             240,
             in_guest,
+        ),
+        Test::new(
+            "tee: mediated: they pass in two guests at once, by avps-tee in dom0",
+            240,
+            mediated,
         ),
     ]
 }
@@ -45,13 +50,32 @@ fn in_dom0(context: &Context) -> Outcome {
 
 fn in_guest(context: &Context) -> Outcome {
     for _ in 0..2 {
-        let callers = Callers::start(context, 1)?;
+        let callers = Callers::start(context, 1, Mode::Hypervisor)?;
         let outcome = callers
             .all(context)
             .and_then(|guests| guests.iter().try_for_each(|guest| quick(context, guest)));
         callers.end(context, outcome)?;
     }
     Ok(())
+}
+
+fn mediated(context: &Context) -> Outcome {
+    let callers = Callers::start(context, 2, Mode::Mediated)?;
+    let outcome = callers.all(context).and_then(|guests| {
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = guests
+                .iter()
+                .map(|guest| scope.spawn(|| quick(context, guest)))
+                .collect();
+            let end = |thread: std::thread::ScopedJoinHandle<'_, Outcome>| {
+                let panicked = |_| Err(Failed("its thread panicked".into()));
+                thread.join().unwrap_or_else(panicked)
+            };
+            threads.into_iter().try_for_each(end)
+        })
+    });
+    context.note(context.sh("avpsctl tee status")?);
+    callers.end(context, outcome)
 }
 
 /// The quick cases, and no others, have passed.
