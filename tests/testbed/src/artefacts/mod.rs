@@ -190,9 +190,12 @@ fn assemble(workshop: &Workshop, tee: Option<PathBuf>) -> Result<Bed> {
     }
     let mut trees = vec![userland.file(userland::DOM0)];
     if let Some(tee) = tee {
-        let guest = tee_guest_initramfs(workshop, &userland, of("bed-agent")?, &tee)?;
+        let guest =
+            tee_guest_initramfs(workshop, &userland, of("bed-agent")?, of("bed-tee")?, &tee)?;
         programs.push(Program::new(guest, initramfs::TEE_INITRAMFS));
-        programs.push(Program::new(of("avps-tee")?, "usr/bin/avps-tee"));
+        for name in ["avps-tee", "bed-tee"] {
+            programs.push(Program::new(of(name)?, format!("usr/bin/{name}")));
+        }
         trees.push(tee);
     }
     let dom0 = initramfs::dom0_initramfs(
@@ -263,14 +266,17 @@ fn tee_guest_initramfs(
     workshop: &Workshop,
     userland: &Artefact,
     agent: PathBuf,
+    client: PathBuf,
     tee: &Path,
 ) -> Result<PathBuf> {
+    let mut programs = tee::userland::libraries(&userland.file(userland::DOM0));
+    programs.push(Program::new(client, "usr/bin/bed-tee"));
     initramfs::guest_initramfs(
         workshop,
         &Inputs {
             trees: vec![userland.file(userland::GUEST), tee.to_path_buf()],
             init: agent,
-            programs: tee::userland::libraries(&userland.file(userland::DOM0)),
+            programs,
             texts: vec![],
             compression: Compression::None,
         },

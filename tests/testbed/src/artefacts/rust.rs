@@ -46,7 +46,7 @@ pub(crate) struct Binary {
 }
 
 /// Everything of this workspace that runs in the bed.
-pub(crate) const BINARIES: [Binary; 9] = [
+pub(crate) const BINARIES: [Binary; 10] = [
     Binary {
         package: "avps-backend",
         name: "avps-backend",
@@ -63,6 +63,12 @@ pub(crate) const BINARIES: [Binary; 9] = [
     Binary {
         package: "avps-tee",
         name: "avps-tee",
+        linking: Linking::Static,
+        features: &[],
+    },
+    Binary {
+        package: "bed-tee",
+        name: "bed-tee",
         linking: Linking::Static,
         features: &[],
     },

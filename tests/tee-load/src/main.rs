@@ -1,0 +1,223 @@
+//! A client of the secure world, run in the bed's domains: what is it answered, and how long does that take?
+//!
+//! Its calls are those of OP-TEE's own test applications (optee_test: ta/os_test/include/ta_os_test.h); what it is answered, as a
+//! number of GlobalPlatform's, is for the test to judge. It must never turn a refusal into something else.
+
+use clap::{Parser, Subcommand};
+use optee_abi::Uuid;
+use serde_json::{Value, json};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+use tee_device::{Buffer, Client, Direction, PARAMETERS, Parameter, Tee};
+
+/// OP-TEE's application for tests of its own services.
+const OS_TEST: &str = "5b9e0e40-2636-11e1-ad9e-0002a5d5c51b";
+/// `TA_OS_TEST_CMD_WAIT`: waits so many milliseconds, or until it is cancelled.
+const WAIT: u32 = 9;
+/// A function that the application does not have: it is entered with its parameters, and says so.
+const NOTHING: u32 = 0xffff;
+
+#[derive(Parser)]
+#[command(name = "bed-tee")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Open sessions, then close them: what each opening was answered
+    Open {
+        application: Uuid,
+        #[arg(long, default_value_t = 1)]
+        count: usize,
+        /// `TEE_IOCTL_LOGIN_*`
+        #[arg(long, default_value_t = 0)]
+        login: u32,
+    },
+    /// Share memory, again and again, and give all back at the end: how often that was possible
+    Share {
+        bytes: usize,
+        #[arg(long, default_value_t = 1)]
+        count: usize,
+    },
+    /// Call a function that does nothing, one call after the other
+    Calls {
+        count: usize,
+        /// Bytes of a buffer that goes both ways
+        #[arg(long, default_value_t = 0)]
+        bytes: usize,
+    },
+    /// Have the application wait
+    Wait {
+        milliseconds: u64,
+        /// Several at once, in sessions of their own
+        #[arg(long, default_value_t = 1)]
+        at_once: usize,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(report) => {
+            println!("{report}");
+            ExitCode::SUCCESS
+        }
+        Err(message) => {
+            eprintln!("bed-tee: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<Value, String> {
+    match command {
+        Command::Open {
+            application,
+            count,
+            login,
+        } => open(application, count, login),
+        Command::Share { bytes, count } => share(bytes, count),
+        Command::Calls { count, bytes } => calls(count, bytes),
+        Command::Wait {
+            milliseconds,
+            at_once,
+        } => wait(milliseconds, at_once),
+    }
+}
+
+fn tee() -> Result<Tee, String> {
+    Tee::open(Path::new("/dev/tee0")).map_err(|error| error.to_string())
+}
+
+fn hexadecimal(result: u32) -> String {
+    format!("{result:#010x}")
+}
+
+fn os_test() -> Result<[u8; 16], String> {
+    let uuid: Uuid = OS_TEST.parse().map_err(|error| format!("{error}"))?;
+    Ok(uuid.0)
+}
+
+fn session(tee: &Tee, application: [u8; 16], login: u32) -> Result<Result<u32, u32>, String> {
+    let client = Client {
+        login,
+        ..Client::default()
+    };
+    let mut parameters = [Parameter::None; PARAMETERS];
+    let (outcome, session) = tee
+        .open_session(application, client, 0, None, &mut parameters)
+        .map_err(|error| error.to_string())?;
+    Ok(match outcome.result {
+        0 => Ok(session),
+        refused => Err(refused),
+    })
+}
+
+/// A session that must be had.
+fn needed(tee: &Tee) -> Result<u32, String> {
+    session(tee, os_test()?, 0)?.map_err(|refused| format!("no session: {}", hexadecimal(refused)))
+}
+
+fn open(application: Uuid, count: usize, login: u32) -> Result<Value, String> {
+    let tee = tee()?;
+    let mut answers = Vec::new();
+    let mut sessions = Vec::new();
+    for _ in 0..count {
+        match session(&tee, application.0, login)? {
+            Ok(session) => {
+                sessions.push(session);
+                answers.push(hexadecimal(0));
+            }
+            Err(refused) => answers.push(hexadecimal(refused)),
+        }
+    }
+    for session in sessions {
+        tee.close_session(session)
+            .map_err(|error| error.to_string())?;
+    }
+    Ok(json!({ "answers": answers }))
+}
+
+fn share(bytes: usize, count: usize) -> Result<Value, String> {
+    let tee = tee()?;
+    let mut buffers = Vec::new();
+    let mut errors = Vec::new();
+    for _ in 0..count {
+        match Buffer::new(&tee, bytes) {
+            Ok(buffer) => buffers.push(buffer),
+            Err(error) => errors.push(error.errno()),
+        }
+    }
+    Ok(json!({ "shared": buffers.len(), "errors": errors }))
+}
+
+fn calls(count: usize, bytes: usize) -> Result<Value, String> {
+    let tee = tee()?;
+    let session = needed(&tee)?;
+    let buffer = (bytes > 0).then(|| Buffer::new(&tee, bytes)).transpose();
+    let mut buffer = buffer.map_err(|error| error.to_string())?;
+    let mut results = std::collections::BTreeMap::<String, usize>::new();
+    let mut seconds = Vec::with_capacity(count);
+    for _ in 0..count {
+        let mut parameters = [Parameter::None; PARAMETERS];
+        if let Some(first) = parameters.first_mut()
+            && bytes > 0
+        {
+            *first = Parameter::Memory {
+                direction: Direction::Both,
+                offset: 0,
+                size: bytes as u64,
+            };
+        }
+        let began = Instant::now();
+        let outcome = tee
+            .invoke(session, NOTHING, 0, buffer.as_mut(), &mut parameters)
+            .map_err(|error| error.to_string())?;
+        seconds.push(began.elapsed().as_secs_f64());
+        *results.entry(hexadecimal(outcome.result)).or_default() += 1;
+    }
+    seconds.sort_by(f64::total_cmp);
+    let median = seconds.get(seconds.len() / 2).copied();
+    tee.close_session(session)
+        .map_err(|error| error.to_string())?;
+    Ok(json!({ "results": results, "median_seconds": median }))
+}
+
+fn wait(milliseconds: u64, at_once: usize) -> Result<Value, String> {
+    let one = || -> Result<(String, f64), String> {
+        let tee = tee()?;
+        let session = needed(&tee)?;
+        let mut parameters = [Parameter::None; PARAMETERS];
+        if let Some(first) = parameters.first_mut() {
+            *first = Parameter::Value(Direction::Input, [milliseconds, 0, 0]);
+        }
+        let began = Instant::now();
+        let outcome = tee
+            .invoke(session, WAIT, 1, None, &mut parameters)
+            .map_err(|error| error.to_string())?;
+        let seconds = began.elapsed().as_secs_f64();
+        // What was given up can be closed, too.
+        tee.close_session(session)
+            .map_err(|error| error.to_string())?;
+        Ok((hexadecimal(outcome.result), seconds))
+    };
+    let began = Instant::now();
+    let ended: Vec<Result<(String, f64), String>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..at_once).map(|_| scope.spawn(one)).collect();
+        let end = |thread: std::thread::ScopedJoinHandle<'_, _>| {
+            thread
+                .join()
+                .unwrap_or_else(|_| Err("a thread panicked".into()))
+        };
+        threads.into_iter().map(end).collect()
+    });
+    let mut answers = Vec::new();
+    for ended in ended {
+        let (result, seconds) = ended?;
+        answers.push(json!({ "result": result, "seconds": seconds }));
+    }
+    let all = Duration::as_secs_f64(&began.elapsed());
+    Ok(json!({ "answers": answers, "seconds": all }))
+}
