@@ -73,7 +73,7 @@ pub(super) fn run(
 ) -> Result<Results, Failed> {
     let argv = ["xtest", "-t", "regression"].iter().chain(wanted);
     let (mut said, mut told) = (Vec::new(), 0);
-    let exit = caller
+    let ended = caller
         .command(argv.copied())
         .time(limit)
         .stream(|_, bytes| {
@@ -84,12 +84,10 @@ pub(super) fn run(
                 }
             }
             Ok(())
-        })?;
-    let log = context
-        .bed()
-        .logs()
-        .join(format!("xtest-{}.log", caller.name()));
-    std::fs::write(log, &said)?;
+        });
+    let log = format!("xtest-{}.log", caller.name());
+    std::fs::write(context.bed().logs().join(log), &said)?;
+    let exit = ended?;
     let text = String::from_utf8_lossy(&said);
     let results = read(&text).map_err(|why| {
         let last: Vec<&str> = text.lines().rev().take(5).collect();
