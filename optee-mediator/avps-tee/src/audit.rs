@@ -38,8 +38,10 @@ pub(crate) enum Event {
     Failed(Uuid, u32),
     /// A right is missing.
     Denied(Option<Uuid>, Denied),
-    /// A call took too long.
+    /// A call took too long and is cancelled.
     TimedOut(Uuid),
+    /// It did not end even so.
+    GivenUp(Uuid),
     /// A call that no driver makes.
     Malformed(String),
     /// The secure world, or the memory shared with it, could not be used.
@@ -56,6 +58,7 @@ impl Event {
             Self::Failed(..) => "failed",
             Self::Denied(..) => "denied",
             Self::TimedOut(_) => "timed-out",
+            Self::GivenUp(_) => "given-up",
             Self::Malformed(_) => "malformed",
             Self::Trouble(_) => "trouble",
         }
@@ -63,7 +66,10 @@ impl Event {
 
     fn application(&self) -> Option<Uuid> {
         match self {
-            Self::Opened(uuid) | Self::Failed(uuid, _) | Self::TimedOut(uuid) => Some(*uuid),
+            Self::Opened(uuid)
+            | Self::Failed(uuid, _)
+            | Self::TimedOut(uuid)
+            | Self::GivenUp(uuid) => Some(*uuid),
             Self::Denied(uuid, _) => *uuid,
             _ => None,
         }
@@ -72,7 +78,11 @@ impl Event {
     fn is_refusal(&self) -> bool {
         matches!(
             self,
-            Self::Denied(..) | Self::TimedOut(_) | Self::Malformed(_) | Self::Trouble(_)
+            Self::Denied(..)
+                | Self::TimedOut(_)
+                | Self::GivenUp(_)
+                | Self::Malformed(_)
+                | Self::Trouble(_)
         )
     }
 }
@@ -89,7 +99,11 @@ impl fmt::Display for Event {
             }
             Self::Denied(Some(uuid), why) => write!(f, "denied, for {uuid}: {why}"),
             Self::Denied(None, why) => write!(f, "denied: {why}"),
-            Self::TimedOut(uuid) => write!(f, "a call of {uuid} took too long and was given up"),
+            Self::TimedOut(uuid) => write!(f, "a call of {uuid} took too long and is cancelled"),
+            Self::GivenUp(uuid) => write!(
+                f,
+                "a call of {uuid} did not end when cancelled and is given up"
+            ),
             Self::Malformed(what) => write!(f, "sent {what}"),
             Self::Trouble(what) => f.write_str(what),
         }

@@ -103,7 +103,7 @@ pub struct Entry {
     pub domid: u16,
     /// Its name.
     pub guest: String,
-    /// What it was: `attached`, `detached`, `rights`, `opened`, `failed`, `denied`, `timed-out`, `malformed`, `trouble`.
+    /// What it was: `attached`, `detached`, `rights`, `opened`, `failed`, `denied`, `timed-out`, `given-up`, `malformed`, `trouble`.
     pub event: String,
     /// UUID of the trusted application it was about.
     #[serde(skip_serializing_if = "Option::is_none", default)]

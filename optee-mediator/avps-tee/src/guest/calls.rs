@@ -112,8 +112,12 @@ pub(super) struct Due {
 pub(super) enum Expired {
     /// A vCPU gets an answer.
     Answer(Due),
-    /// A call has taken too long and is to be cancelled: its session, its number.
-    Cancel(SessionId, u32),
+    /// A call has taken too long and is to be cancelled.
+    Cancel {
+        session: SessionId,
+        id: u32,
+        application: Option<Uuid>,
+    },
     /// It has not ended even so: the guest was told, or is when it comes back.
     GivenUp {
         due: Option<Due>,
@@ -298,7 +302,11 @@ impl Calls {
                     pending.cancelled = true;
                     pending.deadline = now.checked_add(GRACE);
                     if let Some(session) = pending.session.filter(|_| pending.running) {
-                        expired.push(Expired::Cancel(session, *id));
+                        expired.push(Expired::Cancel {
+                            session,
+                            id: *id,
+                            application: pending.application,
+                        });
                     }
                 } else {
                     let reply = pending.refusal();

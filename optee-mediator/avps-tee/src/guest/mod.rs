@@ -398,14 +398,23 @@ impl Guest {
                     count(&self.counters.sleeps);
                     self.answer(due, vcpus);
                 }
-                Expired::Cancel(session, id) => self.cancel_later(session, id),
+                Expired::Cancel {
+                    session,
+                    id,
+                    application,
+                } => {
+                    if let Some(application) = application {
+                        self.record(&Event::TimedOut(application));
+                    }
+                    self.cancel_later(session, id);
+                }
                 Expired::GivenUp {
                     due,
                     application,
                     session,
                 } => {
                     if let Some(application) = application {
-                        self.record(&Event::TimedOut(application));
+                        self.record(&Event::GivenUp(application));
                     }
                     if let Some(session) = session {
                         self.sessions.give_up(session);

@@ -48,7 +48,7 @@ const LOG: &str = "/var/log/avps-tee.log";
 /// Where secure storage lies, sealed, in each domain.
 const STORAGE: &str = "/var/lib/tee";
 /// Longest time of `avpsctl up` and `down`.
-const TIME: Duration = Duration::from_secs(120);
+pub(super) const TIME: Duration = Duration::from_secs(120);
 
 /// Makes a domain ready to call: OP-TEE has it load applications and keep files. One that is ready stays so.
 pub(super) fn prepare(caller: &Remote) -> Outcome {

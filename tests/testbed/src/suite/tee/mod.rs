@@ -2,6 +2,8 @@
 
 mod callers;
 pub(crate) mod command;
+mod faults;
+mod rights;
 mod xtest;
 
 use super::{Context, Failed, Outcome, Test, ensure};
@@ -20,7 +22,7 @@ pub(super) fn boot() -> Result<(Media, Machine), Failure> {
 
 /// The tests, in their order.
 pub(super) fn tests() -> Vec<Test> {
-    vec![
+    let mut tests = vec![
         Test::new("tee: OP-TEE's own quick tests pass in dom0", 120, in_dom0),
         Test::new(
             "tee: hypervisor mode: they pass in a guest by Xen's mediator, and the next guest finds its place free",
@@ -32,7 +34,10 @@ pub(super) fn tests() -> Vec<Test> {
             240,
             mediated,
         ),
-    ]
+    ];
+    tests.extend(rights::tests());
+    tests.extend(faults::tests());
+    tests
 }
 
 /// Cases of xtest that reach all parts between a program and an application without taking long: the core's own tests,

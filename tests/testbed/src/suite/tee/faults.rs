@@ -1,0 +1,124 @@
+//! What ends in the middle of a call, and what is left of it.
+
+use super::super::{Context, Failed, Outcome, Test, ensure};
+use super::callers;
+use super::rights::{COMMUNICATION, bed_tee, little, put};
+use agent::client::Remote;
+use serde_json::Value;
+use std::time::{Duration, Instant};
+
+pub(super) fn tests() -> Vec<Test> {
+    vec![
+        Test::new(
+            "tee: avps-tee killed in mid-call costs that call a communication error, and later calls nothing",
+            240,
+            killed,
+        ),
+        Test::new(
+            "tee: a guest destroyed in mid-call leaves no session, memory or domain, and its neighbour unharmed",
+            180,
+            destroyed,
+        ),
+    ]
+}
+
+/// Has a guest begin a call of so many milliseconds; what it says at its end is in this file.
+fn begin(guest: &Remote, milliseconds: u32) -> Result<&'static str, Failed> {
+    let log = "/tmp/call";
+    let line = format!("bed-tee wait {milliseconds} > {log} 2>&1 &");
+    guest.shell(&line).text()?;
+    Ok(log)
+}
+
+fn said(guest: &Remote, log: &str, within: Duration) -> Result<String, Failed> {
+    let until = Instant::now() + within;
+    loop {
+        let said = guest.shell(&format!("cat {log}")).text()?;
+        if !said.is_empty() {
+            return Ok(said);
+        }
+        ensure(Instant::now() < until, || {
+            format!("the call has not ended after {within:?}")
+        })?;
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Times that avps-tee is killed.
+const KILLS: u32 = 5;
+
+fn killed(context: &Context) -> Outcome {
+    callers::mediator(context)?;
+    let document = put(context, &little())?;
+    document.up(context)?;
+    let outcome = survived(context);
+    document.down(context, outcome)
+}
+
+fn survived(context: &Context) -> Outcome {
+    let guest = context.guest("limited")?;
+    bed_tee(&guest, &["calls", "1"])?;
+    let mut longest = Duration::ZERO;
+    for _ in 0..KILLS {
+        let log = begin(&guest, 30_000)?;
+        std::thread::sleep(Duration::from_millis(1500));
+        context.sh("kill -9 $(pidof avps-tee)")?;
+        let began = Instant::now();
+        callers::mediator(context)?;
+        let said = said(&guest, log, Duration::from_secs(25))?;
+        longest = longest.max(began.elapsed());
+        // Its session is gone, too: it cannot even be closed.
+        ensure(
+            said.contains(COMMUNICATION) || said.contains("cannot close a session"),
+            || format!("the call said: {said}"),
+        )?;
+        let seen = bed_tee(&guest, &["calls", "10", "--bytes", "4096"])?;
+        let results = seen["results"].as_object().map_or(0, serde_json::Map::len);
+        ensure(results == 1, || format!("10 calls afterwards: {seen}"))?;
+    }
+    context.note(format!(
+        "{KILLS} kills; at most {:.1} s until the call had its error",
+        longest.as_secs_f64()
+    ));
+    Ok(())
+}
+
+fn destroyed(context: &Context) -> Outcome {
+    callers::mediator(context)?;
+    let document = put(context, &little())?;
+    document.up(context)?;
+    let outcome = alone(context);
+    document.down(context, outcome)
+}
+
+fn alone(context: &Context) -> Outcome {
+    let other = context.guest("other")?;
+    bed_tee(&other, &["calls", "1"])?;
+    let guest = context.guest("limited")?;
+    begin(&guest, 60_000)?;
+    std::thread::sleep(Duration::from_millis(1500));
+    context.sh("avpsctl destroy limited")?;
+    let seen = bed_tee(&other, &["calls", "20"])?;
+    let results = seen["results"].as_object().map_or(0, serde_json::Map::len);
+    ensure(results == 1, || format!("the neighbour: {seen}"))?;
+    let until = Instant::now() + Duration::from_secs(20);
+    loop {
+        let report: Value = serde_json::from_str(&context.sh("avpsctl tee status --json")?)?;
+        let names: Vec<&str> = report["guests"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|guest| guest["name"].as_str())
+            .collect();
+        let domains = context.sh("xl list | awk 'NR > 1 { print $1 }'")?;
+        let zombie = domains.lines().any(|name| name == "(null)");
+        let journals = context.sh("ls /run/avps/tee")?;
+        if names == ["other"] && !zombie && journals.lines().count() == 1 {
+            return Ok(());
+        }
+        ensure(Instant::now() < until, || {
+            format!("left: {names:?}; domains: {domains}; journals: {journals}")
+        })?;
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}

@@ -1,0 +1,218 @@
+//! What a mediated guest may do, and what it is answered when it does more.
+
+use super::super::document::Document;
+use super::super::{Context, Failed, Outcome, Test, ensure};
+use super::callers::{self, TIME};
+use agent::client::Remote;
+use serde_json::Value;
+use std::time::{Duration, Instant};
+
+/// Applications of OP-TEE's tests: of its services, and of cryptography.
+const OS_TEST: &str = "5b9e0e40-2636-11e1-ad9e-0002a5d5c51b";
+const CRYPT: &str = "cb3e5ba0-adf1-11e0-998b-0002a5d5c51b";
+/// Results of GlobalPlatform's.
+const SUCCESS: &str = "0x00000000";
+const DENIED: &str = "0xffff0001";
+const CANCELLED: &str = "0xffff0002";
+const BUSY: &str = "0xffff000d";
+pub(super) const COMMUNICATION: &str = "0xffff000e";
+
+pub(super) fn tests() -> Vec<Test> {
+    vec![
+        Test::new(
+            "tee: a guest gets what its document allows, and for the rest the right error and a line in the audit trail",
+            180,
+            limits,
+        ),
+        Test::new(
+            "tee: a long call holds up neither another guest nor its caller's other vCPU, and costs few SMCs",
+            180,
+            long_call,
+        ),
+    ]
+}
+
+/// A document of guests `limited` and `other`; `rights` are the first one's.
+pub(super) fn put(context: &Context, rights: &str) -> Result<Document, Failed> {
+    let guest = |name: &str, rights: &str| {
+        format!(
+            "[[domain]]\nname = \"{name}\"\nkernel = \"/usr/lib/avps/guest/Image\"\n\
+             ramdisk = \"/usr/lib/avps/tee/initramfs.cpio\"\ncmdline = \"console=hvc0 quiet\"\nmemory = \"192MiB\"\nvcpus = 2\n\
+             [domain.tee]\nmode = \"mediated\"\n{rights}\n"
+        )
+    };
+    let text = format!(
+        "schema = \"avps/1\"\n[platform]\nname = \"rights\"\n{}{}",
+        guest("limited", rights),
+        guest("other", &format!("applications = [\"{OS_TEST}\"]"))
+    );
+    Document::put(context, "rights", &text, TIME)
+}
+
+/// Rights to one application, and little else.
+pub(super) fn little() -> String {
+    format!("applications = [\"{OS_TEST}\"]\nsessions = 2\nshared_memory = \"128KiB\"")
+}
+
+/// What `bed-tee` prints.
+pub(super) fn bed_tee(guest: &Remote, args: &[&str]) -> Result<Value, Failed> {
+    let argv = ["bed-tee"].iter().chain(args).copied();
+    let text = guest.command(argv).time(Duration::from_secs(60)).text()?;
+    Ok(serde_json::from_str(&text)?)
+}
+
+fn expect(what: &str, seen: &Value, wanted: Value) -> Outcome {
+    ensure(*seen == wanted, || format!("{what}: {seen}, not {wanted}"))
+}
+
+fn limits(context: &Context) -> Outcome {
+    callers::mediator(context)?;
+    let document = put(context, &little())?;
+    document.up(context)?;
+    let outcome = within(context);
+    document.down(context, outcome)
+}
+
+fn within(context: &Context) -> Outcome {
+    let guest = context.guest("limited")?;
+    let seen = bed_tee(&guest, &["open", OS_TEST, "--count", "3"])?;
+    expect(
+        "a third session",
+        &seen["answers"],
+        serde_json::json!([SUCCESS, SUCCESS, BUSY]),
+    )?;
+    let seen = bed_tee(&guest, &["open", CRYPT])?;
+    expect(
+        "another application",
+        &seen["answers"],
+        serde_json::json!([DENIED]),
+    )?;
+    // As its own user: the TEE would be told who avps-tee is.
+    let seen = bed_tee(&guest, &["open", OS_TEST, "--login", "1"])?;
+    expect("as a user", &seen["answers"], serde_json::json!([DENIED]))?;
+    let seen = bed_tee(&guest, &["share", "65536", "--count", "3"])?;
+    expect("memory", &seen["shared"], 1.into())?;
+    // Given back, it can be had again; calls with memory work.
+    let seen = bed_tee(&guest, &["calls", "20", "--bytes", "65536"])?;
+    let answers = seen["results"].as_object().map_or(0, serde_json::Map::len);
+    ensure(answers == 1, || format!("20 calls: {seen}"))?;
+
+    // Other rights, while it runs.
+    let less = format!("{}\nrate = 5\ntimeout = \"500ms\"", little());
+    let changed = put(context, &less)?;
+    let up = ["avpsctl", "up", &changed.path];
+    let said = context.dom0().command(up).time(TIME).text()?;
+    ensure(said.contains("limited: given other rights"), || said)?;
+    let until = Instant::now() + Duration::from_secs(10);
+    while !context
+        .sh("avpsctl tee policy limited")?
+        .contains("5 calls per second")
+    {
+        ensure(Instant::now() < until, || "its rights did not change")?;
+    }
+    let seen = bed_tee(&guest, &["wait", "20000"])?;
+    let answer = &seen["answers"][0];
+    expect("a call of 20 s", &answer["result"], CANCELLED.into())?;
+    let seconds = answer["seconds"].as_f64().unwrap_or(f64::NAN);
+    ensure((0.4..10.0).contains(&seconds), || {
+        format!("a call that may take 500 ms took {seconds} s")
+    })?;
+    std::thread::sleep(Duration::from_secs(2));
+    let seen = bed_tee(&guest, &["calls", "40"])?;
+    let busy = seen["results"][BUSY].as_u64().unwrap_or(0);
+    ensure((1..=35).contains(&busy), || format!("40 calls: {seen}"))?;
+    context.note(format!(
+        "of 40 calls at 5 per second {busy} refused; 500 ms were {seconds:.2} s"
+    ));
+    // Nobody else is the poorer for it.
+    let seen = bed_tee(&context.guest("other")?, &["calls", "40"])?;
+    ensure(seen["results"][BUSY].is_null(), || {
+        format!("the other guest: {seen}")
+    })?;
+
+    let report: Value = serde_json::from_str(&context.sh("avpsctl tee audit limited --json")?)?;
+    for (event, words) in [
+        ("denied", "sessions open"),
+        ("denied", "is not among its applications"),
+        ("denied", "TEE_LOGIN_USER"),
+        ("denied", "would share more"),
+        ("denied", "calls in a second"),
+        ("timed-out", "took too long"),
+        ("rights", "changed"),
+    ] {
+        let mut entries = report["audit"].as_array().into_iter().flatten();
+        let found = entries.any(|entry| {
+            let text = entry["text"].as_str().unwrap_or_default();
+            entry["event"] == event && text.contains(words)
+        });
+        ensure(found, || {
+            format!("the trail does not say: {event}: {words}")
+        })?;
+    }
+    Ok(())
+}
+
+fn long_call(context: &Context) -> Outcome {
+    callers::mediator(context)?;
+    let document = put(context, &little())?;
+    document.up(context)?;
+    let outcome = beside(context);
+    document.down(context, outcome)
+}
+
+fn counter(context: &Context, name: &str) -> Result<f64, Failed> {
+    let report: Value = serde_json::from_str(&context.sh("avpsctl tee status limited --json")?)?;
+    let value = report["guests"][0]["counters"][name].as_f64();
+    value.ok_or_else(|| Failed(format!("no counter {name}")))
+}
+
+/// How long the long call takes.
+const LONG: Duration = Duration::from_secs(6);
+
+fn beside(context: &Context) -> Outcome {
+    let (guest, other) = (context.guest("limited")?, context.guest("other")?);
+    // The application is loaded, and what is measured is calls.
+    for guest in [&guest, &other] {
+        bed_tee(guest, &["calls", "1"])?;
+    }
+    let before = counter(context, "smcs")?;
+    let log = "/tmp/long";
+    guest
+        .shell(&format!("bed-tee wait {} > {log} 2>&1 &", LONG.as_millis()))
+        .text()?;
+    std::thread::sleep(Duration::from_secs(1));
+    let began = Instant::now();
+    // Its other vCPU: time passes for its programs.
+    guest
+        .shell("for i in $(seq 200); do :; done; sleep 0.2")
+        .text()?;
+    bed_tee(&other, &["calls", "100"])?;
+    let took = began.elapsed();
+    let still = guest.shell(&format!("cat {log}")).text()?;
+    ensure(
+        still.is_empty() && took < LONG - Duration::from_secs(1),
+        || format!("100 calls of the other guest took {took:?}; the long one: {still}"),
+    )?;
+    let until = Instant::now() + LONG + Duration::from_secs(20);
+    let said = loop {
+        let said = guest.shell(&format!("cat {log}")).text()?;
+        if !said.is_empty() {
+            break said;
+        }
+        ensure(Instant::now() < until, || "the long call does not end")?;
+        std::thread::sleep(Duration::from_millis(200));
+    };
+    let seen: Value = serde_json::from_str(&said)?;
+    let answer = &seen["answers"][0];
+    expect("the long call", &answer["result"], SUCCESS.into())?;
+    let smcs = counter(context, "smcs")? - before;
+    let seconds = answer["seconds"].as_f64().unwrap_or(f64::NAN);
+    context.note(format!(
+        "a call of {} s took {seconds:.2} s and {smcs} SMCs with its session; 100 calls of the other guest took {:.2} s meanwhile",
+        LONG.as_secs(),
+        took.as_secs_f64()
+    ));
+    ensure(smcs < 60.0 * LONG.as_secs_f64(), || {
+        format!("{smcs} SMCs for {seconds} s")
+    })
+}
