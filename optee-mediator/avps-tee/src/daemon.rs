@@ -20,7 +20,7 @@ use crate::guest::{self, Guest};
 use crate::pool::Pool;
 use crate::slots::Slots;
 use crate::store::{Store, Wanted};
-use crate::{World, audit};
+use crate::{Shared, audit};
 use tee_report::{self as report, Report};
 
 /// How often an attempt that failed is made again.
@@ -96,7 +96,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), DaemonError> {
     let turns = usize::from(arguments.threads);
     let mut daemon = Daemon {
         privcmd,
-        world: Arc::new(World {
+        shared: Arc::new(Shared {
             device: arguments.device.clone(),
             journals: JOURNALS.into(),
             turns,
@@ -128,7 +128,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), DaemonError> {
 
 struct Daemon {
     privcmd: PrivCmd,
-    world: Arc<World>,
+    shared: Arc<Shared>,
     store: Store,
     guests: BTreeMap<DomId, Arc<Guest>>,
     /// Guests that could not be attached to, when, and why.
@@ -182,7 +182,7 @@ impl Daemon {
                         guest.set_rights(rights);
                         continue;
                     }
-                    None => Guest::attach(&self.world, domid, &name, &uuid, rights)
+                    None => Guest::attach(&self.shared, domid, &name, &uuid, rights)
                         .map_err(|error| error.to_string()),
                 },
                 // Rights that were in force before stay so.
@@ -225,9 +225,9 @@ impl Daemon {
             schema: report::SCHEMA.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
-            turns: self.world.turns,
+            turns: self.shared.turns,
             guests: self.guests.values().map(|guest| guest.report()).collect(),
-            audit: self.world.audit.entries(),
+            audit: self.shared.audit.entries(),
         }
     }
 }

@@ -29,6 +29,7 @@ mod pool;
 mod rights;
 mod slots;
 mod store;
+mod world;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -42,7 +43,7 @@ pub(crate) struct Attachment(u64);
 
 /// What all guests share.
 #[derive(Debug)]
-pub(crate) struct World {
+pub(crate) struct Shared {
     /// The TEE's client device.
     device: PathBuf,
     /// What guests have registered, for the next life of this program.

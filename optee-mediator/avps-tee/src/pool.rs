@@ -7,9 +7,10 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tee_device::{Buffer, Tee};
+use tee_device::Buffer;
 
 use crate::Attachment;
+use crate::world::SecureWorld;
 
 /// Bytes of a small buffer: enough for most calls.
 const SMALL: usize = 64 * 1024;
@@ -70,7 +71,7 @@ impl Pool {
     pub(crate) fn lend(
         &self,
         guest: Attachment,
-        tee: &Tee,
+        tee: &dyn SecureWorld,
         size: usize,
     ) -> Result<Loan<'_>, NoBuffer> {
         let wanted = match size {
@@ -94,7 +95,7 @@ impl Pool {
                 // Not under the lock: both go to the secure world.
                 drop(state);
                 drop(given_up);
-                Buffer::new(tee, wanted).inspect_err(|_| self.returned(1))?
+                tee.buffer(wanted).inspect_err(|_| self.returned(1))?
             }
         };
         Ok(Loan {

@@ -12,7 +12,8 @@ pub struct Buffer {
     id: i32,
     start: NonNull<u8>,
     length: usize,
-    _fd: OwnedFd,
+    /// None of memory that is not shared.
+    _fd: Option<OwnedFd>,
 }
 
 // SAFETY: a mapping is an address range of the process, not of a thread.
@@ -58,7 +59,34 @@ impl Buffer {
             id: data.id,
             start,
             length,
-            _fd: fd,
+            _fd: Some(fd),
+        })
+    }
+
+    /// Memory that nobody shares, to try out what works on buffers where there is no TEE. A call refuses it.
+    ///
+    /// # Errors
+    /// [`Error::Device`]: out of memory.
+    pub fn unshared(size: usize) -> Result<Self> {
+        let length = size.max(1);
+        // SAFETY: a new mapping at a place that the kernel chooses.
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                length,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
+        let start = NonNull::new(start.cast::<u8>()).filter(|_| start != libc::MAP_FAILED);
+        let failed = || Error::of("get memory")(io::Error::last_os_error());
+        Ok(Self {
+            id: -1,
+            start: start.ok_or_else(failed)?,
+            length,
+            _fd: None,
         })
     }
 

@@ -147,16 +147,6 @@ impl Tee {
         Ok(tee)
     }
 
-    /// The same context, for another thread to keep.
-    ///
-    /// # Errors
-    /// [`Error::Device`] when there are too many descriptors.
-    pub fn again(&self) -> Result<Self> {
-        let fd = self.fd.try_clone();
-        let fd = fd.map_err(Error::of("keep the TEE's context"))?;
-        Ok(Self { fd })
-    }
-
     /// Opens a session; its number is only meaningful when the outcome's result is 0.
     ///
     /// # Errors
@@ -357,6 +347,20 @@ mod tests {
                 Parameter::None,
             ]
         );
+    }
+
+    #[test]
+    fn memory_that_is_not_shared_is_given_to_nobody() {
+        let mut buffer = Buffer::unshared(100).unwrap();
+        buffer.bytes_mut().fill(7);
+        assert_eq!(buffer.bytes(), [7; 100]);
+        let memory = Parameter::Memory {
+            direction: Direction::Input,
+            offset: 0,
+            size: 1,
+        };
+        let parameters = [memory, Parameter::None, Parameter::None, Parameter::None];
+        assert!(raw(&parameters, Some(&buffer)).is_err());
     }
 
     #[test]

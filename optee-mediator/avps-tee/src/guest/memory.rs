@@ -6,15 +6,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use optee_abi::limits::PAGE_SIZE;
 use optee_abi::message::{Memory as Described, Place};
 use optee_abi::{Ipa, PageList, ShmRef, TeeResult};
-use xen::{Access, DomId, ForeignMapping, Pfn, PrivCmd};
+use xen::Pfn;
 
 use super::journal::{Journal, Kept};
 use crate::rights::Denied;
+use crate::world::{GuestMemory, Pages};
 
 /// Memory of a guest, in one piece here.
 #[derive(Debug)]
 pub(crate) struct Region {
-    mapping: ForeignMapping,
+    mapping: Box<dyn Pages>,
     /// Of its first byte in the first page.
     offset: usize,
     /// Bytes.
@@ -88,8 +89,7 @@ const ENOMEM: i32 = 12;
 /// What a guest has registered.
 #[derive(Debug)]
 pub(crate) struct Registered {
-    privcmd: PrivCmd,
-    domid: DomId,
+    guest: Box<dyn GuestMemory>,
     state: Mutex<State>,
 }
 
@@ -102,10 +102,9 @@ struct State {
 
 impl Registered {
     /// What the journal kept, as far as it is still there.
-    pub(super) fn new(privcmd: &PrivCmd, domid: DomId, journal: Journal) -> Self {
+    pub(super) fn new(guest: Box<dyn GuestMemory>, journal: Journal) -> Self {
         let this = Self {
-            privcmd: privcmd.clone(),
-            domid,
+            guest,
             state: Mutex::default(),
         };
         let mut state = State::default();
@@ -117,7 +116,7 @@ impl Registered {
                     state.pages = state.pages.saturating_add(region.pages());
                     state.regions.insert(shm_ref, Arc::new(region));
                 }
-                Err(error) => tracing::debug!("domain {domid}: {error}"),
+                Err(error) => tracing::debug!("registered before: {error}"),
             }
         }
         state.journal = Some(journal);
@@ -252,11 +251,9 @@ impl Registered {
         Ok(frames)
     }
 
-    fn map_frames(&self, frames: &[Pfn], size: u64) -> Result<ForeignMapping, MemoryError> {
-        self.privcmd
-            .map_foreign(self.domid, frames, Access::ReadWrite)
-            .and_then(ForeignMapping::complete)
-            .map_err(|source| MemoryError::NotThere { size, source })
+    fn map_frames(&self, frames: &[Pfn], size: u64) -> Result<Box<dyn Pages>, MemoryError> {
+        let mapped = self.guest.map(frames);
+        mapped.map_err(|source| MemoryError::NotThere { size, source })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -11,8 +11,9 @@ use optee_abi::{
 use tee_device::{Buffer, Client, Direction, Parameter};
 
 use super::calls::Reply;
+use super::desk::{Desk, Work};
+use super::lock;
 use super::memory::Region;
-use super::{Guest, Work, lock};
 use crate::audit::Event;
 use crate::counters::{add, count};
 use crate::pool::{Loan, NoBuffer};
@@ -48,7 +49,7 @@ struct Prepared {
 
 type Refused = (TeeResult, Origin);
 
-impl Guest {
+impl Desk {
     /// Carries a message out; none if the call was given up meanwhile.
     pub(super) fn carry_out(&self, work: Work) -> Option<Reply> {
         let Work {
@@ -61,7 +62,7 @@ impl Guest {
             Ok(outcome) => outcome?,
             Err((result, origin)) => Outcome::only(result, origin),
         };
-        self.longest(began.elapsed());
+        self.took(began.elapsed());
         if let Err(error) = message.answer(&outcome, &mut reply.copy) {
             self.record(&Event::Trouble(error.to_string()));
             optee_abi::message::refuse(&mut reply.copy, TeeResult::GENERIC, Origin::COMMS);
@@ -252,7 +253,7 @@ impl Guest {
     /// Waits for a turn in the secure world; none if the call was given up.
     fn turn(&self, id: u32, weight: u32) -> Option<crate::slots::Turn<'_>> {
         let over = || self.calls.is_over(id);
-        self.world.slots.wait(self.attachment, weight, over)
+        self.shared.slots.wait(self.attachment, weight, over)
     }
 
     fn trouble(&self, error: &tee_device::Error) -> Refused {
@@ -273,7 +274,10 @@ impl Guest {
             return Ok(None);
         }
         let size = usize::try_from(prepared.total).unwrap_or(usize::MAX);
-        let loan = self.world.pool.lend(self.attachment, &self.tee, size);
+        let loan = self
+            .shared
+            .pool
+            .lend(self.attachment, self.tee.as_ref(), size);
         loan.map(Some).map_err(|error| {
             let result = match &error {
                 NoBuffer::TooLarge(_) | NoBuffer::Exhausted => TeeResult::OUT_OF_MEMORY,
@@ -389,7 +393,7 @@ impl Guest {
 }
 
 /// Copies what the secure world is to read, once; what it is to write begins as zeros.
-fn copy_in(prepared: &Prepared, buffer: Option<&mut Buffer>, guest: &Guest) -> Result<(), Refused> {
+fn copy_in(prepared: &Prepared, buffer: Option<&mut Buffer>, desk: &Desk) -> Result<(), Refused> {
     let Some(buffer) = buffer else {
         return Ok(());
     };
@@ -405,8 +409,8 @@ fn copy_in(prepared: &Prepared, buffer: Option<&mut Buffer>, guest: &Guest) -> R
         if !region.read(piece.offset, bytes) {
             return Err(gone);
         }
-        count(&guest.counters.copies);
-        add(&guest.counters.copied_bytes, piece.size);
+        count(&desk.counters.copies);
+        add(&desk.counters.copied_bytes, piece.size);
     }
     Ok(())
 }
