@@ -46,10 +46,6 @@ pub(super) struct Work {
 
 /// What becomes of a call.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it is moved once, from one function to its caller"
-)]
 pub(super) enum Taken {
     /// It is answered.
     Answered(Due),

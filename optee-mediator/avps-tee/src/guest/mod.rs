@@ -7,6 +7,8 @@ mod fast;
 mod journal;
 mod memory;
 mod sessions;
+#[cfg(test)]
+mod tests;
 mod work;
 
 use std::os::fd::{AsFd, OwnedFd};

@@ -1,0 +1,174 @@
+//! A guest's desk without Xen and without a secure world: memory and applications are made up, all between is what the daemon runs.
+
+mod driver;
+mod hostile;
+mod world;
+
+use optee_abi::message::{Direction, Param, Registered};
+use optee_abi::smc::{Answer, ReturnCode};
+use optee_abi::{ShmRef, TeeResult};
+
+use driver::{Driver, Params};
+use world::{APPLICATION, OTHER, rights, shared};
+
+fn driver() -> Driver {
+    Driver::new(&shared(), 1, rights())
+}
+
+#[test]
+fn a_buffer_goes_to_the_application_and_what_it_wrote_comes_back() {
+    let driver = driver();
+    driver
+        .share(ShmRef(0x77), 0x6000, 3 * 4096 - 100, 100)
+        .unwrap();
+    let session = driver.open(APPLICATION).unwrap();
+    driver.fill(0x6000 + 100, b"what it is told");
+    let memory = |direction, size| Param::Registered {
+        direction,
+        memory: Registered {
+            offset: 0,
+            size,
+            shm_ref: ShmRef(0x77),
+        },
+    };
+    // The made-up application turns bytes around and says how many it wrote.
+    let answer = driver.invoke(session, &[memory(Direction::Inout, 15)]);
+    assert_eq!(answer.result, TeeResult::SUCCESS);
+    assert_eq!(answer.sizes[0], 15);
+    assert_eq!(driver.bytes(0x6000 + 100, 15), b"dlot si ti tahw");
+    // What only goes there comes back as it was, and what only comes from there was not read.
+    driver.fill(0x6000 + 100, b"abc");
+    driver.invoke(session, &[memory(Direction::Input, 3)]);
+    assert_eq!(driver.bytes(0x6000 + 100, 3), b"abc");
+    driver.invoke(session, &[memory(Direction::Output, 3)]);
+    assert_eq!(driver.bytes(0x6000 + 100, 3), [0; 3]);
+    let beyond = driver.invoke(session, &[memory(Direction::Inout, 3 * 4096)]);
+    assert_eq!(beyond.result, TeeResult::SECURITY);
+    driver.close(session).unwrap();
+    assert_eq!(driver.invoke(session, &[]).result, TeeResult::COMMUNICATION);
+}
+
+#[test]
+fn numbers_go_both_ways() {
+    let driver = driver();
+    let session = driver.open(APPLICATION).unwrap();
+    let value = Param::Value {
+        direction: Direction::Inout,
+        a: 20,
+        b: 22,
+        c: 0,
+    };
+    let answer = driver.invoke(session, &[value]);
+    assert_eq!(answer.values[0], [22, 20]);
+}
+
+#[test]
+fn sessions_and_memory_have_their_limits_and_become_free_again() {
+    let driver = driver();
+    let most = rights().sessions;
+    let sessions: Vec<_> = (0..most)
+        .map(|_| driver.open(APPLICATION).unwrap())
+        .collect();
+    assert_eq!(driver.open(APPLICATION), Err(TeeResult::BUSY));
+    assert_eq!(driver.open(OTHER), Err(TeeResult::ACCESS_DENIED));
+    driver.close(sessions[0]).unwrap();
+    driver.open(APPLICATION).unwrap();
+
+    let pages = rights().shared_memory_bytes / 4096;
+    for number in 0..pages {
+        driver.share(ShmRef(number), 0x6000, 4096, 0).unwrap();
+    }
+    let more = driver.share(ShmRef(pages), 0x6000, 4096, 0);
+    assert_eq!(more, Err(TeeResult::OUT_OF_MEMORY));
+    let again = driver.share(ShmRef(0), 0x6000, 4096, 0);
+    assert_eq!(again, Err(TeeResult::OUT_OF_MEMORY));
+    driver.unshare(ShmRef(1)).unwrap();
+    assert_eq!(driver.unshare(ShmRef(1)), Err(TeeResult::BAD_PARAMETERS));
+    driver.share(ShmRef(1), 0x6000, 4096, 0).unwrap();
+}
+
+#[test]
+fn memory_that_is_not_the_guests_cannot_be_shared() {
+    let driver = driver();
+    let outside = driver.share(ShmRef(1), 0x4000_0000_0000, 8192, 0);
+    assert_eq!(outside, Err(TeeResult::BAD_PARAMETERS));
+    // A list that lies nowhere.
+    let answer = driver.share_list(ShmRef(1), 0x4000_0000_0000, 4096);
+    assert_eq!(answer, Err(TeeResult::BAD_PARAMETERS));
+}
+
+#[test]
+fn a_guest_reaches_neither_the_sessions_nor_the_memory_of_another() {
+    let shared = shared();
+    let one = Driver::new(&shared, 1, rights());
+    let other = Driver::new(&shared, 2, rights());
+    let session = one.open(APPLICATION).unwrap();
+    one.share(ShmRef(5), 0x6000, 4096, 0).unwrap();
+    assert_eq!(other.invoke(session, &[]).result, TeeResult::COMMUNICATION);
+    assert_eq!(other.close(session), Err(TeeResult::BAD_PARAMETERS));
+    let theirs = other.open(APPLICATION).unwrap();
+    let memory = Param::Registered {
+        direction: Direction::Inout,
+        memory: Registered {
+            offset: 0,
+            size: 16,
+            shm_ref: ShmRef(5),
+        },
+    };
+    let answer = other.invoke(theirs, &[memory]);
+    assert_eq!(answer.result, TeeResult::BAD_PARAMETERS);
+    assert_eq!(one.invoke(session, &[memory]).result, TeeResult::SUCCESS);
+}
+
+#[test]
+fn a_call_beyond_what_may_be_under_way_is_told_so_and_a_resumption_of_nothing_too() {
+    let driver = driver();
+    let answer = driver.resume(17);
+    assert_eq!(answer, Answer::from(ReturnCode::BadResume));
+    let held: Vec<_> = (0..rights().concurrency)
+        .map(|_| driver.begin(&Params::close(1)).unwrap())
+        .collect();
+    let refused = driver.begin(&Params::close(1)).unwrap_err();
+    assert_eq!(refused, Answer::from(ReturnCode::ThreadLimit));
+    for work in held {
+        assert!(driver.desk.work(work).is_some());
+    }
+    assert_eq!(driver.desk.calls.count(), 0);
+}
+
+#[test]
+fn a_call_that_lasts_sends_its_guest_to_sleep_and_is_answered_when_it_comes_back() {
+    let driver = driver();
+    let work = driver.begin(&Params::close(1)).unwrap();
+    let thread = work.id;
+    let (answers, next) = driver.desk.expire();
+    assert!(answers.is_empty() && next.is_some());
+    std::thread::sleep(super::calls::HOLD);
+    let (answers, _) = driver.desk.expire();
+    let [due] = answers.as_slice() else {
+        panic!("{answers:?}");
+    };
+    assert!(matches!(due.answer, Answer::Rpc { .. }), "{due:?}");
+    // The room for requests says how long.
+    let request = driver.bytes(driver::MESSAGE + 32, 96);
+    assert_eq!(request[0], 5, "OPTEE_RPC_CMD_SUSPEND");
+    assert!(driver.desk.work(work).is_none());
+    assert_eq!(driver.resume(thread), Answer::from(ReturnCode::Ok));
+    assert_eq!(driver.resume(thread), Answer::from(ReturnCode::BadResume));
+    let (_, next) = driver.desk.expire();
+    assert_eq!(next, None);
+}
+
+#[test]
+fn what_ends_gives_everything_back() {
+    let shared = shared();
+    let driver = Driver::new(&shared, 1, rights());
+    driver.open(APPLICATION).unwrap();
+    driver.share(ShmRef(5), 0x6000, 4096, 0).unwrap();
+    let work = driver.begin(&Params::close(1)).unwrap();
+    let answers = driver.desk.close_down(true);
+    assert_eq!(answers.len(), 1);
+    assert!(driver.desk.work(work).is_none());
+    assert_eq!(driver.desk.memory.totals(), (0, 0));
+    assert_eq!(driver.ram_in_use(), 0);
+}
