@@ -40,6 +40,10 @@ pub(crate) struct Arguments {
     /// mediator lets dom0 share 16 of them, of which dom0's own programs need some
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) buffers: u16,
+    /// How long a call may keep its vCPU waiting, in milliseconds. A longer call has the guest's driver sleep
+    /// and ask again, for a quarter of the time that the call has taken, at most 50 ms
+    #[arg(long, value_name = "MS", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) hold: u16,
     /// Unix socket on which `avpsctl tee` is answered
     #[arg(long, value_name = "PATH", default_value = report::DEFAULT_SOCKET)]
     pub(crate) socket: PathBuf,

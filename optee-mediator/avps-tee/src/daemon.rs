@@ -100,6 +100,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), DaemonError> {
             device: arguments.device.clone(),
             journals: JOURNALS.into(),
             turns,
+            hold: Duration::from_millis(arguments.hold.into()),
             slots: Slots::new(turns),
             pool: Pool::new(arguments.buffers.into()),
             audit: audit::Audit::default(),

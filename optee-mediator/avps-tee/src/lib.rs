@@ -33,6 +33,7 @@ mod world;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use tracing::level_filters::LevelFilter;
@@ -50,6 +51,8 @@ pub(crate) struct Shared {
     journals: PathBuf,
     /// Calls of the secure world at once.
     turns: usize,
+    /// How long a call may hold its vCPU before the guest is asked to sleep.
+    hold: Duration,
     slots: slots::Slots,
     pool: pool::Pool,
     audit: audit::Audit,

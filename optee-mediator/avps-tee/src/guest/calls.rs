@@ -1,6 +1,6 @@
 //! Calls that are under way: who waits for them, and what the guest is told meanwhile.
 //!
-//! A vCPU that called is *held*: it stands still until it is answered. Short calls end so. After [`HOLD`] the guest is asked to
+//! A vCPU that called is *held*: it stands still until it is answered. Short calls end so. After a while ([`Calls::new`]) the guest is asked to
 //! sleep for a while instead, as a request of the TEE in the middle of the call; its other work goes on. When it comes back and the
 //! call has not ended, it is asked again. How long it sleeps follows from how long the call has taken, so that a long call costs
 //! few SMCs and is noticed little later than it ends.
@@ -17,8 +17,6 @@ use xen::vcpu::VcpuContext;
 
 use super::memory::Region;
 
-/// How long a call may hold its vCPU at a time.
-pub(crate) const HOLD: Duration = Duration::from_millis(5);
 /// Shortest and longest sleep that a guest is asked for.
 const SLEEP: (u32, u32) = (1, 50);
 /// How long a call that was cancelled because it took too long may still take.
@@ -127,8 +125,10 @@ pub(super) enum Expired {
 }
 
 /// Calls that are under way in one guest.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Calls {
+    /// How long a call may hold its vCPU at a time.
+    hold: Duration,
     state: Mutex<Table>,
 }
 
@@ -141,6 +141,14 @@ struct Table {
 }
 
 impl Calls {
+    /// None yet. Each may hold its vCPU for so long at a time.
+    pub(super) fn new(hold: Duration) -> Self {
+        Self {
+            hold,
+            state: Mutex::default(),
+        }
+    }
+
     /// A call begins; its number. None when `most` are under way.
     pub(super) fn begin(
         &self,
@@ -163,7 +171,7 @@ impl Calls {
         let pending = Pending {
             state: State::Held {
                 held,
-                until: now + HOLD,
+                until: now + self.hold,
             },
             room,
             lent: None,
@@ -281,7 +289,7 @@ impl Calls {
         // A signal keeps the guest's program from sleeping: without this it would come again and again.
         pending.state = State::Held {
             held,
-            until: now + HOLD,
+            until: now + self.hold,
         };
         None
     }
@@ -342,7 +350,7 @@ impl Calls {
                         None => {
                             pending.state = State::Held {
                                 held,
-                                until: now + HOLD,
+                                until: now + self.hold,
                             }
                         }
                     }

@@ -113,7 +113,7 @@ impl Guest {
                 tee: Arc::new(tee),
                 memory,
                 sessions: Sessions::new(first_session()),
-                calls: Calls::default(),
+                calls: Calls::new(shared.hold),
                 recorder: Recorder::new(domid, name),
                 counters: Counters::new(counters),
             },

@@ -96,7 +96,7 @@ impl Driver {
             memory: Registered::new(Box::new(ram.clone()), journal),
             // As two guests that began at other times.
             sessions: Sessions::new(u32::try_from(number).unwrap() * 1000),
-            calls: Calls::default(),
+            calls: Calls::new(shared.hold),
             recorder: Recorder::new(domid, "guest"),
             counters: Counters::new(Arc::default()),
         };

@@ -143,7 +143,7 @@ fn a_call_that_lasts_sends_its_guest_to_sleep_and_is_answered_when_it_comes_back
     let thread = work.id;
     let (answers, next) = driver.desk.expire();
     assert!(answers.is_empty() && next.is_some());
-    std::thread::sleep(super::calls::HOLD);
+    std::thread::sleep(driver.desk.shared.hold);
     let (answers, _) = driver.desk.expire();
     let [due] = answers.as_slice() else {
         panic!("{answers:?}");

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use optee_abi::Uuid;
 use tee_device::{Buffer, Client, Direction, Outcome, PARAMETERS, Parameter};
@@ -39,6 +40,7 @@ pub(super) fn shared() -> Arc<Shared> {
         // Gone when the tests are.
         journals: folder.keep(),
         turns: 2,
+        hold: Duration::from_millis(5),
         slots: Slots::new(2),
         pool: Pool::new(4),
         audit: Audit::default(),

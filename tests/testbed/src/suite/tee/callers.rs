@@ -80,8 +80,10 @@ impl Callers {
                 )
             }
         };
-        let text = document(guests, &format!("mode = \"{}\"{rights}", mode.word()));
-        let document = Document::put(context, "tee", &text, TIME)?;
+        let rights = format!("mode = \"{}\"{rights}", mode.word());
+        let name = format!("tee-{}", mode.word());
+        let text = document(&name, guests, &rights);
+        let document = Document::put(context, &name, &text, TIME)?;
         document.up(context)?;
         Ok(Self { document })
     }
@@ -124,7 +126,7 @@ fn applications(context: &Context) -> Result<Vec<String>, Failed> {
     Ok(loaded.lines().map(str::to_owned).chain(built_in).collect())
 }
 
-fn document(guests: u8, rights: &str) -> String {
+fn document(name: &str, guests: u8, rights: &str) -> String {
     let guest = |number: u8| {
         format!(
             "[[domain]]\nname = \"caller-{number}\"\nkernel = \"/usr/lib/avps/guest/Image\"\n\
@@ -132,7 +134,7 @@ fn document(guests: u8, rights: &str) -> String {
              tee = {{ {rights} }}\n"
         )
     };
-    let head = "schema = \"avps/1\"\n[platform]\nname = \"tee\"\n".to_owned();
+    let head = format!("schema = \"avps/1\"\n[platform]\nname = \"{name}\"\n");
     (1..=guests)
         .map(guest)
         .fold(head, |text, guest| text + &guest)
