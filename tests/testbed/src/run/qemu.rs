@@ -52,7 +52,7 @@ pub(crate) struct Machine {
     pub(crate) counted: bool,
     /// Everything that Xen boots, laid out by a platform document; then the fields above but memory and CPUs say nothing.
     pub(crate) layout: Option<Layout>,
-    /// With a secure world, of whose CPUs OP-TEE drives four at most. Not for a machine with a layout.
+    /// A secure world beside Xen's. OP-TEE drives four CPUs at most; a machine with a layout has none.
     pub(crate) secure: Option<Secure>,
 }
 

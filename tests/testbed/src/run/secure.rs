@@ -148,7 +148,9 @@ fn quoted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Module, chosen};
+    use super::super::folder::Folder;
+    use super::super::media::Media;
+    use super::{Module, NORMAL_WORLD, Secure, chosen};
     use oracle_guest::fdt::Tree;
 
     #[test]
@@ -187,5 +189,37 @@ mod tests {
         let place = find("module@4a000000", "reg").unwrap().ranges().next();
         assert_eq!(place, Some((0x4a00_0000, 0x1_0000_0003)));
         assert_eq!(line("module@54000000", "bootargs"), None);
+    }
+
+    #[test]
+    fn nothing_is_loaded_where_the_firmware_enters_xen() {
+        let folder = tempfile::tempdir().unwrap();
+        let logs = Folder::at(folder.path().join("logs")).unwrap();
+        let file = |name: &str, bytes: u64| {
+            let path = folder.path().join(name);
+            std::fs::File::create(&path)
+                .unwrap()
+                .set_len(bytes)
+                .unwrap();
+            path
+        };
+        let board = folder.path().join("board.dts");
+        std::fs::write(&board, "/dts-v1/;\n/ { };\n").unwrap();
+        let secure = Secure {
+            firmware: "firmware.bin".into(),
+            tree: board,
+        };
+        let mut media = Media {
+            xen: file("xen", 1),
+            kernel: file("Image", 12 << 20),
+            initramfs: file("small", 64 << 20),
+            qemu: "qemu".into(),
+            policy_source: None,
+        };
+        let layout = secure.layout(&media, "", "", &logs).unwrap();
+        assert!(layout.modules.contains(&(media.xen.clone(), NORMAL_WORLD)));
+        media.initramfs = file("large", 256 << 20);
+        let refused = secure.layout(&media, "", "", &logs).unwrap_err();
+        assert!(refused.to_string().contains("no room"), "{refused}");
     }
 }
