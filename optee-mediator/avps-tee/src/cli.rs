@@ -19,8 +19,10 @@ shows what guests do, and what they were refused.
 It needs dom0's right to see and answer a guest's SMCs (vm_event), and an OP-TEE in dom0: a kernel with
 CONFIG_OPTEE, a running tee-supplicant, and below it Xen's own mediator for dom0.
 
-SIGTERM and SIGINT end it: its guests' calls fail with a communication error until it runs again. When it
-is killed, guests that call stand still until it runs again: let systemd start it anew.
+SIGTERM and SIGINT end it: its guests' calls fail with a communication error until it runs again. It is two
+processes: one looks after the other, and starts it again when it has died; calls that were under way then
+fail, and later ones work. When both are killed, guests that call stand still until it runs again: let
+systemd start it anew.
 
 Exit codes: 0 ended by a signal, 1 failed, 2 wrong command line, 3 this host cannot (not dom0, no
 OP-TEE, already running).";
@@ -47,6 +49,9 @@ pub(crate) struct Arguments {
     /// Unix socket on which `avpsctl tee` is answered
     #[arg(long, value_name = "PATH", default_value = report::DEFAULT_SOCKET)]
     pub(crate) socket: PathBuf,
+    /// Be the daemon itself; said by the process that looks after it
+    #[arg(long, hide = true)]
+    pub(crate) attended: bool,
     /// How much to log, on standard error
     #[arg(long, value_name = "LEVEL", value_enum, default_value_t = LogLevel::Info)]
     pub(crate) log_level: LogLevel,

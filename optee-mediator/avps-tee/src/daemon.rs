@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use xen::{DomId, PrivCmd, device_model};
@@ -85,11 +86,20 @@ enum Event {
 /// # Errors
 /// What keeps it from starting, or from going on.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), DaemonError> {
+    // Whoever looks after this process is gone: nobody would start it again.
+    let parent = rustix::process::getppid();
+    let told = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+    told.map_err(|error| DaemonError::System {
+        what: "the death of this process's parent".into(),
+        source: error.into(),
+    })?;
+    if rustix::process::getppid() != parent {
+        return Ok(());
+    }
     let privcmd = PrivCmd::open()?;
     // Told at once, not when the first guest comes.
     drop(tee_device::Tee::open(&arguments.device)?);
     let store = Store::open()?;
-    let _lock = take_lock(Path::new(LOCK))?;
     let listener = report::listen(&arguments.socket).map_err(system(&arguments.socket))?;
     let (events, queue) = sync_channel(QUEUE);
     feed(&events, &store, listener)?;
@@ -288,7 +298,11 @@ fn start(name: &'static str, body: impl FnOnce() + Send + 'static) -> Result<(),
 }
 
 /// Held for as long as this process lives, however it dies.
-fn take_lock(path: &Path) -> Result<File, DaemonError> {
+///
+/// # Errors
+/// [`DaemonError::Running`] when another process has it.
+pub(crate) fn take_lock() -> Result<File, DaemonError> {
+    let path = Path::new(LOCK);
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(system(path))?;
     }

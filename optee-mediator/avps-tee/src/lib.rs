@@ -20,6 +20,7 @@
     )
 )]
 
+mod attend;
 mod audit;
 mod cli;
 mod counters;
@@ -73,6 +74,9 @@ pub fn main() -> ExitCode {
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_target(false)
         .init();
+    if !arguments.attended {
+        return attended(&arguments);
+    }
     match daemon::run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -84,4 +88,23 @@ pub fn main() -> ExitCode {
             })
         }
     }
+}
+
+/// Looks after the daemon, as the only one on this machine.
+fn attended(arguments: &cli::Arguments) -> ExitCode {
+    let lock = match daemon::take_lock() {
+        Ok(lock) => lock,
+        Err(error) => {
+            tracing::error!("{error}");
+            return ExitCode::from(cli::EXIT_CANNOT);
+        }
+    };
+    let code = attend::run().unwrap_or_else(|error| {
+        tracing::error!("the daemon cannot be started: {error}");
+        cli::EXIT_FAILED
+    });
+    // Missing when the daemon has ended in order.
+    let _ = std::fs::remove_file(&arguments.socket);
+    drop(lock);
+    ExitCode::from(code)
 }

@@ -145,13 +145,12 @@ impl Desk {
         let mut loan = self.buffer(&prepared)?;
         let mut buffer = loan.as_mut().and_then(Loan::buffer);
         copy_in(&prepared, buffer.as_deref_mut(), self)?;
+        let Some(turn) = self.turn(id, rights.weight) else {
+            return Ok(None);
+        };
         if !self.calls.running(id, None, Some(ta)) {
             return Ok(None);
         }
-        let turn = self.turn(id, rights.weight);
-        let Some(turn) = turn else {
-            return Ok(None);
-        };
         count(&self.counters.calls);
         let client = Client {
             login: login.raw() as u32,
@@ -204,15 +203,15 @@ impl Desk {
         let mut loan = self.buffer(&prepared)?;
         let mut buffer = loan.as_mut().and_then(Loan::buffer);
         copy_in(&prepared, buffer.as_deref_mut(), self)?;
+        let Some(turn) = self.turn(id, rights.weight) else {
+            return Ok(None);
+        };
         if !self
             .calls
             .running(id, Some(session), Some(open.application))
         {
             return Ok(None);
         }
-        let Some(turn) = self.turn(id, rights.weight) else {
-            return Ok(None);
-        };
         count(&self.counters.calls);
         let called = self.tee.invoke(
             open.host,

@@ -1,6 +1,6 @@
 //! `cargo xtask bench …`: measurements, each a subcommand, printed as a table for people or as one JSON object.
 
-use super::{Context, Failed, bench_block, bench_start, bench_vhost, driver};
+use super::{Context, Failed, bench_block, bench_start, bench_vhost, driver, tee};
 use crate::failure::{FAILED, Failure};
 use crate::run::bed::Bed;
 use crate::run::media::Media;
@@ -42,6 +42,15 @@ enum What {
         #[arg(long, default_value_t = 200)]
         cases: u32,
         /// Runs of each kind and disk, taking turns.
+        #[arg(long, default_value_t = 5)]
+        rounds: u32,
+    },
+    /// What a call of the secure world costs by way of avps-tee, and how it compares with Xen's own mediator.
+    Tee {
+        /// Calls of each run.
+        #[arg(long, default_value_t = 100)]
+        cases: u32,
+        /// Runs of each size and guest, taking turns.
         #[arg(long, default_value_t = 5)]
         rounds: u32,
     },
@@ -151,6 +160,11 @@ impl BenchCommand {
                     "bench driver",
                     on(&media, &driver::machine(), "bench", measure)?,
                 )
+            }
+            What::Tee { cases, rounds } => {
+                let (media, machine) = tee::boot()?;
+                let measure = |context: &Context| tee::bench::run(context, cases, rounds);
+                ("bench tee", on(&media, &machine, "bench", measure)?)
             }
             What::Vhost { cases, rounds } => ("bench vhost", bench_vhost::run(cases, rounds)?),
             What::Start { cases } => ("bench start", bench_start::run(cases)?),

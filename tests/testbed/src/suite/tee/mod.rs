@@ -1,5 +1,6 @@
 //! OP-TEE in the secure world, called by dom0 and by guests: a boot of their own, on a machine that has one.
 
+pub(super) mod bench;
 mod callers;
 pub(crate) mod command;
 mod faults;

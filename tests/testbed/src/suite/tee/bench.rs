@@ -1,0 +1,104 @@
+//! What a call of the secure world costs by way of avps-tee, and how that compares with Xen's own mediator in the same boot.
+
+use super::super::bench::Figures;
+use super::super::{Context, Failed, Outcome, ensure};
+use super::callers::{Callers, Mode};
+use super::rights::bed_tee;
+use crate::progress::Step;
+use agent::client::Remote;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// Bytes of a buffer that goes both ways. Xen's mediator takes none larger than the last.
+const SIZES: [(&str, usize); 3] = [("none", 0), ("4k", 4096), ("512k", 512 * 1024)];
+/// What is counted for each call, of avps-tee.
+const COUNTERS: [&str; 6] = [
+    "smcs",
+    "hypercalls",
+    "maps",
+    "copies",
+    "copied_bytes",
+    "sleeps",
+];
+
+/// Measures calls with each size, `rounds` times in turns, `calls` calls each.
+pub(in super::super) fn run(context: &Context, calls: u32, rounds: u32) -> Result<Figures, Failed> {
+    let by_xen = Callers::start(context, 1, Mode::Hypervisor)?;
+    let ours = match Callers::start(context, 1, Mode::Mediated) {
+        Ok(ours) => ours,
+        Err(failed) => {
+            by_xen.end(context, Err(failed))?;
+            return Ok(Figures::default());
+        }
+    };
+    let mut figures = Figures::default();
+    let measured = measure(context, &by_xen, &ours, calls, rounds, &mut figures);
+    let ended = ours.end(context, measured);
+    by_xen.end(context, ended)?;
+    figures.notes.push(
+        "Seconds are medians of a call of a function that the application does not have, in a session that is open. A ratio is \
+         the mediated guest's divided by that of a guest whose calls Xen carries out, in turns. Counts are avps-tee's, per call."
+            .into(),
+    );
+    Ok(figures)
+}
+
+fn measure(
+    context: &Context,
+    by_xen: &Callers,
+    ours: &Callers,
+    calls: u32,
+    rounds: u32,
+    figures: &mut Figures,
+) -> Outcome {
+    let one = |callers: &Callers| {
+        let mut all = callers.all(context)?.into_iter();
+        all.next().ok_or_else(|| Failed("no guest runs".into()))
+    };
+    let (theirs, ours) = (one(by_xen)?, one(ours)?);
+    for (name, bytes) in SIZES {
+        let step = Step::begin(format!("tee {name}"), "measuring");
+        // The application is loaded, and buffers are there.
+        seconds(&ours, 2, bytes)?;
+        seconds(&theirs, 2, bytes)?;
+        let before = counters(context)?;
+        let (mut ratios, mut times) = (Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            let (mediated, direct) = (
+                seconds(&ours, calls, bytes)?,
+                seconds(&theirs, calls, bytes)?,
+            );
+            ratios.push(mediated / direct);
+            times.push(mediated);
+        }
+        let after = counters(context)?;
+        let all = f64::from(calls) * f64::from(rounds);
+        for counter in COUNTERS {
+            let of = |counters: &BTreeMap<String, f64>| counters.get(counter).copied();
+            if let (Some(before), Some(after)) = (of(&before), of(&after)) {
+                figures.add(format!("{name}.{counter}"), (after - before) / all);
+            }
+        }
+        figures.spread(&format!("ratio.hypervisor.{name}"), ratios);
+        figures.spread(&format!("{name}.seconds"), times);
+        step.done("measured");
+    }
+    Ok(())
+}
+
+/// Median of so many calls.
+fn seconds(guest: &Remote, calls: u32, bytes: usize) -> Result<f64, Failed> {
+    let (calls, bytes) = (calls.to_string(), bytes.to_string());
+    let seen = bed_tee(guest, &["calls", &calls, "--bytes", &bytes])?;
+    let results = seen["results"].as_object().map_or(0, serde_json::Map::len);
+    ensure(results == 1, || format!("calls were answered: {seen}"))?;
+    let median = seen["median_seconds"].as_f64();
+    median.ok_or_else(|| Failed(format!("no time: {seen}")))
+}
+
+fn counters(context: &Context) -> Result<BTreeMap<String, f64>, Failed> {
+    let report: Value = serde_json::from_str(&context.sh("avpsctl tee status --json")?)?;
+    Ok(serde_json::from_value(
+        report["guests"][0]["counters"].clone(),
+    )?)
+}
