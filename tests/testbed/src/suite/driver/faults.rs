@@ -8,30 +8,57 @@ use agent::client::Remote;
 
 /// Kills in `cargo xtask test`.
 const KILLS: u32 = 50;
+const HOLDER_KILLS: u32 = 20;
 
 pub(super) fn tests() -> Vec<Test> {
-    vec![Test::new(
-        "driver: a worker killed again and again in a driver domain costs a guest no data and no error",
-        240,
-        workers,
-    )]
+    vec![
+        Test::new(
+            "driver: a worker killed again and again in a driver domain costs a guest no data and no error",
+            240,
+            workers,
+        ),
+        Test::new(
+            "driver: a holder killed again and again in a driver domain costs a guest no data and no error",
+            240,
+            holders,
+        ),
+    ]
 }
 
 fn workers(context: &Context) -> Outcome {
     platform::running(context)?;
     let driver = context.guest("storage")?;
     let victim = platform::domid(context, "beta")?;
-    let strike = || kill_worker(&driver, victim);
+    killed(context, "driver.worker", KILLS, &|| {
+        kill_worker(&driver, victim)
+    })
+}
+
+fn holders(context: &Context) -> Outcome {
+    platform::running(context)?;
+    let driver = context.guest("storage")?;
+    killed(context, "driver.holder", HOLDER_KILLS, &|| {
+        kill(&driver, "/[a]vps-backend serve/")
+    })
+}
+
+/// `beta` works at its disk meanwhile.
+fn killed(
+    context: &Context,
+    name: &'static str,
+    count: u32,
+    strike: &dyn Fn() -> Result<bool, Failed>,
+) -> Outcome {
     let trial = Trial {
-        name: "driver.worker",
+        name,
         what: "kills",
-        count: KILLS,
-        strike: &strike,
+        count,
+        strike,
     };
     let mut figures = Figures::default();
     trial.during_load(&context.guest("beta")?, "/dev/vda", &mut figures)?;
-    let of = |name: &str| {
-        let name = format!("driver.worker.{name}");
+    let of = |figure: &str| {
+        let name = format!("{name}.{figure}");
         figures.values.get(&name).copied().unwrap_or(f64::NAN)
     };
     context.note(format!(
@@ -45,8 +72,16 @@ fn workers(context: &Context) -> Outcome {
 
 /// Kills the process that serves a guest; false if there was none at that moment.
 pub(super) fn kill_worker(driver: &Remote, guest: u16) -> Result<bool, Failed> {
+    kill(
+        driver,
+        &format!("/[a]vps-backend worker/ && / --guest {guest} /"),
+    )
+}
+
+/// Kills the process whose command line is this, as awk matches it.
+fn kill(driver: &Remote, command: &str) -> Result<bool, Failed> {
     let line = format!(
-        "pid=$(ps -o pid,args | awk '/[a]vps-backend worker/ && / --guest {guest} / {{ print $1 }}') \
+        "pid=$(ps -o pid,args | awk '{command} {{ print $1 }}') \
          && [ -n \"$pid\" ] && kill -9 $pid && echo killed || true"
     );
     Ok(driver.shell(&line).text()?.contains("killed"))
