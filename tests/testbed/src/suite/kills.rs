@@ -136,6 +136,8 @@ impl Trial<'_> {
     /// Does it while a guest writes, flushes, reads back and checks a file or a disk of 16 MiB.
     pub(super) fn during_load(&self, guest: &Remote, file: &str, figures: &mut Figures) -> Outcome {
         let (log, enough) = ("/tmp/load.log", "/tmp/enough");
+        // Of a trial before.
+        guest.shell(&format!("rm -f {log} {enough}")).text()?;
         let load = guest.spawn(
             [
                 "bed-load",

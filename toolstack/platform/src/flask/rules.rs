@@ -105,9 +105,11 @@ fn build(rules: &mut Rules, domain: &DomainPlan, guest: &str) {
             "setpagingmempool",
             "setvcpucontext",
             "getscheduler",
-            "setaffinity",
         ],
     );
+    if !domain.cpus.is_empty() {
+        rules.allow(CONTROL, guest, "domain", &["setaffinity"]);
+    }
     rules.allow(
         CONTROL,
         guest,
@@ -209,13 +211,11 @@ fn devices(rules: &mut Rules, domain: &DomainPlan, guest: &str) {
     if !registers && !interrupts && !dma {
         return;
     }
-    rules.allow(CONTROL, guest, "resource", &["add", "remove"]);
-    let moved = [
-        (registers, ["add_iomem", "remove_iomem"]),
-        (dma, ["add_device", "remove_device"]),
-    ];
-    for (_, permissions) in moved.iter().filter(|(has, _)| *has) {
-        rules.allow(CONTROL, &devices, "resource", permissions);
+    // Nothing is taken away again: Xen does that when the domain ends.
+    rules.allow(CONTROL, guest, "resource", &["add"]);
+    let given = [(registers, "add_iomem"), (dma, "add_device")];
+    for (_, permission) in given.iter().filter(|(has, _)| *has) {
+        rules.allow(CONTROL, &devices, "resource", &[permission]);
     }
     if interrupts {
         rules.allow(CONTROL, &devices, "hvm", &["bind_irq"]);
