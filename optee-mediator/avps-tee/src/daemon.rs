@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -142,8 +142,8 @@ struct Daemon {
     shared: Arc<Shared>,
     store: Store,
     guests: BTreeMap<DomId, Arc<Guest>>,
-    /// Guests that could not be attached to, when, and why.
-    failed: BTreeMap<DomId, (Instant, String)>,
+    /// Guests that could not be attached to, and why.
+    failed: BTreeMap<DomId, String>,
 }
 
 impl Daemon {
@@ -212,7 +212,7 @@ impl Daemon {
     }
 
     fn tell_failure(&mut self, domid: DomId, name: &str, error: String) -> Result<(), DaemonError> {
-        let before = self.failed.get(&domid).map(|(_, error)| error.as_str());
+        let before = self.failed.get(&domid).map(String::as_str);
         if before != Some(error.as_str()) {
             tracing::error!("{name} (domain {domid}) cannot be mediated: {error}");
             let state = if self.guests.contains_key(&domid) {
@@ -222,7 +222,7 @@ impl Daemon {
             };
             self.store.tell(domid, state, Some(&error))?;
         }
-        self.failed.insert(domid, (Instant::now(), error));
+        self.failed.insert(domid, error);
         Ok(())
     }
 

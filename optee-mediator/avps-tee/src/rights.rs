@@ -48,6 +48,19 @@ impl Rights {
         Ok(())
     }
 
+    /// As they are told.
+    pub(crate) fn told(&self) -> tee_report::Rights {
+        tee_report::Rights {
+            applications: self.applications.iter().map(Uuid::to_string).collect(),
+            sessions: self.sessions,
+            shared_memory_bytes: self.shared_memory_bytes,
+            rate: self.rate,
+            concurrency: self.concurrency,
+            timeout_ms: self.timeout_ms,
+            weight: self.weight,
+        }
+    }
+
     /// How long a call may take.
     pub(crate) fn timeout(&self) -> Option<Duration> {
         self.timeout_ms
@@ -130,6 +143,13 @@ mod tests {
             rights.allows(listed, Login::User),
             Err(Denied::Login(Login::User))
         );
+    }
+
+    #[test]
+    fn what_is_told_is_what_is_understood() {
+        let rights: Rights = serde_json::from_str(TEXT).unwrap();
+        let told = serde_json::to_string(&rights.told()).unwrap();
+        assert_eq!(serde_json::from_str::<Rights>(&told).unwrap(), rights);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use tee_report::DAEMON;
 use xen::DomId;
 use xenstore::{Client, Watch};
 
@@ -15,8 +16,6 @@ use crate::rights::Rights;
 const DOMAINS: &str = "/libxl";
 /// Fires when a domain has ended.
 const RELEASED: &str = "@releaseDomain";
-/// Where the daemon says that it runs.
-pub(crate) const DAEMON: &str = "/local/domain/0/data/avps-tee";
 
 /// A guest that is to be mediated.
 #[derive(Debug)]
@@ -107,5 +106,5 @@ impl Store {
 }
 
 fn folder(domid: DomId, key: &str) -> String {
-    format!("{DOMAINS}/{domid}/avps/tee/{key}")
+    format!("{}/{key}", tee_report::folder(domid.get().into()))
 }

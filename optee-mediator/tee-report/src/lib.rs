@@ -21,6 +21,14 @@ pub const SCHEMA: &str = "avps-tee/1";
 /// Where the daemon answers unless it was told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/avps/tee.sock";
 
+/// The XenStore folder in which the daemon says that it runs: `ready` is 1, `pid` its process.
+pub const DAEMON: &str = "/local/domain/0/data/avps-tee";
+
+/// The XenStore folder of a mediated domain. `rights` are [`Rights`] as JSON; the daemon answers with `state` and `error`.
+pub fn folder(domid: u32) -> String {
+    format!("/libxl/{domid}/avps/tee")
+}
+
 /// Longest report a client takes, in bytes.
 const MAX_REPORT: u64 = 16 * 1024 * 1024;
 /// How long one side waits for the other.
@@ -64,7 +72,7 @@ pub struct Guest {
     pub counters: Counters,
 }
 
-/// Rights as they are applied.
+/// Rights: as avpsctl writes them into XenStore, and as they are applied.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Rights {
     /// UUIDs of trusted applications it may open.

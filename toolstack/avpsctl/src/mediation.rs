@@ -5,8 +5,9 @@
 
 use std::time::Duration;
 
-use platform::plan::{DomainPlan, TeeRights};
+use platform::plan::DomainPlan;
 use serde_json::json;
+use tee_report::{DAEMON, Rights, folder};
 use tokio::time::Instant;
 
 use crate::cancel::Cancel;
@@ -15,30 +16,20 @@ use crate::machine::{Changes, Machine, Store, Write};
 use crate::observe::{Event, Observer};
 use crate::start::{Building, changed_before};
 
-/// Where the daemon says that it runs.
-const DAEMON: &str = "/local/domain/0/data/avps-tee";
-
-fn folder(domid: u32) -> String {
-    format!("/libxl/{domid}/avps/tee")
-}
-
 /// The rights of a domain as the daemon reads them.
 fn rights(domain: &DomainPlan) -> Option<String> {
     let tee = domain.tee.as_ref().filter(|_| domain.is_mediated())?;
-    Some(text(tee))
-}
-
-fn text(tee: &TeeRights) -> String {
-    json!({
-        "applications": tee.applications,
-        "sessions": tee.sessions,
-        "shared_memory_bytes": tee.shared_memory_bytes,
-        "rate": tee.rate,
-        "concurrency": tee.concurrency,
-        "timeout_ms": tee.timeout_us.map(|us| us.div_ceil(1000)),
-        "weight": tee.weight,
-    })
-    .to_string()
+    let number = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    let rights = Rights {
+        applications: tee.applications.clone(),
+        sessions: tee.sessions,
+        shared_memory_bytes: tee.shared_memory_bytes,
+        rate: tee.rate.map(number),
+        concurrency: tee.concurrency,
+        timeout_ms: tee.timeout_us.map(|us| number(us.div_ceil(1000))),
+        weight: tee.weight,
+    };
+    Some(json!(rights).to_string())
 }
 
 /// What tells the daemon about a domain.

@@ -203,7 +203,7 @@ impl Calls {
         pending.running = true;
         pending.session = session;
         pending.application = application;
-        !matches!(pending.state, State::Ended(_))
+        !pending.is_over()
     }
 
     /// Its answer is going to be written; false if it was given up, and nothing of the guest's may be written any more.
@@ -212,7 +212,7 @@ impl Calls {
         let Some(pending) = table.calls.get_mut(&id) else {
             return false;
         };
-        if matches!(pending.state, State::Ended(_)) {
+        if pending.is_over() {
             return false;
         }
         pending.ending = true;
@@ -223,7 +223,7 @@ impl Calls {
     pub(super) fn is_over(&self, id: u32) -> bool {
         let table = self.lock();
         let pending = table.calls.get(&id);
-        pending.is_none_or(|pending| matches!(pending.state, State::Ended(_)))
+        pending.is_none_or(Pending::is_over)
     }
 
     /// It has ended. Gives the vCPU to answer, if one stands still for it.
@@ -302,45 +302,17 @@ impl Calls {
         let mut ended = Vec::new();
         let mut spare = table.lent.pop();
         for (id, pending) in &mut table.calls {
-            if let Some(deadline) = pending.deadline.filter(|_| !pending.ending)
-                && !matches!(pending.state, State::Ended(_))
-                && deadline <= now
-            {
-                if !pending.cancelled {
-                    pending.cancelled = true;
-                    pending.deadline = now.checked_add(GRACE);
-                    if let Some(session) = pending.session.filter(|_| pending.running) {
-                        expired.push(Expired::Cancel {
-                            session,
-                            id: *id,
-                            application: pending.application,
-                        });
-                    }
-                } else {
-                    let reply = pending.refusal();
-                    let due = match pending.state {
-                        State::Held { held, .. } => {
-                            ended.push(*id);
-                            Some(Due {
-                                held,
-                                answer: pending.finish(&reply),
-                            })
-                        }
-                        _ => {
-                            pending.state = State::Ended(Box::new(reply));
-                            None
-                        }
-                    };
-                    expired.push(Expired::GivenUp {
-                        due,
-                        application: pending.application,
-                        session: pending.session,
-                    });
-                    continue;
-                }
+            let overdue = pending.overdue(*id, now);
+            if let Some(Expired::GivenUp { due, .. }) = &overdue {
+                ended.extend(due.is_some().then_some(*id));
+                expired.extend(overdue);
+                continue;
             }
+            expired.extend(overdue);
             if let State::Held { held, until } = pending.state {
-                if until <= now {
+                if until > now {
+                    next = sooner(next, until);
+                } else {
                     if pending.lent.is_none() && !pending.room.for_requests {
                         pending.lent = spare.take();
                     }
@@ -354,13 +326,9 @@ impl Calls {
                             }
                         }
                     }
-                } else {
-                    next = sooner(next, until);
                 }
             }
-            if let Some(deadline) = pending.deadline
-                && !matches!(pending.state, State::Ended(_))
-            {
+            if let Some(deadline) = pending.deadline.filter(|_| !pending.is_over()) {
                 next = sooner(next, deadline);
             }
         }
@@ -429,6 +397,42 @@ impl Table {
 }
 
 impl Pending {
+    /// Nobody waits for it any more.
+    fn is_over(&self) -> bool {
+        matches!(self.state, State::Ended(_))
+    }
+
+    /// What follows when it has taken too long: it is cancelled, and given up if that does not end it.
+    fn overdue(&mut self, id: u32, now: Instant) -> Option<Expired> {
+        let deadline = self.deadline?;
+        if deadline > now || self.ending || self.is_over() {
+            return None;
+        }
+        if !self.cancelled {
+            self.cancelled = true;
+            self.deadline = now.checked_add(GRACE);
+            let session = self.session.filter(|_| self.running)?;
+            return Some(Expired::Cancel {
+                session,
+                id,
+                application: self.application,
+            });
+        }
+        let reply = self.refusal();
+        let due = if let State::Held { held, .. } = self.state {
+            let answer = self.finish(&reply);
+            Some(Due { held, answer })
+        } else {
+            self.state = State::Ended(Box::new(reply));
+            None
+        };
+        Some(Expired::GivenUp {
+            due,
+            application: self.application,
+            session: self.session,
+        })
+    }
+
     /// Writes the answer; what the guest finds in its registers.
     fn finish(&self, reply: &Reply) -> Answer {
         let bytes = reply.copy.get(..reply.length).unwrap_or_default();

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use optee_abi::limits::PAGE_SIZE;
 use optee_abi::message::{Memory as Described, Place};
 use optee_abi::{Ipa, PageList, ShmRef, TeeResult};
+use rustix::io::Errno;
 use xen::Pfn;
 
 use super::journal::{Journal, Kept};
@@ -75,16 +76,15 @@ impl MemoryError {
     pub(super) fn result(&self) -> TeeResult {
         match self {
             Self::Denied(_) => TeeResult::OUT_OF_MEMORY,
-            Self::NotThere { source, .. } if source.errno() == Some(ENOMEM) => {
+            Self::NotThere { source, .. }
+                if source.errno() == Some(Errno::NOMEM.raw_os_error()) =>
+            {
                 TeeResult::OUT_OF_MEMORY
             }
             _ => TeeResult::BAD_PARAMETERS,
         }
     }
 }
-
-/// `ENOMEM`.
-const ENOMEM: i32 = 12;
 
 /// What a guest has registered.
 #[derive(Debug)]

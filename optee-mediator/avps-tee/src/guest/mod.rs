@@ -265,21 +265,11 @@ impl Guest {
     pub(crate) fn report(&self) -> tee_report::Guest {
         let desk = &self.desk;
         let (regions, shared_bytes) = desk.memory.totals();
-        let rights = desk.rights();
-        let applications = rights.applications.iter();
         let sessions = desk.sessions.all().into_iter();
         tee_report::Guest {
             domid: self.domid.get(),
             name: self.name.clone(),
-            rights: tee_report::Rights {
-                applications: applications.map(ToString::to_string).collect(),
-                sessions: rights.sessions,
-                shared_memory_bytes: rights.shared_memory_bytes,
-                rate: rights.rate,
-                concurrency: rights.concurrency,
-                timeout_ms: rights.timeout_ms,
-                weight: rights.weight,
-            },
+            rights: desk.rights().told(),
             sessions: sessions
                 .map(|(id, session)| tee_report::Session {
                     id: id.0,

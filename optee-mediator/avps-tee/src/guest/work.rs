@@ -8,6 +8,7 @@ use optee_abi::message::Params;
 use optee_abi::{
     Command, Login, Message, Origin, Outcome, Output, Param, SessionId, TeeResult, Uuid,
 };
+use rustix::io::Errno;
 use tee_device::{Buffer, Client, Direction, Parameter};
 
 use super::calls::Reply;
@@ -16,7 +17,7 @@ use super::lock;
 use super::memory::Region;
 use crate::audit::Event;
 use crate::counters::{add, count};
-use crate::pool::{Loan, NoBuffer};
+use crate::pool::Loan;
 use crate::rights::Denied;
 
 /// Parameters in a buffer begin at multiples of this.
@@ -256,12 +257,9 @@ impl Desk {
     }
 
     fn trouble(&self, error: &tee_device::Error) -> Refused {
-        /// `ENOMEM` and `EINVAL`.
-        const NO_MEMORY: i32 = 12;
-        const INVALID: i32 = 22;
-        let result = match error.errno() {
-            Some(NO_MEMORY) => TeeResult::OUT_OF_MEMORY,
-            Some(INVALID) => TeeResult::BAD_PARAMETERS,
+        let result = match error.errno().map(Errno::from_raw_os_error) {
+            Some(Errno::NOMEM) => TeeResult::OUT_OF_MEMORY,
+            Some(Errno::INVAL) => TeeResult::BAD_PARAMETERS,
             _ => TeeResult::COMMUNICATION,
         };
         self.record(&Event::Trouble(error.to_string()));
@@ -278,12 +276,8 @@ impl Desk {
             .pool
             .lend(self.attachment, self.tee.as_ref(), size);
         loan.map(Some).map_err(|error| {
-            let result = match &error {
-                NoBuffer::TooLarge(_) | NoBuffer::Exhausted => TeeResult::OUT_OF_MEMORY,
-                NoBuffer::Refused(_) => TeeResult::OUT_OF_MEMORY,
-            };
             self.record(&Event::Trouble(error.to_string()));
-            (result, Origin::COMMS)
+            (TeeResult::OUT_OF_MEMORY, Origin::COMMS)
         })
     }
 

@@ -1,9 +1,9 @@
 //! What a call of the secure world costs by way of avps-tee, and how that compares with Xen's own mediator in the same boot.
 
 use super::super::bench::Figures;
-use super::super::{Context, Failed, Outcome, ensure};
+use super::super::{Context, Failed, Outcome};
 use super::callers::{Callers, Mode};
-use super::rights::bed_tee;
+use super::client;
 use crate::progress::Step;
 use agent::client::Remote;
 use serde_json::Value;
@@ -88,10 +88,7 @@ fn measure(
 
 /// Median of so many calls.
 fn seconds(guest: &Remote, calls: u32, bytes: usize) -> Result<f64, Failed> {
-    let (calls, bytes) = (calls.to_string(), bytes.to_string());
-    let seen = bed_tee(guest, &["calls", &calls, "--bytes", &bytes])?;
-    let results = seen["results"].as_object().map_or(0, serde_json::Map::len);
-    ensure(results == 1, || format!("calls were answered: {seen}"))?;
+    let seen = client::calls(guest, calls, bytes)?;
     let median = seen["median_seconds"].as_f64();
     median.ok_or_else(|| Failed(format!("no time: {seen}")))
 }

@@ -100,6 +100,26 @@ impl Callers {
             .collect()
     }
 
+    /// Has each do something, all at once.
+    pub(super) fn at_once<T: Send>(
+        &self,
+        context: &Context,
+        body: impl Fn(&Remote) -> Result<T, Failed> + Sync,
+    ) -> Result<Vec<T>, Failed> {
+        let (guests, body) = (self.all(context)?, &body);
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = guests
+                .iter()
+                .map(|guest| scope.spawn(move || body(guest)))
+                .collect();
+            let end = |thread: std::thread::ScopedJoinHandle<'_, _>| {
+                let panicked = |_| Err(Failed("its thread panicked".into()));
+                thread.join().unwrap_or_else(panicked)
+            };
+            threads.into_iter().map(end).collect()
+        })
+    }
+
     /// Ends them, whatever `outcome` is.
     pub(super) fn end(&self, context: &Context, outcome: Outcome) -> Outcome {
         self.document.down(context, outcome)
@@ -127,15 +147,16 @@ fn applications(context: &Context) -> Result<Vec<String>, Failed> {
 }
 
 fn document(name: &str, guests: u8, rights: &str) -> String {
-    let guest = |number: u8| {
-        format!(
-            "[[domain]]\nname = \"caller-{number}\"\nkernel = \"/usr/lib/avps/guest/Image\"\n\
-             ramdisk = \"/usr/lib/avps/tee/initramfs.cpio\"\ncmdline = \"console=hvc0 quiet\"\nmemory = \"256MiB\"\n\
-             tee = {{ {rights} }}\n"
-        )
-    };
     let head = format!("schema = \"avps/1\"\n[platform]\nname = \"{name}\"\n");
-    (1..=guests)
-        .map(guest)
-        .fold(head, |text, guest| text + &guest)
+    let rights = format!("tee = {{ {rights} }}");
+    let guests = (1..=guests).map(|number| guest(&format!("caller-{number}"), "256MiB", &rights));
+    guests.fold(head, |text, guest| text + &guest)
+}
+
+/// A guest in a document that has the programs which call OP-TEE; `more` are further keys, and tables of its own.
+pub(super) fn guest(name: &str, memory: &str, more: &str) -> String {
+    format!(
+        "[[domain]]\nname = \"{name}\"\nkernel = \"/usr/lib/avps/guest/Image\"\n\
+         ramdisk = \"/usr/lib/avps/tee/initramfs.cpio\"\ncmdline = \"console=hvc0 quiet\"\nmemory = \"{memory}\"\n{more}\n"
+    )
 }

@@ -74,19 +74,7 @@ impl XtestCommand {
 
     fn by_guests(&self, context: &Context) -> Result<Vec<Results>, Failed> {
         let callers = Callers::start(context, self.guests, self.mode)?;
-        let ran = callers.all(context).and_then(|guests| {
-            std::thread::scope(|scope| {
-                let threads: Vec<_> = guests
-                    .iter()
-                    .map(|guest| scope.spawn(|| self.by(context, guest)))
-                    .collect();
-                let end = |thread: std::thread::ScopedJoinHandle<'_, _>| {
-                    let panicked = |_| Err(Failed("its thread panicked".into()));
-                    thread.join().unwrap_or_else(panicked)
-                };
-                threads.into_iter().map(end).collect::<Result<Vec<_>, _>>()
-            })
-        });
+        let ran = callers.at_once(context, |guest| self.by(context, guest));
         let (ran, outcome) = match ran {
             Ok(ran) => (ran, Ok(())),
             Err(failed) => (Vec::new(), Err(failed)),

@@ -1,9 +1,9 @@
 //! What ends in the middle of a call, and what is left of it.
 
-use super::super::{Context, Failed, Outcome, Test, ensure};
+use super::super::{Context, Outcome, Test, ensure};
 use super::callers;
-use super::rights::{COMMUNICATION, bed_tee, little, put};
-use agent::client::Remote;
+use super::client::{begin, calls, ended};
+use super::rights::{COMMUNICATION, little, put};
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
@@ -22,28 +22,6 @@ pub(super) fn tests() -> Vec<Test> {
     ]
 }
 
-/// Has a guest begin a call of so many milliseconds; what it says at its end is in this file.
-fn begin(guest: &Remote, milliseconds: u32) -> Result<&'static str, Failed> {
-    let log = "/tmp/call";
-    let line = format!("bed-tee wait {milliseconds} > {log} 2>&1 &");
-    guest.shell(&line).text()?;
-    Ok(log)
-}
-
-fn said(guest: &Remote, log: &str, within: Duration) -> Result<String, Failed> {
-    let until = Instant::now() + within;
-    loop {
-        let said = guest.shell(&format!("cat {log}")).text()?;
-        if !said.is_empty() {
-            return Ok(said);
-        }
-        ensure(Instant::now() < until, || {
-            format!("the call has not ended after {within:?}")
-        })?;
-        std::thread::sleep(Duration::from_millis(100));
-    }
-}
-
 /// Times that avps-tee is killed.
 const KILLS: u32 = 5;
 /// How long the call takes during which it is killed.
@@ -59,24 +37,22 @@ fn killed(context: &Context) -> Outcome {
 
 fn survived(context: &Context) -> Outcome {
     let guest = context.guest("limited")?;
-    bed_tee(&guest, &["calls", "1"])?;
+    calls(&guest, 1, 0)?;
     let mut longest = Duration::ZERO;
     for _ in 0..KILLS {
-        let log = begin(&guest, CALL_MS)?;
+        begin(&guest, CALL_MS)?;
         std::thread::sleep(Duration::from_millis(1500));
         // The daemon, not the process that looks after it.
         context.sh("kill -9 $(xenstore-read data/avps-tee/pid)")?;
         let began = Instant::now();
-        let said = said(&guest, log, Duration::from_secs(25))?;
+        let said = ended(&guest, Duration::from_secs(25))?;
         longest = longest.max(began.elapsed());
         // Its session is gone, too: it cannot even be closed.
         ensure(
             said.contains(COMMUNICATION) || said.contains("cannot close a session"),
             || format!("the call said: {said}"),
         )?;
-        let seen = bed_tee(&guest, &["calls", "10", "--bytes", "4096"])?;
-        let results = seen["results"].as_object().map_or(0, serde_json::Map::len);
-        ensure(results == 1, || format!("10 calls afterwards: {seen}"))?;
+        calls(&guest, 10, 4096)?;
     }
     // Until it ends, what was killed has pages of the guest, which could not be removed as a whole.
     std::thread::sleep(Duration::from_millis(CALL_MS.into()));
@@ -97,14 +73,12 @@ fn destroyed(context: &Context) -> Outcome {
 
 fn alone(context: &Context) -> Outcome {
     let other = context.guest("other")?;
-    bed_tee(&other, &["calls", "1"])?;
+    calls(&other, 1, 0)?;
     let guest = context.guest("limited")?;
     begin(&guest, 60_000)?;
     std::thread::sleep(Duration::from_millis(1500));
     context.sh("avpsctl destroy limited")?;
-    let seen = bed_tee(&other, &["calls", "20"])?;
-    let results = seen["results"].as_object().map_or(0, serde_json::Map::len);
-    ensure(results == 1, || format!("the neighbour: {seen}"))?;
+    calls(&other, 20, 0)?;
     let until = Instant::now() + Duration::from_secs(20);
     loop {
         let report: Value = serde_json::from_str(&context.sh("avpsctl tee status --json")?)?;

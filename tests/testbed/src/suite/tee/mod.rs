@@ -2,12 +2,13 @@
 
 pub(super) mod bench;
 mod callers;
+mod client;
 pub(crate) mod command;
 mod faults;
 mod rights;
 mod xtest;
 
-use super::{Context, Failed, Outcome, Test, ensure};
+use super::{Context, Outcome, Test, ensure};
 use crate::failure::Failure;
 use crate::run::media::Media;
 use crate::run::qemu::Machine;
@@ -67,19 +68,9 @@ fn in_guest(context: &Context) -> Outcome {
 
 fn mediated(context: &Context) -> Outcome {
     let callers = Callers::start(context, 2, Mode::Mediated)?;
-    let outcome = callers.all(context).and_then(|guests| {
-        std::thread::scope(|scope| {
-            let threads: Vec<_> = guests
-                .iter()
-                .map(|guest| scope.spawn(|| quick(context, guest)))
-                .collect();
-            let end = |thread: std::thread::ScopedJoinHandle<'_, Outcome>| {
-                let panicked = |_| Err(Failed("its thread panicked".into()));
-                thread.join().unwrap_or_else(panicked)
-            };
-            threads.into_iter().try_for_each(end)
-        })
-    });
+    let outcome = callers
+        .at_once(context, |guest| quick(context, guest))
+        .map(drop);
     context.note(context.sh("avpsctl tee status")?);
     callers.end(context, outcome)
 }

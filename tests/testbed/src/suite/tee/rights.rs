@@ -3,7 +3,7 @@
 use super::super::document::Document;
 use super::super::{Context, Failed, Outcome, Test, ensure};
 use super::callers::{self, TIME};
-use agent::client::Remote;
+use super::client::{bed_tee, begin, calls, ended, said};
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
@@ -35,10 +35,10 @@ pub(super) fn tests() -> Vec<Test> {
 /// A document of guests `limited` and `other`; `rights` are the first one's.
 pub(super) fn put(context: &Context, rights: &str) -> Result<Document, Failed> {
     let guest = |name: &str, rights: &str| {
-        format!(
-            "[[domain]]\nname = \"{name}\"\nkernel = \"/usr/lib/avps/guest/Image\"\n\
-             ramdisk = \"/usr/lib/avps/tee/initramfs.cpio\"\ncmdline = \"console=hvc0 quiet\"\nmemory = \"192MiB\"\nvcpus = 2\n\
-             [domain.tee]\nmode = \"mediated\"\n{rights}\n"
+        callers::guest(
+            name,
+            "192MiB",
+            &format!("vcpus = 2\n[domain.tee]\nmode = \"mediated\"\n{rights}"),
         )
     };
     let text = format!(
@@ -52,13 +52,6 @@ pub(super) fn put(context: &Context, rights: &str) -> Result<Document, Failed> {
 /// Rights to one application, and little else.
 pub(super) fn little() -> String {
     format!("applications = [\"{OS_TEST}\"]\nsessions = 2\nshared_memory = \"128KiB\"")
-}
-
-/// What `bed-tee` prints.
-pub(super) fn bed_tee(guest: &Remote, args: &[&str]) -> Result<Value, Failed> {
-    let argv = ["bed-tee"].iter().chain(args).copied();
-    let text = guest.command(argv).time(Duration::from_secs(60)).text()?;
-    Ok(serde_json::from_str(&text)?)
 }
 
 fn expect(what: &str, seen: &Value, wanted: Value) -> Outcome {
@@ -93,9 +86,7 @@ fn within(context: &Context) -> Outcome {
     let seen = bed_tee(&guest, &["share", "65536", "--count", "3"])?;
     expect("memory", &seen["shared"], 1.into())?;
     // Given back, it can be had again; calls with memory work.
-    let seen = bed_tee(&guest, &["calls", "20", "--bytes", "65536"])?;
-    let answers = seen["results"].as_object().map_or(0, serde_json::Map::len);
-    ensure(answers == 1, || format!("20 calls: {seen}"))?;
+    calls(&guest, 20, 65536)?;
 
     // Other rights, while it runs.
     let less = format!("{}\nrate = 5\ntimeout = \"3s\"", little());
@@ -174,35 +165,25 @@ fn beside(context: &Context) -> Outcome {
     let (guest, other) = (context.guest("limited")?, context.guest("other")?);
     // The application is loaded, and what is measured is calls.
     for guest in [&guest, &other] {
-        bed_tee(guest, &["calls", "1"])?;
+        calls(guest, 1, 0)?;
     }
     let before = counter(context, "smcs")?;
-    let log = "/tmp/long";
-    guest
-        .shell(&format!("bed-tee wait {} > {log} 2>&1 &", LONG.as_millis()))
-        .text()?;
+    let milliseconds = u32::try_from(LONG.as_millis())?;
+    begin(&guest, milliseconds)?;
     std::thread::sleep(Duration::from_secs(1));
     let began = Instant::now();
     // Its other vCPU: time passes for its programs.
     guest
         .shell("for i in $(seq 200); do :; done; sleep 0.2")
         .text()?;
-    bed_tee(&other, &["calls", "100"])?;
+    calls(&other, 100, 0)?;
     let took = began.elapsed();
-    let still = guest.shell(&format!("cat {log}")).text()?;
+    let still = said(&guest)?;
     ensure(
         still.is_empty() && took < LONG - Duration::from_secs(1),
         || format!("100 calls of the other guest took {took:?}; the long one: {still}"),
     )?;
-    let until = Instant::now() + LONG + Duration::from_secs(20);
-    let said = loop {
-        let said = guest.shell(&format!("cat {log}")).text()?;
-        if !said.is_empty() {
-            break said;
-        }
-        ensure(Instant::now() < until, || "the long call does not end")?;
-        std::thread::sleep(Duration::from_millis(200));
-    };
+    let said = ended(&guest, LONG + Duration::from_secs(20))?;
     let seen: Value = serde_json::from_str(&said)?;
     let answer = &seen["answers"][0];
     expect("the long call", &answer["result"], SUCCESS.into())?;
