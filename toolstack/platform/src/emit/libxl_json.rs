@@ -99,6 +99,8 @@ fn build(domain: &DomainPlan) -> Value {
         "target_memkb": memory,
         // As xl does: memory is claimed first, so that too little of it fails at once.
         "claim_mode": "True",
+        // Xen has no NUMA nodes on Arm; libxl's choice among them would set affinities, which FLASK then has to allow.
+        "numa_placement": "False",
         "kernel": domain.kernel,
         "cmdline": domain.cmdline,
         "type.pvh": {},
@@ -112,9 +114,8 @@ fn build(domain: &DomainPlan) -> Value {
         build["device_tree"] = json!(tree);
     }
     if !domain.cpus.is_empty() {
-        // The same for each vCPU, and no choice by NUMA node, as xl has it.
+        // The same for each vCPU, as xl has it.
         build["vcpu_hard_affinity"] = vec![json!(domain.cpus); vcpus.len()].into();
-        build["numa_placement"] = json!("False");
     }
     if let Some(share) = domain.rtds {
         build["sched_params"] = json!({"period": share.period_us, "budget": share.budget_us});
