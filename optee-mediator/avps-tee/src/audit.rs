@@ -1,6 +1,6 @@
 //! What guests did and were refused: a bounded list for people, and the log.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -11,8 +11,8 @@ use xen::DomId;
 use crate::rights::Denied;
 use tee_report::Entry;
 
-/// Entries that are kept.
-const KEPT: usize = 1024;
+/// Entries that are kept of each guest: one that fills its own with refusals hides nobody else's.
+const KEPT: usize = 256;
 /// A guest's entries that reach the log in each [`INTERVAL`]; all are counted.
 const BURST: u32 = 20;
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -20,7 +20,14 @@ const INTERVAL: Duration = Duration::from_secs(10);
 /// The trail of all guests.
 #[derive(Debug, Default)]
 pub(crate) struct Audit {
-    entries: Mutex<VecDeque<Entry>>,
+    trail: Mutex<Trail>,
+}
+
+#[derive(Debug, Default)]
+struct Trail {
+    count: u64,
+    /// By the guest's name: its numbers change.
+    entries: BTreeMap<String, VecDeque<Entry>>,
 }
 
 /// What can happen.
@@ -143,6 +150,7 @@ impl Recorder {
     pub(crate) fn record(&self, audit: &Audit, event: &Event) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let entry = Entry {
+            number: 0,
             at: now.map_or(0.0, |since| since.as_secs_f64()),
             domid: self.domid.get(),
             guest: self.guest.clone(),
@@ -161,11 +169,7 @@ impl Recorder {
                 tracing::info!("{} (domain {}): {event}{more}", self.guest, self.domid);
             }
         }
-        let mut entries = audit.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        if entries.len() >= KEPT {
-            entries.pop_front();
-        }
-        entries.push_back(entry);
+        audit.keep(entry);
     }
 
     /// Whether it may reach the log; tells how many did not before it.
@@ -185,9 +189,46 @@ impl Recorder {
 }
 
 impl Audit {
+    fn keep(&self, entry: Entry) {
+        let mut trail = self.trail.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = trail.count;
+        trail.count = number.saturating_add(1);
+        let own = trail.entries.entry(entry.guest.clone()).or_default();
+        if own.len() >= KEPT {
+            own.pop_front();
+        }
+        own.push_back(Entry { number, ..entry });
+    }
+
     /// All that is kept, the oldest first.
     pub(crate) fn entries(&self) -> Vec<Entry> {
-        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.iter().cloned().collect()
+        let trail = self.trail.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries: Vec<Entry> = trail.entries.values().flatten().cloned().collect();
+        drop(trail);
+        entries.sort_by_key(|entry| entry.number);
+        entries
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_fills_the_trail_hides_nobody_elses_entries() {
+        let audit = Audit::default();
+        let of = |number, name| Recorder::new(DomId::new(number).unwrap(), name);
+        let (loud, quiet) = (of(1, "loud"), of(2, "quiet"));
+        quiet.record(&audit, &Event::Attached);
+        for _ in 0..1000 {
+            loud.record(&audit, &Event::Malformed("nonsense".into()));
+        }
+        quiet.record(&audit, &Event::Rights);
+        let entries = audit.entries();
+        let numbers: Vec<u64> = entries.iter().map(|entry| entry.number).collect();
+        assert_eq!((numbers[0], numbers[1]), (0, 1001 - KEPT as u64));
+        assert_eq!(numbers.last(), Some(&1001));
+        assert!(numbers.is_sorted());
+        assert_eq!(entries[0].guest, "quiet");
     }
 }

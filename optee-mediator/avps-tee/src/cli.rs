@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, ValueEnum};
 
 use tee_report as report;
 
@@ -39,7 +40,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) threads: u16,
     /// Buffers of at most 512 KiB that are shared with the secure world for guests' parameters. Xen's
-    /// mediator lets dom0 share 16 of them, of which dom0's own programs need some
+    /// mediator lets dom0 share 16 of them, of which dom0's own programs need some. At least one for each of
+    /// --threads: so no call finds them all lent
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) buffers: u16,
     /// How long a call may keep its vCPU waiting, in milliseconds. A longer call has the guest's driver sleep
@@ -55,6 +57,24 @@ pub(crate) struct Arguments {
     /// How much to log, on standard error
     #[arg(long, value_name = "LEVEL", value_enum, default_value_t = LogLevel::Info)]
     pub(crate) log_level: LogLevel,
+}
+
+impl Arguments {
+    /// Those of this process, which ends here if they are wrong.
+    pub(crate) fn get() -> Self {
+        Self::parse().checked().unwrap_or_else(|error| error.exit())
+    }
+
+    fn checked(self) -> Result<Self, clap::Error> {
+        if self.buffers >= self.threads {
+            return Ok(self);
+        }
+        let message = format!(
+            "--buffers {} is fewer than --threads {}: a call with memory could find none; give each thread one",
+            self.buffers, self.threads
+        );
+        Err(Self::command().error(ErrorKind::ValueValidation, message))
+    }
 }
 
 /// Levels of the log, from quiet to loud.
@@ -73,13 +93,23 @@ pub(crate) enum LogLevel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
         let arguments = Arguments::try_parse_from(["avps-tee"]).unwrap();
         assert_eq!((arguments.threads, arguments.buffers), (2, 8));
+        assert!(arguments.checked().is_ok());
+    }
+
+    #[test]
+    fn each_thread_has_a_buffer() {
+        let arguments = Arguments::try_parse_from(["avps-tee", "--threads", "9"]).unwrap();
+        let error = arguments.checked().unwrap_err();
+        assert!(
+            error.to_string().contains("fewer than --threads 9"),
+            "{error}"
+        );
     }
 
     #[test]

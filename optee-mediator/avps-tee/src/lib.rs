@@ -36,7 +36,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
 use tracing::level_filters::LevelFilter;
 
 /// One attachment to a guest. Domain numbers come again, these do not.
@@ -61,7 +60,7 @@ pub(crate) struct Shared {
 
 /// The program.
 pub fn main() -> ExitCode {
-    let arguments = cli::Arguments::parse();
+    let arguments = cli::Arguments::get();
     let level = match arguments.log_level {
         cli::LogLevel::Error => LevelFilter::ERROR,
         cli::LogLevel::Warn => LevelFilter::WARN,

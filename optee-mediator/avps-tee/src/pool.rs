@@ -1,7 +1,8 @@
 //! Memory that is shared with the secure world, for the guests' parameters.
 //!
 //! What dom0 may share is little (Xen's mediator: 16 buffers of at most 129 pages), so guests' registrations are not mirrored
-//! there: a fixed number of buffers is lent for the time of a call. Buffers belong to a guest's context of the TEE; one that lies
+//! there: a fixed number of buffers is lent, each for the time that a call has its turn (`slots`): with a buffer for each turn no
+//! guest can find them all lent to others. Buffers belong to a guest's context of the TEE; one that lies
 //! idle is given up when another guest needs one.
 
 use std::collections::HashMap;

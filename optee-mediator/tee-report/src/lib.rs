@@ -105,6 +105,8 @@ pub struct Session {
 /// Something that happened.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Entry {
+    /// Its place among all entries of this life of the daemon, of which not all are kept.
+    pub number: u64,
     /// Seconds since 1970.
     pub at: f64,
     /// The domain.

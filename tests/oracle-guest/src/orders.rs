@@ -7,7 +7,10 @@
 //! | `shm=ADDR,SIZE,write` or `…,read` | fill shared memory with a pattern, or tell what it holds |
 //! | `evtchn=send:PORT` or `evtchn=wait:PORT` | use an event channel |
 //! | `flood=hvc`, `mmio`, `sgi` or `evtchn` | at last, hammer on Xen for ever |
+//! | `flood=smc:UUID` | the same on the secure world, with calls for this trusted application among them |
 //! | `flood-after=MS` | sleep that many milliseconds before |
+
+use optee_abi::Uuid;
 
 /// Parses the decimal or (with `0x`) hexadecimal number.
 #[must_use]
@@ -71,6 +74,8 @@ pub enum Flood {
     Sgi,
     /// Notifications of ports it does not have.
     Events,
+    /// Calls of the secure world, for this application among them.
+    Smc(Uuid),
 }
 
 /// The orders among these boot arguments. Words without `=` are somebody else's.
@@ -116,7 +121,7 @@ fn order<'a>(name: &str, value: &'a str) -> Option<Order<'a>> {
             "mmio" => Flood::Mmio,
             "sgi" => Flood::Sgi,
             "evtchn" => Flood::Events,
-            _ => return None,
+            _ => Flood::Smc(value.strip_prefix("smc:")?.parse().ok()?),
         }),
         "flood-after" => Order::FloodAfter(number(value)?),
         _ => return None,
@@ -180,6 +185,15 @@ mod tests {
     }
 
     #[test]
+    fn an_application_is_named_by_its_uuid() {
+        let all = orders("flood=smc:cb3e5ba0-adf1-11e0-998b-0002a5d5c51b");
+        let [Order::Flood(Flood::Smc(uuid))] = all[..] else {
+            panic!("{all:?}");
+        };
+        assert_eq!(uuid.0[..4], [0xcb, 0x3e, 0x5b, 0xa0]);
+    }
+
+    #[test]
     fn what_is_not_understood_is_told_and_not_guessed() {
         for word in [
             "touch=0x10",
@@ -191,6 +205,8 @@ mod tests {
             "evtchn=send",
             "evtchn=kick:1",
             "flood=all",
+            "flood=smc",
+            "flood=smc:cb3e5ba0",
             "flood-after=soon",
             "flod=hvc",
         ] {

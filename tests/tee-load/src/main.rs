@@ -6,10 +6,11 @@
 use clap::{Parser, Subcommand};
 use optee_abi::Uuid;
 use serde_json::{Value, json};
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use tee_device::{Buffer, Client, Direction, PARAMETERS, Parameter, Tee};
+use tee_device::{Buffer, Client, Direction, Outcome, PARAMETERS, Parameter, Tee};
 
 /// OP-TEE's application for tests of its own services.
 const OS_TEST: &str = "5b9e0e40-2636-11e1-ad9e-0002a5d5c51b";
@@ -41,6 +42,9 @@ enum Command {
         bytes: usize,
         #[arg(long, default_value_t = 1)]
         count: usize,
+        /// Wait until there is such a file, then call a function that does nothing with each piece
+        #[arg(long, value_name = "FILE")]
+        until: Option<PathBuf>,
     },
     /// Call a function that does nothing, one call after the other
     Calls {
@@ -78,7 +82,11 @@ fn run(command: Command) -> Result<Value, String> {
             count,
             login,
         } => open(application, count, login),
-        Command::Share { bytes, count } => share(bytes, count),
+        Command::Share {
+            bytes,
+            count,
+            until,
+        } => share(bytes, count, until.as_deref()),
         Command::Calls { count, bytes } => calls(count, bytes),
         Command::Wait {
             milliseconds,
@@ -140,7 +148,7 @@ fn open(application: Uuid, count: usize, login: u32) -> Result<Value, String> {
     Ok(json!({ "answers": answers }))
 }
 
-fn share(bytes: usize, count: usize) -> Result<Value, String> {
+fn share(bytes: usize, count: usize, until: Option<&Path>) -> Result<Value, String> {
     let tee = tee()?;
     let mut buffers = Vec::new();
     let mut errors = Vec::new();
@@ -150,7 +158,48 @@ fn share(bytes: usize, count: usize) -> Result<Value, String> {
             Err(error) => errors.push(error.errno()),
         }
     }
-    Ok(json!({ "shared": buffers.len(), "errors": errors }))
+    let shared = buffers.len();
+    let results = match until {
+        Some(file) => {
+            while !file.exists() {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            let session = needed(&tee)?;
+            let results = with_each(&tee, session, &mut buffers);
+            tee.close_session(session)
+                .map_err(|error| error.to_string())?;
+            results?
+        }
+        None => Results::new(),
+    };
+    Ok(json!({ "shared": shared, "errors": errors, "results": results }))
+}
+
+/// How often calls were answered what.
+type Results = BTreeMap<String, usize>;
+
+/// A call with each of these.
+fn with_each(tee: &Tee, session: u32, buffers: &mut [Buffer]) -> Result<Results, String> {
+    let mut results = Results::new();
+    for buffer in buffers {
+        let outcome = nothing(tee, session, Some(buffer))?;
+        *results.entry(hexadecimal(outcome.result)).or_default() += 1;
+    }
+    Ok(results)
+}
+
+/// Calls the function that there is not; a buffer goes both ways.
+fn nothing(tee: &Tee, session: u32, buffer: Option<&mut Buffer>) -> Result<Outcome, String> {
+    let mut parameters = [Parameter::None; PARAMETERS];
+    if let (Some(first), Some(buffer)) = (parameters.first_mut(), &buffer) {
+        *first = Parameter::Memory {
+            direction: Direction::Both,
+            offset: 0,
+            size: buffer.len() as u64,
+        };
+    }
+    tee.invoke(session, NOTHING, 0, buffer, &mut parameters)
+        .map_err(|error| error.to_string())
 }
 
 fn calls(count: usize, bytes: usize) -> Result<Value, String> {
@@ -158,23 +207,11 @@ fn calls(count: usize, bytes: usize) -> Result<Value, String> {
     let session = needed(&tee)?;
     let buffer = (bytes > 0).then(|| Buffer::new(&tee, bytes)).transpose();
     let mut buffer = buffer.map_err(|error| error.to_string())?;
-    let mut results = std::collections::BTreeMap::<String, usize>::new();
+    let mut results = Results::new();
     let mut seconds = Vec::with_capacity(count);
     for _ in 0..count {
-        let mut parameters = [Parameter::None; PARAMETERS];
-        if let Some(first) = parameters.first_mut()
-            && bytes > 0
-        {
-            *first = Parameter::Memory {
-                direction: Direction::Both,
-                offset: 0,
-                size: bytes as u64,
-            };
-        }
         let began = Instant::now();
-        let outcome = tee
-            .invoke(session, NOTHING, 0, buffer.as_mut(), &mut parameters)
-            .map_err(|error| error.to_string())?;
+        let outcome = nothing(&tee, session, buffer.as_mut())?;
         seconds.push(began.elapsed().as_secs_f64());
         *results.entry(hexadecimal(outcome.result)).or_default() += 1;
     }

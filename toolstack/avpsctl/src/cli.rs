@@ -12,7 +12,7 @@ mod policy;
 mod tee;
 
 pub use policy::{BuildArgs, ExplainArgs, LoadArgs, PolicyCommand};
-pub use tee::{TeeArgs, TeeCommand, TeeStatusArgs};
+pub use tee::{TeeArgs, TeeAuditArgs, TeeCommand, TeeStatusArgs};
 
 pub use platform::{
     DiffArgs, GraphArgs, GraphFormat, ImportArgs, MigrateArgs, NewArgs, PlatformCommand, Template,

@@ -100,7 +100,7 @@ impl RunDir {
         cancel: &Cancel,
     ) -> Result<Lock> {
         loop {
-            let pid = match self.try_lock(&format!("{platform}.lock"))? {
+            let pid = match self.try_lock(&lock_file(platform))? {
                 Ok(lock) => return Ok(lock),
                 Err(pid) => pid,
             };
@@ -179,6 +179,11 @@ impl RunDir {
         found.sort();
         found
     }
+}
+
+/// Not `.lock`: daemons' locks in the same folder end so, and a platform may be called as one of them.
+fn lock_file(platform: &str) -> String {
+    format!("{platform}.platform")
 }
 
 fn supervisor_file(platform: &str) -> String {

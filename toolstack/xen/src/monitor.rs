@@ -180,6 +180,12 @@ impl Monitor {
         })
     }
 
+    /// Whether [`Monitor::take`] would give another one.
+    pub fn is_more(&self) -> bool {
+        let produced = self.index(std::mem::offset_of!(abi::Ring, req_prod));
+        produced.load(Ordering::Acquire) != self.taken
+    }
+
     /// Lets a vCPU go on.
     ///
     /// # Errors

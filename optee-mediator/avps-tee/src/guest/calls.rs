@@ -328,7 +328,9 @@ impl Calls {
                     }
                 }
             }
-            if let Some(deadline) = pending.deadline.filter(|_| !pending.is_over()) {
+            // Nothing is left to do for one that ends.
+            let open = !pending.is_over() && !pending.ending;
+            if let Some(deadline) = pending.deadline.filter(|_| open) {
                 next = sooner(next, deadline);
             }
         }

@@ -1,6 +1,7 @@
-//! One guest: its calls are taken from the ring by whichever of its threads leads, and carried out by that same thread, while
-//! another one leads on. So a short call costs no hand-over, and a long one keeps nobody waiting but its caller.
+//! One guest: each call wakes one of its threads, which takes it from the ring, carries it out and answers it, while the others
+//! wait for the next. So a short call costs no hand-over, and a long one keeps nobody waiting but its caller.
 
+mod bell;
 mod calls;
 mod desk;
 mod fast;
@@ -11,12 +12,11 @@ mod sessions;
 mod tests;
 mod work;
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tee_device::Tee;
 use xen::{DomId, EventChannels, EventPort, Monitor, PrivCmd, Vcpus};
 
@@ -26,6 +26,7 @@ use crate::rights::{Pace, Rights};
 use crate::world::Foreign;
 use crate::{Attachment, Shared};
 
+use bell::Bell;
 use calls::{Calls, Due, Held};
 use desk::{Desk, Taken, Work, registers};
 use journal::Journal;
@@ -47,10 +48,9 @@ pub(crate) struct Guest {
     evtchn: Arc<EventChannels>,
     /// None once the guest is gone.
     monitor: Mutex<Option<Monitor>>,
-    /// Whoever has it takes calls from the ring.
-    lead: Mutex<Vec<EventPort>>,
-    /// Wakes the one that leads.
-    wake: OwnedFd,
+    bell: Bell,
+    /// Read while a call is taken, until it is among those that are under way.
+    taking: RwLock<()>,
     ended: AtomicBool,
     desk: Desk,
 }
@@ -87,8 +87,7 @@ impl Guest {
         let evtchn = Arc::new(EventChannels::open()?);
         let tee = Tee::open(&shared.device)?;
         let vcpus = xen::device_model::vcpu_count(&privcmd, domid)?;
-        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-            .map_err(std::io::Error::from)?;
+        let bell = Bell::new(evtchn.as_fd())?;
         let journal = Journal::open(&shared.journals, domid, uuid)?;
         let foreign = Foreign {
             privcmd: privcmd.clone(),
@@ -102,8 +101,8 @@ impl Guest {
             privcmd,
             evtchn,
             monitor: Mutex::new(Some(monitor)),
-            lead: Mutex::default(),
-            wake,
+            bell,
+            taking: RwLock::default(),
             ended: AtomicBool::new(false),
             desk: Desk {
                 shared: Arc::clone(shared),
@@ -141,10 +140,9 @@ impl Guest {
             return;
         }
         self.desk.record(&Event::Detached(why));
-        // Full when it was written to before: it is readable then.
-        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
-        // Whoever leads has stopped: no call begins any more.
-        drop(lock(&self.lead));
+        self.bell.end();
+        // Whoever was taking a call has: none begins any more.
+        drop(self.taking.write().unwrap_or_else(PoisonError::into_inner));
         let answers = self.desk.close_down(why == GONE);
         if let Ok(mut vcpus) = Vcpus::new(&self.privcmd, self.domid) {
             for due in answers {
@@ -162,37 +160,61 @@ impl Guest {
                 return;
             }
         };
-        while let Some(work) = self.lead(&mut vcpus) {
+        let mut ports = Vec::new();
+        while let Some(work) = self.next(&mut vcpus, &mut ports) {
             if let Some(due) = self.desk.work(work) {
                 self.answer(due, &mut vcpus);
             }
         }
     }
 
-    /// Takes calls from the ring and answers those that need nobody, until one needs somebody.
-    fn lead(&self, vcpus: &mut Vcpus) -> Option<Work> {
-        let mut ports = lock(&self.lead);
+    /// Takes calls from the ring and answers those that need nobody, until one needs somebody. None at the end.
+    fn next(&self, vcpus: &mut Vcpus, ports: &mut Vec<EventPort>) -> Option<Work> {
         loop {
+            let taking = self.taking.read().unwrap_or_else(PoisonError::into_inner);
             if self.ended.load(Ordering::SeqCst) {
                 return None;
             }
-            let taken = lock(&self.monitor).as_mut().and_then(Monitor::take);
-            match taken {
-                Some(stop) if stop.privileged_call => match self.called(stop.vcpu, vcpus) {
-                    Some(Taken::Work(work)) => return Some(work),
-                    Some(Taken::Answered(due)) => self.answer(due, vcpus),
-                    Some(Taken::Held) | None => {}
-                },
+            let stop = lock(&self.monitor).as_mut().and_then(Monitor::take);
+            let Some(stop) = stop else {
+                drop(taking);
+                self.expire(vcpus);
+                self.wait(ports);
+                continue;
+            };
+            let taken = if stop.privileged_call {
+                self.called(stop.vcpu, vcpus)
+            } else {
                 // Nobody asked for it: the vCPU goes on.
-                Some(stop) => self.let_go(stop.vcpu),
-                None => {
-                    let (answers, next) = self.desk.expire();
-                    for due in answers {
-                        self.answer(due, vcpus);
+                self.let_go(stop.vcpu);
+                None
+            };
+            drop(taking);
+            match taken {
+                Some(Taken::Work(work)) => {
+                    // One notification may be for several calls.
+                    if lock(&self.monitor).as_ref().is_some_and(Monitor::is_more) {
+                        self.bell.another();
                     }
-                    self.sleep(next, &mut ports);
+                    self.expire(vcpus);
+                    return Some(work);
                 }
+                Some(Taken::Answered(due)) => self.answer(due, vcpus),
+                Some(Taken::Held) | None => {}
             }
+        }
+    }
+
+    /// Does what the time has come for, and sees that a thread is woken for what comes next.
+    fn expire(&self, vcpus: &mut Vcpus) {
+        let (answers, next) = self.desk.expire();
+        for due in answers {
+            self.answer(due, vcpus);
+        }
+        if let Some(next) = next
+            && let Err(error) = self.bell.at(next)
+        {
+            self.trouble(error.to_string());
         }
     }
 
@@ -207,22 +229,9 @@ impl Guest {
         }
     }
 
-    /// Waits for the ring, or until the time comes.
-    fn sleep(&self, until: Option<Instant>, ports: &mut Vec<EventPort>) {
-        let timeout = until.map(|until| {
-            let left = until.saturating_duration_since(Instant::now());
-            Timespec {
-                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-                tv_nsec: left.subsec_nanos().into(),
-            }
-        });
-        let channel = self.evtchn.as_fd();
-        let mut fds = [
-            PollFd::new(&channel, PollFlags::IN),
-            PollFd::new(&self.wake, PollFlags::IN),
-        ];
-        if poll(&mut fds, timeout.as_ref()).is_err() {
-            // Interrupted by a signal.
+    /// Waits until there may be something to do.
+    fn wait(&self, ports: &mut Vec<EventPort>) {
+        if !self.bell.wait() {
             return;
         }
         ports.clear();
@@ -231,9 +240,14 @@ impl Guest {
             .pending(ports)
             .and_then(|_| self.evtchn.unmask(ports));
         if let Err(error) = read {
-            self.desk.record(&Event::Trouble(error.to_string()));
-            std::thread::sleep(Duration::from_millis(100));
+            self.trouble(error.to_string());
         }
+    }
+
+    /// Tells that something is wrong here, and is in no hurry to meet it again.
+    fn trouble(&self, text: String) {
+        self.desk.record(&Event::Trouble(text));
+        std::thread::sleep(Duration::from_millis(100));
     }
 
     /// Answers a vCPU and lets it go on behind its SMC.

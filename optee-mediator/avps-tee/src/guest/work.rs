@@ -143,12 +143,13 @@ impl Desk {
         let place =
             place.ok_or_else(|| denied(Denied::Sessions(rights.sessions), TeeResult::BUSY))?;
         let mut prepared = self.prepare(params)?;
+        // Kept as long as the buffer: no more are lent than there are turns.
+        let Some(_turn) = self.turn(id, rights.weight) else {
+            return Ok(None);
+        };
         let mut loan = self.buffer(&prepared)?;
         let mut buffer = loan.as_mut().and_then(Loan::buffer);
         copy_in(&prepared, buffer.as_deref_mut(), self)?;
-        let Some(turn) = self.turn(id, rights.weight) else {
-            return Ok(None);
-        };
         if !self.calls.running(id, None, Some(ta)) {
             return Ok(None);
         }
@@ -164,7 +165,6 @@ impl Desk {
             buffer.as_deref_mut(),
             &mut prepared.parameters,
         );
-        drop(turn);
         let (outcome, host) = opened.map_err(|error| self.trouble(&error))?;
         let opened = outcome.result == TeeResult::SUCCESS.0;
         if !self.calls.ending(id) {
@@ -201,12 +201,13 @@ impl Desk {
         }
         self.pace(Some(open.application))?;
         let mut prepared = self.prepare(params)?;
+        // Kept as long as the buffer: no more are lent than there are turns.
+        let Some(_turn) = self.turn(id, rights.weight) else {
+            return Ok(None);
+        };
         let mut loan = self.buffer(&prepared)?;
         let mut buffer = loan.as_mut().and_then(Loan::buffer);
         copy_in(&prepared, buffer.as_deref_mut(), self)?;
-        let Some(turn) = self.turn(id, rights.weight) else {
-            return Ok(None);
-        };
         if !self
             .calls
             .running(id, Some(session), Some(open.application))
@@ -221,7 +222,6 @@ impl Desk {
             buffer.as_deref_mut(),
             &mut prepared.parameters,
         );
-        drop(turn);
         let outcome = called.map_err(|error| self.trouble(&error))?;
         if !self.calls.ending(id) {
             // Whatever state it is in: nobody will use this session again.

@@ -9,6 +9,7 @@ mod heartbeat;
 mod hypercall;
 mod libc;
 mod memory;
+mod smc;
 mod start;
 mod tell;
 mod touch;
@@ -79,5 +80,6 @@ fn work(tree: &Tree<'_>, own: [(u64, u64); 2]) {
         Flood::Mmio => flood::mmio(tree),
         Flood::Sgi => flood::interrupts(),
         Flood::Events => flood::events(),
+        Flood::Smc(application) => smc::flood(tree, application),
     }
 }

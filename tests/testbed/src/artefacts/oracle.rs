@@ -42,7 +42,7 @@ pub(crate) fn oracle(workshop: &Workshop) -> Result<Oracle> {
 }
 
 /// The guest as one flat piece: Xen copies a file into the domain, and jumps to its first byte.
-fn guest(workshop: &Workshop) -> Result<PathBuf> {
+pub(crate) fn guest(workshop: &Workshop) -> Result<PathBuf> {
     let built = rust::rust_binaries(workshop, &[rust::ORACLE_GUEST.name])?;
     let program = built
         .first()

@@ -33,7 +33,7 @@ impl Board {
     /// The arguments that, with [`Board::kind`], decide what is in its device tree.
     pub(crate) fn arguments(&self) -> Vec<String> {
         let (cpus, memory) = (self.cpus.to_string(), self.memory_mib.to_string());
-        ["-cpu", "cortex-a57", "-smp", &cpus, "-m", &memory]
+        ["-cpu", "cortex-a76", "-smp", &cpus, "-m", &memory]
             .map(str::to_owned)
             .to_vec()
     }

@@ -10,8 +10,8 @@ These ask the running avps-tee. What a guest may do comes from its document ([do
 gives running guests changed rights.
 
 Fields of --json (schema avps-tee/1): version, pid, turns, guests[] {domid, name, rights, sessions[] {id,
-application, given_up}, calls, regions, shared_bytes, counters}, audit[] {at, domid, guest, event,
-application, text}.
+application, given_up}, calls, regions, shared_bytes, counters}, audit[] {number, at, domid,
+guest, event, application, text}.
 
 Examples:
   avpsctl tee status                      calls, sessions, refusals of each guest
@@ -34,7 +34,16 @@ Example:
     /// Show open sessions
     Sessions(TeeArgs),
     /// Show what happened, the oldest first: sessions opened, refusals, calls given up
-    Audit(TeeArgs),
+    #[command(after_help = "\
+The last 256 entries of each guest are kept. Events: attached, detached, rights (changed), opened, failed
+(the application refused), denied (a right is missing), timed-out, given-up, malformed, trouble.
+
+With --follow and --json each entry is one object on a line of its own. It goes on when avps-tee is started
+anew; Ctrl-C ends it.
+
+Example:
+  avpsctl tee audit --follow --json | jq 'select(.event == \"denied\")'")]
+    Audit(TeeAuditArgs),
     /// Show what each guest may do, as it is applied at this moment
     Policy(TeeArgs),
 }
@@ -48,6 +57,17 @@ pub struct TeeArgs {
     /// The daemon's socket
     #[arg(long, value_name = "PATH", default_value = tee_report::DEFAULT_SOCKET)]
     pub socket: PathBuf,
+}
+
+/// Arguments of `tee audit`.
+#[derive(Debug, Args)]
+pub struct TeeAuditArgs {
+    /// Which, and where to ask
+    #[command(flatten)]
+    pub tee: TeeArgs,
+    /// Go on, and show what happens
+    #[arg(long, short)]
+    pub follow: bool,
 }
 
 /// Arguments of `tee status`.

@@ -85,7 +85,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<()> {
         Command::Info(args) => show::info(context, &args).await,
         Command::Console(args) => console::console(context, &args).await,
         Command::Backend { command } => backend::backend(context, &command),
-        Command::Tee { command } => tee::tee(context, &command),
+        Command::Tee { command } => tee::tee(context, &command).await,
         Command::Platform { command } => platform::platform(context, &command),
         Command::Policy { command } => policy::policy(context, &command),
         Command::Check(args) => document::check(context, &args),

@@ -3,27 +3,34 @@
 use std::time::Duration;
 
 use platform::units::ByteSize;
-use tee_report::{Guest, Report};
+use tee_report::{Entry, Guest, Report};
 
-use super::Context;
+use super::{Context, signals};
 use crate::cli::{TeeArgs, TeeCommand};
 use crate::error::{Error, Result};
 use crate::ui::Ui;
 
+/// How often a trail that is followed is looked at.
+const LOOK: Duration = Duration::from_millis(500);
+
 /// `avpsctl tee`.
-pub(super) fn tee(context: &Context, command: &TeeCommand) -> Result<()> {
+pub(super) async fn tee(context: &Context, command: &TeeCommand) -> Result<()> {
     let ui = &context.ui;
     let (args, openmetrics, show): (&TeeArgs, bool, fn(&Ui, &Report)) = match command {
         TeeCommand::Status(args) => (&args.tee, args.openmetrics, status),
         TeeCommand::Sessions(args) => (args, false, sessions),
-        TeeCommand::Audit(args) => (args, false, audit),
+        TeeCommand::Audit(args) if args.follow => return follow(&context.ui, &args.tee).await,
+        TeeCommand::Audit(args) => (&args.tee, false, audit),
         TeeCommand::Policy(args) => (args, false, policy),
     };
     let mut report = tee_report::ask(&args.socket).map_err(Error::Mediator)?;
     if let Some(wanted) = &args.domain {
-        let is = |name: &str, domid: u16| name == wanted || domid.to_string() == *wanted;
-        report.guests.retain(|guest| is(&guest.name, guest.domid));
-        report.audit.retain(|entry| is(&entry.guest, entry.domid));
+        report
+            .guests
+            .retain(|guest| is(args, &guest.name, guest.domid));
+        report
+            .audit
+            .retain(|entry| is(args, &entry.guest, entry.domid));
         if report.guests.is_empty() && report.audit.is_empty() {
             return Err(Error::NoGuestOfMediator(wanted.clone()));
         }
@@ -36,6 +43,57 @@ pub(super) fn tee(context: &Context, command: &TeeCommand) -> Result<()> {
         show(ui, &report);
     }
     Ok(())
+}
+
+/// Whether a guest is asked for.
+fn is(args: &TeeArgs, name: &str, domid: u16) -> bool {
+    let wanted = args.domain.as_deref();
+    wanted.is_none_or(|wanted| name == wanted || domid.to_string() == wanted)
+}
+
+/// Shows entries as they come, until a signal.
+async fn follow(ui: &Ui, args: &TeeArgs) -> Result<()> {
+    let cancel = signals()?;
+    // The daemon's process, and the first entry of it that was not shown.
+    let (mut daemon, mut next) = (None, 0);
+    loop {
+        match tee_report::ask(&args.socket) {
+            Ok(report) => {
+                if daemon.replace(report.pid) != Some(report.pid) {
+                    next = 0;
+                }
+                for entry in report.audit.iter().filter(|entry| entry.number >= next) {
+                    if is(args, &entry.guest, entry.domid) {
+                        show_one(ui, entry);
+                    }
+                }
+                next = report
+                    .audit
+                    .last()
+                    .map_or(next, |last| next.max(last.number.saturating_add(1)));
+            }
+            // It is being started anew, or will be: whoever follows wants to see it then.
+            Err(_) if daemon.is_some() => {}
+            Err(error) => return Err(Error::Mediator(error)),
+        }
+        tokio::select! {
+            () = cancel.cancelled() => return Err(Error::Interrupted),
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+}
+
+fn show_one(ui: &Ui, entry: &Entry) {
+    if ui.json {
+        // A value without maps of other keys than texts can always be written.
+        let text = serde_json::to_string(entry).unwrap_or_default();
+        ui.raw(&(text + "\n"));
+        return;
+    }
+    ui.line(&format!(
+        "{:.3}  {}  {}  {}",
+        entry.at, entry.guest, entry.event, entry.text
+    ));
 }
 
 fn counter(guest: &Guest, name: &str) -> u64 {

@@ -23,18 +23,10 @@ const COUNTERS: [&str; 6] = [
 
 /// Measures calls with each size, `rounds` times in turns, `calls` calls each.
 pub(in super::super) fn run(context: &Context, calls: u32, rounds: u32) -> Result<Figures, Failed> {
-    let by_xen = Callers::start(context, 1, Mode::Hypervisor)?;
-    let ours = match Callers::start(context, 1, Mode::Mediated) {
-        Ok(ours) => ours,
-        Err(failed) => {
-            by_xen.end(context, Err(failed))?;
-            return Ok(Figures::default());
-        }
-    };
+    let callers = Callers::with(context, &[Mode::Hypervisor, Mode::Mediated])?;
     let mut figures = Figures::default();
-    let measured = measure(context, &by_xen, &ours, calls, rounds, &mut figures);
-    let ended = ours.end(context, measured);
-    by_xen.end(context, ended)?;
+    let measured = measure(context, &callers, calls, rounds, &mut figures);
+    callers.end(context, measured)?;
     figures.notes.push(
         "Seconds are medians of a call of a function that the application does not have, in a session that is open. A ratio is \
          the mediated guest's divided by that of a guest whose calls Xen carries out, in turns. Counts are avps-tee's, per call."
@@ -45,29 +37,24 @@ pub(in super::super) fn run(context: &Context, calls: u32, rounds: u32) -> Resul
 
 fn measure(
     context: &Context,
-    by_xen: &Callers,
-    ours: &Callers,
+    callers: &Callers,
     calls: u32,
     rounds: u32,
     figures: &mut Figures,
 ) -> Outcome {
-    let one = |callers: &Callers| {
-        let mut all = callers.all(context)?.into_iter();
-        all.next().ok_or_else(|| Failed("no guest runs".into()))
+    let guests = callers.all(context)?;
+    let [theirs, ours] = guests.as_slice() else {
+        return Err(Failed(format!("{} guests run, not two", guests.len())));
     };
-    let (theirs, ours) = (one(by_xen)?, one(ours)?);
     for (name, bytes) in SIZES {
         let step = Step::begin(format!("tee {name}"), "measuring");
         // The application is loaded, and buffers are there.
-        seconds(&ours, 2, bytes)?;
-        seconds(&theirs, 2, bytes)?;
+        seconds(ours, 2, bytes)?;
+        seconds(theirs, 2, bytes)?;
         let before = counters(context)?;
         let (mut ratios, mut times) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
-            let (mediated, direct) = (
-                seconds(&ours, calls, bytes)?,
-                seconds(&theirs, calls, bytes)?,
-            );
+            let (mediated, direct) = (seconds(ours, calls, bytes)?, seconds(theirs, calls, bytes)?);
             ratios.push(mediated / direct);
             times.push(mediated);
         }

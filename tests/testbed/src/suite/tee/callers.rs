@@ -47,6 +47,8 @@ const BUILT_IN: [&str; 5] = [
 const LOG: &str = "/var/log/avps-tee.log";
 /// Where secure storage lies, sealed, in each domain.
 const STORAGE: &str = "/var/lib/tee";
+/// What a mediated guest may share with the secure world.
+pub(super) const SHARED_MEMORY_MIB: u64 = 16;
 /// Longest time of `avpsctl up` and `down`.
 pub(super) const TIME: Duration = Duration::from_secs(120);
 
@@ -68,22 +70,19 @@ pub(super) struct Callers {
 }
 
 impl Callers {
-    /// Starts so many.
+    /// Starts so many, whose calls are all carried out alike.
     pub(super) fn start(context: &Context, guests: u8, mode: Mode) -> Result<Self, Failed> {
-        let rights = match mode {
-            Mode::Hypervisor => String::new(),
-            Mode::Mediated => {
-                mediator(context)?;
-                let all = applications(context)?;
-                format!(
-                    ", sessions = 64, shared_memory = \"16MiB\", concurrency = 8, applications = {all:?}"
-                )
-            }
-        };
-        let rights = format!("mode = \"{}\"{rights}", mode.word());
-        let name = format!("tee-{}", mode.word());
-        let text = document(&name, guests, &rights);
-        let document = Document::put(context, &name, &text, TIME)?;
+        Self::with(context, &vec![mode; guests.into()])
+    }
+
+    /// Starts one for each of these.
+    pub(super) fn with(context: &Context, modes: &[Mode]) -> Result<Self, Failed> {
+        let mut all = Vec::new();
+        if modes.contains(&Mode::Mediated) {
+            mediator(context)?;
+            all = applications(context)?;
+        }
+        let document = Document::put(context, "tee", &document(modes, &all), TIME)?;
         document.up(context)?;
         Ok(Self { document })
     }
@@ -146,11 +145,21 @@ fn applications(context: &Context) -> Result<Vec<String>, Failed> {
     Ok(loaded.lines().map(str::to_owned).chain(built_in).collect())
 }
 
-fn document(name: &str, guests: u8, rights: &str) -> String {
-    let head = format!("schema = \"avps/1\"\n[platform]\nname = \"{name}\"\n");
-    let rights = format!("tee = {{ {rights} }}");
-    let guests = (1..=guests).map(|number| guest(&format!("caller-{number}"), "256MiB", &rights));
-    guests.fold(head, |text, guest| text + &guest)
+/// A document with a guest for each mode; `all` are the applications that there are.
+fn document(modes: &[Mode], all: &[String]) -> String {
+    let mut text = "schema = \"avps/1\"\n[platform]\nname = \"tee\"\n".to_owned();
+    for (number, mode) in (1..).zip(modes) {
+        let word = mode.word();
+        let rights = match mode {
+            Mode::Hypervisor => String::new(),
+            Mode::Mediated => format!(
+                ", sessions = 64, shared_memory = \"{SHARED_MEMORY_MIB}MiB\", concurrency = 8, applications = {all:?}"
+            ),
+        };
+        let rights = format!("tee = {{ mode = \"{word}\"{rights} }}");
+        text += &guest(&format!("{word}-{number}"), "256MiB", &rights);
+    }
+    text
 }
 
 /// A guest in a document that has the programs which call OP-TEE; `more` are further keys, and tables of its own.

@@ -26,7 +26,12 @@ pub(super) fn calls(guest: &Remote, count: u32, bytes: usize) -> Result<Value, F
 
 /// Has a guest begin a call of so many milliseconds.
 pub(super) fn begin(guest: &Remote, milliseconds: u32) -> Result<(), Failed> {
-    let line = format!("bed-tee wait {milliseconds} > {LOG} 2>&1 &");
+    start(guest, &format!("wait {milliseconds}"))
+}
+
+/// Has `bed-tee` begin with something that [`ended`] waits for.
+pub(super) fn start(guest: &Remote, args: &str) -> Result<(), Failed> {
+    let line = format!("bed-tee {args} > {LOG} 2>&1 &");
     guest.shell(&line).text()?;
     Ok(())
 }

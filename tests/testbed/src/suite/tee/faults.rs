@@ -1,9 +1,11 @@
 //! What ends in the middle of a call, and what is left of it.
 
+use super::super::document::Document;
 use super::super::{Context, Outcome, Test, ensure};
 use super::callers;
 use super::client::{begin, calls, ended};
-use super::rights::{COMMUNICATION, little, put};
+use super::rights::{COMMUNICATION, CRYPT, OS_TEST, little, put};
+use crate::artefacts::Workshop;
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
@@ -18,6 +20,11 @@ pub(super) fn tests() -> Vec<Test> {
             "tee: a guest destroyed in mid-call leaves no session, memory or domain, and its neighbour unharmed",
             180,
             destroyed,
+        ),
+        Test::new(
+            "tee: a guest that sends whatever it likes harms neither its neighbour nor avps-tee, and leaves nothing",
+            240,
+            hostile,
         ),
     ]
 }
@@ -79,6 +86,11 @@ fn alone(context: &Context) -> Outcome {
     std::thread::sleep(Duration::from_millis(1500));
     context.sh("avpsctl destroy limited")?;
     calls(&other, 20, 0)?;
+    alone_is_left(context, "other")
+}
+
+/// Nothing is left of any other mediated guest.
+fn alone_is_left(context: &Context, guest: &str) -> Outcome {
     let until = Instant::now() + Duration::from_secs(20);
     loop {
         let report: Value = serde_json::from_str(&context.sh("avpsctl tee status --json")?)?;
@@ -91,7 +103,7 @@ fn alone(context: &Context) -> Outcome {
         let domains = context.sh("xl list | awk 'NR > 1 { print $1 }'")?;
         let zombie = domains.lines().any(|name| name == "(null)");
         let journals = context.sh("ls /run/avps/tee")?;
-        if names == ["other"] && !zombie && journals.lines().count() == 1 {
+        if names == [guest] && !zombie && journals.lines().count() == 1 {
             return Ok(());
         }
         ensure(Instant::now() < until, || {
@@ -99,4 +111,74 @@ fn alone(context: &Context) -> Outcome {
         })?;
         std::thread::sleep(Duration::from_millis(200));
     }
+}
+
+/// The hostile guest's kernel in dom0.
+const HOSTILE: &str = "/run/hostile.bin";
+/// Its SMCs, and how long they may take.
+const SMCS: f64 = 10_000.0;
+const HOSTILITIES: Duration = Duration::from_secs(120);
+
+fn hostile(context: &Context) -> Outcome {
+    callers::mediator(context)?;
+    let guest = crate::artefacts::oracle::guest(&Workshop::open())?;
+    let bytes = std::fs::read(guest)?;
+    context.dom0().put_bytes(&bytes, HOSTILE, 0o644)?;
+    let text = format!(
+        "schema = \"avps/1\"\n[platform]\nname = \"hostile\"\n\
+         [[domain]]\nname = \"hostile\"\nkernel = \"{HOSTILE}\"\ncmdline = \"flood=smc:{CRYPT}\"\nmemory = \"32MiB\"\n\
+         tee = {{ mode = \"mediated\", applications = [\"{CRYPT}\"], sessions = 2, shared_memory = \"128KiB\", timeout = \"5s\" }}\n{}",
+        callers::guest(
+            "other",
+            "192MiB",
+            &format!("tee = {{ mode = \"mediated\", applications = [\"{OS_TEST}\"] }}")
+        )
+    );
+    let document = Document::put(context, "hostile", &text, callers::TIME)?;
+    document.up(context)?;
+    let outcome = beside_it(context);
+    document.down(context, outcome)
+}
+
+fn beside_it(context: &Context) -> Outcome {
+    let daemon = || context.sh("xenstore-read data/avps-tee/pid");
+    let (before, other) = (daemon()?, context.guest("other")?);
+    let until = Instant::now() + HOSTILITIES;
+    let mut beside = 0_u32;
+    let counters = loop {
+        calls(&other, 10, 4096)?;
+        beside += 10;
+        let text = context.sh("avpsctl tee status hostile --json")?;
+        let report: Value = serde_json::from_str(&text)?;
+        let hostile = &report["guests"][0];
+        let open = hostile["sessions"].as_array().map_or(usize::MAX, Vec::len);
+        let shared = hostile["shared_bytes"].as_u64().unwrap_or(u64::MAX);
+        ensure(open <= 2 && shared <= 128 * 1024, || {
+            format!("more than its rights: {text}")
+        })?;
+        let counters = hostile["counters"].clone();
+        if counters["smcs"].as_f64() >= Some(SMCS) {
+            break counters;
+        }
+        ensure(Instant::now() < until, || {
+            format!("it has not called {SMCS} times: {text}")
+        })?;
+    };
+    let trail = context.sh("avpsctl tee audit hostile")?;
+    ensure(trail.contains("malformed"), || trail)?;
+    // Some of it was right.
+    ensure(counters["calls"].as_u64() > Some(0), || {
+        counters.to_string()
+    })?;
+    context.note(format!(
+        "{} SMCs, {} messages, {} calls of the secure world; {beside} calls of the other guest meanwhile",
+        counters["smcs"], counters["messages"], counters["calls"]
+    ));
+    context.sh("avpsctl destroy hostile")?;
+    calls(&other, 20, 4096)?;
+    alone_is_left(context, "other")?;
+    let after = daemon()?;
+    ensure(before == after, || {
+        format!("avps-tee was started anew: process {before}, then {after}")
+    })
 }

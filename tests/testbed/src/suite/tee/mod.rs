@@ -5,6 +5,7 @@ mod callers;
 mod client;
 pub(crate) mod command;
 mod faults;
+mod many;
 mod rights;
 mod xtest;
 
@@ -38,6 +39,7 @@ pub(super) fn tests() -> Vec<Test> {
         ),
     ];
     tests.extend(rights::tests());
+    tests.extend(many::tests());
     tests.extend(faults::tests());
     tests
 }

@@ -8,8 +8,8 @@ use serde_json::Value;
 use std::time::{Duration, Instant};
 
 /// Applications of OP-TEE's tests: of its services, and of cryptography.
-const OS_TEST: &str = "5b9e0e40-2636-11e1-ad9e-0002a5d5c51b";
-const CRYPT: &str = "cb3e5ba0-adf1-11e0-998b-0002a5d5c51b";
+pub(super) const OS_TEST: &str = "5b9e0e40-2636-11e1-ad9e-0002a5d5c51b";
+pub(super) const CRYPT: &str = "cb3e5ba0-adf1-11e0-998b-0002a5d5c51b";
 /// Results of GlobalPlatform's.
 const SUCCESS: &str = "0x00000000";
 const DENIED: &str = "0xffff0001";

@@ -1,0 +1,179 @@
+//! What wakes the threads of a guest: each event wakes one, and the end wakes all.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Mutex;
+use std::time::Instant;
+
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::event::{EventfdFlags, Timespec, eventfd};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
+};
+
+use super::lock;
+
+/// The ring's event channel was notified.
+const CHANNEL: u64 = 1;
+
+/// What one guest's threads wait for.
+#[derive(Debug)]
+pub(super) struct Bell {
+    epoll: OwnedFd,
+    another: OwnedFd,
+    timer: OwnedFd,
+    end: OwnedFd,
+    /// When the timer goes off, or went off.
+    armed: Mutex<Option<Instant>>,
+}
+
+impl Bell {
+    /// For a guest whose ring is announced here.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn new(channel: BorrowedFd<'_>) -> io::Result<Self> {
+        let event = || eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
+        let timer = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+        let this = Self {
+            epoll: epoll::create(CreateFlags::CLOEXEC)?,
+            another: event()?,
+            timer: timerfd_create(TimerfdClockId::Monotonic, timer)?,
+            end: event()?,
+            armed: Mutex::default(),
+        };
+        let add = |fd, data, flags| epoll::add(&this.epoll, fd, EventData::new_u64(data), flags);
+        // One thread for each edge.
+        let once = EventFlags::IN | EventFlags::ET;
+        add(channel, CHANNEL, once)?;
+        add(this.another.as_fd(), 0, once)?;
+        add(this.timer.as_fd(), 0, once)?;
+        // All threads, one after the other: it stays.
+        add(this.end.as_fd(), 0, EventFlags::IN)?;
+        Ok(this)
+    }
+
+    /// Waits for something; true if the channel was notified.
+    pub(super) fn wait(&self) -> bool {
+        let mut events = [epoll::Event {
+            flags: EventFlags::empty(),
+            data: EventData::new_u64(0),
+        }];
+        match epoll::wait(&self.epoll, &mut events, None) {
+            Ok(0) => false,
+            Ok(_) => events.iter().any(|event| event.data.u64() == CHANNEL),
+            // A signal.
+            Err(_) => false,
+        }
+    }
+
+    /// Wakes a thread: there is more to do than one can.
+    pub(super) fn another(&self) {
+        ring(&self.another);
+    }
+
+    /// Wakes all threads, now and for ever.
+    pub(super) fn end(&self) {
+        ring(&self.end);
+    }
+
+    /// Wakes a thread at this time, or before it.
+    pub(super) fn at(&self, at: Instant) -> io::Result<()> {
+        let now = Instant::now();
+        let mut armed = lock(&self.armed);
+        if armed.is_some_and(|armed| armed > now && armed <= at) {
+            return Ok(());
+        }
+        // Of no length, it would not be set at all.
+        let left = at.saturating_duration_since(now).as_nanos().max(1);
+        const SECOND: u128 = 1_000_000_000;
+        let zero = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let once = Itimerspec {
+            it_interval: zero,
+            it_value: Timespec {
+                tv_sec: i64::try_from(left / SECOND).unwrap_or(i64::MAX),
+                tv_nsec: i64::try_from(left % SECOND).unwrap_or(0),
+            },
+        };
+        timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once)?;
+        *armed = Some(at);
+        Ok(())
+    }
+}
+
+/// It has been rung before if it is full.
+fn ring(bell: &OwnedFd) {
+    let _ = rustix::io::write(bell, &1_u64.to_ne_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    fn bell() -> (OwnedFd, Bell) {
+        let channel = eventfd(0, EventfdFlags::NONBLOCK).unwrap();
+        let bell = Bell::new(channel.as_fd()).unwrap();
+        (channel, bell)
+    }
+
+    /// Threads that wait, and count how often each kind woke them.
+    fn waiting(bell: &Arc<Bell>) -> (Arc<AtomicUsize>, Arc<AtomicUsize>) {
+        let counts = [Arc::default(), Arc::default()];
+        for _ in 0..4 {
+            let (bell, [notified, others]) = (Arc::clone(bell), counts.clone());
+            std::thread::spawn(move || {
+                for _ in 0..100 {
+                    let count: &AtomicUsize = if bell.wait() { &notified } else { &others };
+                    count.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+        }
+        std::thread::sleep(Duration::from_millis(50));
+        let [notified, others] = counts;
+        (notified, others)
+    }
+
+    fn settle() {
+        std::thread::sleep(Duration::from_millis(150));
+    }
+
+    #[test]
+    fn each_event_wakes_one_thread_and_the_end_wakes_all() {
+        let (channel, bell) = bell();
+        let bell = Arc::new(bell);
+        let (notified, others) = waiting(&bell);
+        for count in 1..=3 {
+            ring(&channel);
+            settle();
+            assert_eq!(notified.load(Ordering::SeqCst), count);
+        }
+        bell.another();
+        settle();
+        assert_eq!(others.load(Ordering::SeqCst), 1);
+        bell.end();
+        settle();
+        // They come again and again, for this test's threads do not end.
+        let all = notified.load(Ordering::SeqCst) + others.load(Ordering::SeqCst);
+        assert_eq!(all, 400);
+    }
+
+    #[test]
+    fn the_earliest_time_counts() {
+        let (_channel, bell) = bell();
+        let began = Instant::now();
+        bell.at(began + Duration::from_millis(60)).unwrap();
+        bell.at(began + Duration::from_secs(60)).unwrap();
+        assert!(!bell.wait());
+        assert!(began.elapsed() >= Duration::from_millis(60));
+        // A time that has passed is no time to wait until.
+        bell.at(began).unwrap();
+        assert!(!bell.wait());
+        assert!(began.elapsed() < Duration::from_secs(30));
+    }
+}
