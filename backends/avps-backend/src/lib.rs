@@ -30,7 +30,6 @@ mod image;
 mod init;
 mod ipc;
 mod lifecycle;
-mod lock;
 mod logging;
 mod parameters;
 #[cfg(feature = "probe")]
@@ -44,8 +43,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use backend_stats::socket::{self, StatsError};
+use backend_stats::socket;
 use cli::{Arguments, Command, EXIT_CANNOT, EXIT_FAILED, EXIT_OK};
+use daemon::socket::SocketError;
 
 #[cfg(feature = "probe")]
 pub use probe::main as probe_main;
@@ -99,7 +99,10 @@ fn show_stats(stats: &cli::Stats) -> ExitCode {
     let report = match socket::ask(&stats.socket) {
         Ok(report) => report,
         Err(error) => {
-            let cannot = matches!(error, StatsError::NotRunning(_) | StatsError::Permission(_));
+            let cannot = matches!(
+                error,
+                SocketError::NotRunning { .. } | SocketError::Permission(_)
+            );
             return complain(&error, cannot);
         }
     };

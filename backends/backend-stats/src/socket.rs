@@ -1,141 +1,18 @@
-//! Asking the running daemon over a unix socket: connect, read one JSON document, end.
-//!
-//! There is nothing to ask but the report, so a client sends nothing and cannot say anything wrong.
-//! The socket is root's alone.
+//! Asking the running avps-backend what it does.
 
-use std::io::{self, Read, Write};
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
-use thiserror::Error;
+use daemon::socket::{self, SocketError};
 
 use crate::Report;
 
 /// Where a daemon answers unless it was told otherwise.
 pub const DEFAULT: &str = "/run/avps/backend.sock";
 
-/// Longest report a client takes, in bytes.
-const MAX_REPORT: u64 = 16 * 1024 * 1024;
-/// How long one side waits for the other.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Why there is no report.
-#[derive(Debug, Error)]
-pub enum StatsError {
-    /// No daemon listens.
-    #[error(
-        "no avps-backend answers at {0}: it is not running in this domain, or was started with another --socket"
-    )]
-    NotRunning(PathBuf),
-    /// Not root.
-    #[error("{0} may not be opened: permission denied; run this as the daemon's user (root)")]
-    Permission(PathBuf),
-    /// The socket cannot be made.
-    #[error("the statistics socket {path} cannot be made: {source}")]
-    Bind {
-        /// The socket.
-        path: PathBuf,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// The daemon stopped in the middle, or is stuck.
-    #[error("the daemon did not finish its report: {0}")]
-    Io(#[from] io::Error),
-    /// Another release answers.
-    #[error("the daemon's report was not understood (another release?): {0}")]
-    Json(#[from] serde_json::Error),
-}
-
-/// Makes the socket, replacing what a dead daemon left.
-///
-/// Only called with the holder's lock held, so nobody else can be listening there.
-///
-/// # Errors
-/// The place cannot be used.
-pub fn listen(path: &Path) -> Result<UnixListener, StatsError> {
-    let failed = |source| StatsError::Bind {
-        path: path.to_owned(),
-        source,
-    };
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(failed)?;
-    }
-    match std::fs::remove_file(path) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(failed(error)),
-    }
-    let listener = UnixListener::bind(path).map_err(failed)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
-    Ok(listener)
-}
-
-/// Answers one client; a client that does not read is left after a while.
-///
-/// # Errors
-/// The client went away.
-pub fn answer(mut client: UnixStream, report: &Report) -> Result<(), StatsError> {
-    client.set_write_timeout(Some(PATIENCE))?;
-    let mut text = serde_json::to_vec(report)?;
-    text.push(b'\n');
-    client.write_all(&text)?;
-    Ok(())
-}
-
 /// Asks the daemon.
 ///
 /// # Errors
 /// No daemon, or one that does not answer.
-pub fn ask(path: &Path) -> Result<Report, StatsError> {
-    let client = UnixStream::connect(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-            StatsError::NotRunning(path.to_owned())
-        }
-        io::ErrorKind::PermissionDenied => StatsError::Permission(path.to_owned()),
-        _ => StatsError::Io(error),
-    })?;
-    client.set_read_timeout(Some(PATIENCE))?;
-    let mut text = Vec::new();
-    client.take(MAX_REPORT).read_to_end(&mut text)?;
-    Ok(serde_json::from_slice(&text)?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::example;
-
-    #[test]
-    fn a_client_gets_the_report_the_daemon_gave() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("s");
-        let listener = listen(&path).unwrap();
-        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-        let server = std::thread::spawn(move || {
-            let (client, _) = listener.accept().unwrap();
-            answer(client, &example()).unwrap();
-        });
-        assert_eq!(ask(&path).unwrap(), example());
-        server.join().unwrap();
-    }
-
-    #[test]
-    fn a_daemon_that_does_not_run_is_said_to_be_absent() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("s");
-        assert!(matches!(ask(&path), Err(StatsError::NotRunning(_))));
-        drop(listen(&path).unwrap());
-        assert!(matches!(ask(&path), Err(StatsError::NotRunning(_))));
-    }
-
-    #[test]
-    fn the_socket_of_a_dead_daemon_is_replaced() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("s");
-        drop(listen(&path).unwrap());
-        assert!(listen(&path).is_ok());
-    }
+pub fn ask(path: &Path) -> Result<Report, SocketError> {
+    socket::ask("avps-backend", path)
 }

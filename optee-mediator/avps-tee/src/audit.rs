@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use daemon::rate::{RateLimit, not_shown};
 use optee_abi::Uuid;
 use xen::DomId;
 
@@ -122,14 +123,7 @@ impl fmt::Display for Event {
 pub(crate) struct Recorder {
     domid: DomId,
     guest: String,
-    limit: Mutex<Limit>,
-}
-
-#[derive(Debug)]
-struct Limit {
-    since: Instant,
-    passed: u32,
-    withheld: u64,
+    limit: Mutex<RateLimit>,
 }
 
 impl Recorder {
@@ -138,11 +132,7 @@ impl Recorder {
         Self {
             domid,
             guest: guest.to_owned(),
-            limit: Mutex::new(Limit {
-                since: Instant::now(),
-                passed: 0,
-                withheld: 0,
-            }),
+            limit: Mutex::new(RateLimit::new(BURST, INTERVAL)),
         }
     }
 
@@ -158,11 +148,8 @@ impl Recorder {
             application: event.application().map(|uuid| uuid.to_string()),
             text: event.to_string(),
         };
-        if let Some(withheld) = self.pass(Instant::now()) {
-            let more = match withheld {
-                0 => String::new(),
-                count => format!(" ({count} entries before this one not shown)"),
-            };
+        if let Some(withheld) = lock(&self.limit).pass(Instant::now()) {
+            let more = not_shown(withheld);
             if event.is_refusal() {
                 tracing::warn!("{} (domain {}): {event}{more}", self.guest, self.domid);
             } else {
@@ -171,26 +158,11 @@ impl Recorder {
         }
         audit.keep(entry);
     }
-
-    /// Whether it may reach the log; tells how many did not before it.
-    fn pass(&self, now: Instant) -> Option<u64> {
-        let mut limit = self.limit.lock().unwrap_or_else(PoisonError::into_inner);
-        if now.saturating_duration_since(limit.since) >= INTERVAL {
-            limit.since = now;
-            limit.passed = 0;
-        }
-        if limit.passed >= BURST {
-            limit.withheld = limit.withheld.saturating_add(1);
-            return None;
-        }
-        limit.passed = limit.passed.saturating_add(1);
-        Some(std::mem::take(&mut limit.withheld))
-    }
 }
 
 impl Audit {
     fn keep(&self, entry: Entry) {
-        let mut trail = self.trail.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut trail = lock(&self.trail);
         let number = trail.count;
         trail.count = number.saturating_add(1);
         let own = trail.entries.entry(entry.guest.clone()).or_default();
@@ -202,12 +174,16 @@ impl Audit {
 
     /// All that is kept, the oldest first.
     pub(crate) fn entries(&self) -> Vec<Entry> {
-        let trail = self.trail.lock().unwrap_or_else(PoisonError::into_inner);
+        let trail = lock(&self.trail);
         let mut entries: Vec<Entry> = trail.entries.values().flatten().cloned().collect();
         drop(trail);
         entries.sort_by_key(|entry| entry.number);
         entries
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

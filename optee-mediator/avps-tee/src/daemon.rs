@@ -1,15 +1,16 @@
 //! The daemon: attaches to guests that are to be mediated, and lets go of those that are not any more.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
+use daemon::lock::{Lock, LockError};
+use daemon::socket::{self, SocketError};
 use rustix::process::Signal;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -38,9 +39,12 @@ const JOURNALS: &str = "/run/avps/tee";
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DaemonError {
     /// Another one runs.
-    #[error("avps-tee is already running: {LOCK} is locked")]
-    Running,
-    /// A file, a socket, a thread.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// Nobody could ask what it does.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// A file, a thread.
     #[error("cannot use {what}: {source}")]
     System {
         /// What.
@@ -64,7 +68,10 @@ impl DaemonError {
     pub(crate) fn is_cannot(&self) -> bool {
         matches!(
             self,
-            Self::Running | Self::Xen(xen::Error::Open { .. }) | Self::Tee(_)
+            Self::Lock(_)
+                | Self::Socket(SocketError::Bind { .. })
+                | Self::Xen(xen::Error::Open { .. })
+                | Self::Tee(_)
         )
     }
 }
@@ -100,7 +107,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), DaemonError> {
     // Told at once, not when the first guest comes.
     drop(tee_device::Tee::open(&arguments.device)?);
     let store = Store::open()?;
-    let listener = report::listen(&arguments.socket).map_err(system(&arguments.socket))?;
+    let listener = socket::listen(&arguments.socket)?;
     let (events, queue) = sync_channel(QUEUE);
     feed(&events, &store, listener)?;
     let turns = usize::from(arguments.threads);
@@ -157,7 +164,7 @@ impl Daemon {
             match event {
                 Ok(Event::Changed) | Err(RecvTimeoutError::Timeout) => self.settle()?,
                 Ok(Event::Asked(client)) => {
-                    if let Err(error) = report::answer(client, &self.report()) {
+                    if let Err(error) = socket::answer(client, &self.report()) {
                         tracing::debug!("a client went away: {error}");
                     }
                 }
@@ -297,32 +304,10 @@ fn start(name: &'static str, body: impl FnOnce() + Send + 'static) -> Result<(),
     })
 }
 
-/// Held for as long as this process lives, however it dies.
+/// Takes the lock: there is one daemon.
 ///
 /// # Errors
-/// [`DaemonError::Running`] when another process has it.
-pub(crate) fn take_lock() -> Result<File, DaemonError> {
-    let path = Path::new(LOCK);
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(system(path))?;
-    }
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path)
-        .map_err(system(path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(DaemonError::Running),
-        Err(TryLockError::Error(source)) => Err(system(path)(source)),
-    }
-}
-
-fn system(path: &Path) -> impl Fn(io::Error) -> DaemonError {
-    let path: PathBuf = path.into();
-    move |source| DaemonError::System {
-        what: path.display().to_string(),
-        source,
-    }
+/// [`DaemonError::Lock`] when another process has it.
+pub(crate) fn take_lock() -> Result<Lock, DaemonError> {
+    Ok(Lock::take("avps-tee", Path::new(LOCK))?)
 }

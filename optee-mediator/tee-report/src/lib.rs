@@ -1,12 +1,9 @@
 //! What the running `avps-tee` tells about itself, as JSON on its socket: connect, read, end. Names are stable: programs read them.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::time::Duration;
 
+use daemon::socket::{self, SocketError};
 use serde::{Deserialize, Serialize};
 
 mod openmetrics;
@@ -28,11 +25,6 @@ pub const DAEMON: &str = "/local/domain/0/data/avps-tee";
 pub fn folder(domid: u32) -> String {
     format!("/libxl/{domid}/avps/tee")
 }
-
-/// Longest report a client takes, in bytes.
-const MAX_REPORT: u64 = 16 * 1024 * 1024;
-/// How long one side waits for the other.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Everything.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -122,63 +114,12 @@ pub struct Entry {
     pub text: String,
 }
 
-/// Why there is no report.
-#[derive(Debug, thiserror::Error)]
-pub enum ReportError {
-    /// No daemon listens.
-    #[error("no avps-tee answers at {0}: it is not running, or was started with another --socket")]
-    NotRunning(String),
-    /// Not root, or the daemon stopped in the middle.
-    #[error("cannot ask avps-tee: {0}")]
-    Io(#[from] io::Error),
-    /// Another release answers.
-    #[error("the daemon's report was not understood (another release?): {0}")]
-    Json(#[from] serde_json::Error),
-}
-
-/// Makes the socket, replacing what a dead daemon left; the caller has made sure that there is no other.
-///
-/// # Errors
-/// The place cannot be used.
-pub fn listen(path: &Path) -> io::Result<UnixListener> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
-}
-
-/// Answers one client; a client that does not read is left after a while.
-///
-/// # Errors
-/// The client went away.
-pub fn answer(mut client: UnixStream, report: &Report) -> io::Result<()> {
-    client.set_write_timeout(Some(PATIENCE))?;
-    let mut text = serde_json::to_vec(report)?;
-    text.push(b'\n');
-    client.write_all(&text)
-}
-
 /// Asks the daemon.
 ///
 /// # Errors
 /// No daemon, or one that does not answer.
-pub fn ask(path: &Path) -> Result<Report, ReportError> {
-    let client = UnixStream::connect(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-            ReportError::NotRunning(path.display().to_string())
-        }
-        _ => ReportError::Io(error),
-    })?;
-    client.set_read_timeout(Some(PATIENCE))?;
-    let mut text = Vec::new();
-    client.take(MAX_REPORT).read_to_end(&mut text)?;
-    Ok(serde_json::from_slice(&text)?)
+pub fn ask(path: &Path) -> Result<Report, SocketError> {
+    socket::ask("avps-tee", path)
 }
 
 #[cfg(test)]
@@ -211,25 +152,6 @@ mod tests {
             }],
             audit: Vec::new(),
         }
-    }
-
-    #[test]
-    fn a_client_gets_the_report_the_daemon_gave() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("run/s");
-        let listener = listen(&path).unwrap();
-        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-        let server = std::thread::spawn(move || {
-            let (client, _) = listener.accept().unwrap();
-            answer(client, &example()).unwrap();
-        });
-        let got = ask(&path).unwrap();
-        server.join().unwrap();
-        assert_eq!(got.guests[0].counters["smcs"], 40);
-        std::fs::remove_file(&path).unwrap();
-        let error = ask(&path).unwrap_err().to_string();
-        assert!(error.contains("not running"), "{error}");
     }
 
     #[test]

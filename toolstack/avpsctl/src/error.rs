@@ -2,7 +2,7 @@
 
 use std::io;
 
-use backend_stats::socket::StatsError;
+use daemon::socket::SocketError;
 use thiserror::Error;
 
 /// `Result` with this crate's [`enum@Error`].
@@ -67,13 +67,13 @@ pub enum Error {
     },
     /// The backend daemon cannot be asked.
     #[error("{0}")]
-    Backend(StatsError),
+    Backend(SocketError),
     /// The backend serves no such guest.
     #[error("avps-backend serves no guest \"{0}\"")]
     NoGuestOfBackend(String),
     /// The mediator daemon cannot be asked.
     #[error("{0}")]
-    Mediator(tee_report::ReportError),
+    Mediator(SocketError),
     /// The mediator knows no such guest.
     #[error("avps-tee has no guest \"{0}\"")]
     NoGuestOfMediator(String),
@@ -386,11 +386,11 @@ impl Error {
             Error::BackendNotRunning { domid: 0, .. } => {
                 "start it: systemctl start avps-backend, or avps-backend serve".into()
             }
-            Error::Backend(StatsError::NotRunning(_)) => {
+            Error::Backend(SocketError::NotRunning { .. }) => {
                 "start it: systemctl start avps-backend, or avps-backend serve".into()
             }
             Error::NoGuestOfMediator(_) => "avpsctl tee status shows all".into(),
-            Error::NoMediator { .. } | Error::Mediator(tee_report::ReportError::NotRunning(_)) => "start it: systemctl start avps-tee, or avps-tee".into(),
+            Error::NoMediator { .. } | Error::Mediator(SocketError::NotRunning { .. }) => "start it: systemctl start avps-tee, or avps-tee".into(),
             Error::MediatorRefused { .. } | Error::MediatorTimeout { .. } => {
                 "look at avps-tee's log; avpsctl tee audit shows what it did".into()
             }

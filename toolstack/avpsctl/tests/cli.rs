@@ -448,10 +448,10 @@ fn the_backends_counters_are_shown_as_a_table_as_json_and_as_openmetrics() {
             devices: Vec::new(),
         }],
     };
-    let listener = backend_stats::socket::listen(&socket).expect("socket");
+    let listener = daemon::socket::listen(&socket).expect("socket");
     let daemon = std::thread::spawn(move || {
         for client in listener.incoming().take(4) {
-            backend_stats::socket::answer(client.expect("client"), &report).expect("answer");
+            daemon::socket::answer(client.expect("client"), &report).expect("answer");
         }
     });
     let table = ask(&["cockpit"]);

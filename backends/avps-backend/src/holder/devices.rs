@@ -15,11 +15,11 @@ use crate::image;
 use crate::ipc::Order;
 use crate::ipc::message::{self, MAX_SLOTS};
 use crate::lifecycle::{Action, Input};
-use crate::logging::not_shown;
 use crate::parameters::{BlockParameters, Memory};
 use crate::store::folder::{BusState, Content, DeviceKey, Folder, FolderError, Parsed, parse};
 use crate::store::{Located, StoreError, locate};
 use backend_stats::Counters;
+use daemon::rate::not_shown;
 
 /// How long after its start the holder waits for images that its predecessor's workers may still have.
 const PREDECESSOR_PATIENCE: Duration = Duration::from_secs(3);

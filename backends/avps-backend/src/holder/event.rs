@@ -16,7 +16,8 @@ use super::HolderError;
 use crate::ipc::Notice;
 use crate::store::Store;
 use crate::store::folder::Class;
-use backend_stats::{Report, socket};
+use backend_stats::Report;
+use daemon::socket;
 
 /// Events that may wait for the loop.
 pub(super) const QUEUE: usize = 256;

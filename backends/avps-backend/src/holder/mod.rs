@@ -41,16 +41,19 @@ use self::reports::Pending;
 use crate::adopt::Rule;
 use crate::cli::{LogLevel, Polling, SandboxMode, Serve};
 use crate::ipc::{FrameError, message};
-use crate::lock::{self, HolderLock, LockError};
-use crate::logging::RateLimit;
 use crate::store::folder::DeviceKey;
 use crate::store::{Store, StoreError};
-use backend_stats::socket::{self, StatsError};
+use daemon::lock::{Lock, LockError};
+use daemon::rate::RateLimit;
+use daemon::socket::{self, SocketError};
 
 /// How often things that only time changes are looked at.
 const TICK: Duration = Duration::from_secs(1);
 /// How long workers may take to finish when the daemon ends.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The lock's place: one holder per domain.
+const LOCK: &str = "/run/avps/backend.lock";
 
 /// Why the daemon could not start, or go on.
 #[derive(Debug, Error)]
@@ -66,7 +69,7 @@ pub(crate) enum HolderError {
     Xen(#[from] xen::Error),
     /// The statistics socket.
     #[error(transparent)]
-    Stats(#[from] StatsError),
+    Stats(#[from] SocketError),
     /// A thread could not be made.
     #[error("the thread {name:?} could not be started: {source}")]
     Thread {
@@ -94,7 +97,7 @@ impl HolderError {
             HolderError::Lock(_)
                 | HolderError::Store(StoreError::Unreachable(_) | StoreError::OwnDomain(_))
                 | HolderError::Xen(xen::Error::Open { .. })
-                | HolderError::Stats(StatsError::Bind { .. })
+                | HolderError::Stats(SocketError::Bind { .. })
         )
     }
 }
@@ -141,7 +144,7 @@ pub(crate) fn run(serve: Serve) -> Result<(), HolderError> {
     // The order gives the clearest message: no Xen at all comes before everything else.
     let store = Store::open()?;
     let xen = PrivCmd::open()?;
-    let lock = HolderLock::take(Path::new(lock::DEFAULT_PATH))?;
+    let lock = Lock::take("avps-backend", Path::new(LOCK))?;
     let listener = socket::listen(&serve.socket)?;
 
     let (events, queue) = sync_channel(event::QUEUE);

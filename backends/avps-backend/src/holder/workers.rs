@@ -11,9 +11,9 @@ use super::process::Worker;
 use crate::ipc::message::clean;
 use crate::ipc::{Notice, Order};
 use crate::lifecycle::Input;
-use crate::logging::not_shown;
 use crate::store::folder::DeviceKey;
 use backend_stats as stats;
+use daemon::rate::not_shown;
 
 /// Parts of a sandbox that a worker may name as missing; it has fewer.
 const MAX_MISSING: usize = 16;

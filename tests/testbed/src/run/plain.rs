@@ -2,6 +2,7 @@
 
 use super::Result;
 use super::bed::connect;
+use super::board::CPU;
 use super::folder::Folder;
 use super::qemu::{NAME, Qemu, SERIAL_LOG, comma};
 use crate::artefacts;
@@ -59,7 +60,7 @@ fn arguments(media: &artefacts::Plain, folder: &Folder, disks: &[PathBuf]) -> Ve
     let kvm = cfg!(target_arch = "aarch64") && Path::new("/dev/kvm").exists();
     add("-name", "avps-plain".into());
     add("-M", "virt,gic-version=3,memory-backend=ram".into());
-    add("-cpu", if kvm { "host" } else { "cortex-a57" }.into());
+    add("-cpu", if kvm { "host" } else { CPU }.into());
     add(
         "-accel",
         if kvm { "kvm" } else { "tcg,thread=multi" }.into(),

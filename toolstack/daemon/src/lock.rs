@@ -1,4 +1,4 @@
-//! One holder per domain.
+//! One daemon of a kind in a domain.
 //!
 //! The lock is an flock on a file below `/run`, so that it ends with the process however it dies. The pid
 //! in the file is for people and messages only.
@@ -7,26 +7,23 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use thiserror::Error;
-
-/// The lock's usual place.
-pub(crate) const DEFAULT_PATH: &str = "/run/avps/backend.lock";
-
-/// Held for as long as this process is the holder.
+/// Held for as long as this process is the daemon.
 #[derive(Debug)]
-pub(crate) struct HolderLock {
+pub struct Lock {
     _file: File,
 }
 
 /// Why the lock was not got.
-#[derive(Debug, Error)]
-pub(crate) enum LockError {
-    /// Somebody else is the holder.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Somebody else has it.
     #[error(
-        "avps-backend is already running in this domain (process {pid}); stop that one first, one domain has one holder"
+        "{program} is already running in this domain (process {pid}); stop that one first, there is one for all guests"
     )]
     Running {
-        /// Process id as written by the other holder, or "unknown".
+        /// What is locked.
+        program: &'static str,
+        /// Process id as written by the other one, or "unknown".
         pid: String,
     },
     /// The file cannot be made or locked.
@@ -39,12 +36,12 @@ pub(crate) enum LockError {
     },
 }
 
-impl HolderLock {
-    /// Takes the lock, without waiting.
+impl Lock {
+    /// Takes the lock of this program, without waiting.
     ///
     /// # Errors
     /// [`LockError::Running`] when another process has it.
-    pub(crate) fn take(path: &Path) -> Result<Self, LockError> {
+    pub fn take(program: &'static str, path: &Path) -> Result<Self, LockError> {
         let failed = |source| LockError::Io {
             path: path.to_owned(),
             source,
@@ -68,7 +65,7 @@ impl HolderLock {
                     (Ok(_), text) if !text.is_empty() => text.to_owned(),
                     _ => "unknown".to_owned(),
                 };
-                return Err(LockError::Running { pid });
+                return Err(LockError::Running { program, pid });
             }
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
@@ -84,13 +81,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_holder_is_told_who_is_first() {
+    fn the_second_is_told_who_is_first() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("run/backend.lock");
-        let first = HolderLock::take(&path).unwrap();
-        let error = HolderLock::take(&path).unwrap_err();
+        let path = directory.path().join("run/some.lock");
+        let first = Lock::take("some", &path).unwrap();
+        let error = Lock::take("some", &path).unwrap_err();
         assert!(error.to_string().contains(&std::process::id().to_string()));
         drop(first);
-        assert!(HolderLock::take(&path).is_ok());
+        assert!(Lock::take("some", &path).is_ok());
     }
 }
