@@ -1,5 +1,6 @@
 //! What a guest may do in the secure world: the document's `[domain.tee]`, as avpsctl writes it into XenStore.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use optee_abi::{Login, Uuid};
@@ -13,6 +14,9 @@ pub(crate) struct Rights {
     /// Trusted applications it may open.
     #[serde(deserialize_with = "uuids")]
     pub(crate) applications: Vec<Uuid>,
+    /// Applications of which it gets another one.
+    #[serde(default, deserialize_with = "pairs")]
+    pub(crate) stand_ins: Vec<(Uuid, Uuid)>,
     /// Sessions it may have open at once.
     pub(crate) sessions: u32,
     /// Bytes it may share at once, in whole pages.
@@ -35,23 +39,41 @@ fn uuids<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Uuid>, D::Err
     texts.iter().map(parse).collect()
 }
 
+fn pairs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(Uuid, Uuid)>, D::Error> {
+    let texts = BTreeMap::<String, String>::deserialize(deserializer)?;
+    let parse = |text: &String| text.parse().map_err(D::Error::custom);
+    texts
+        .iter()
+        .map(|(asked, opened)| Ok((parse(asked)?, parse(opened)?)))
+        .collect()
+}
+
 impl Rights {
-    /// Whether a session may be opened; else why not.
-    pub(crate) fn allows(&self, application: Uuid, login: Login) -> Result<(), Denied> {
-        if !self.applications.contains(&application) {
-            return Err(Denied::Application(application));
-        }
+    /// The application with which a session is opened for whoever asks for this one; else why none is.
+    pub(crate) fn opens(&self, application: Uuid, login: Login) -> Result<Uuid, Denied> {
+        let mut others = self.stand_ins.iter();
+        let other = others.find(|(asked, _)| *asked == application);
+        let opened = match other {
+            Some((_, opened)) => *opened,
+            None if self.applications.contains(&application) => application,
+            None => return Err(Denied::Application(application)),
+        };
         // Whoever the guest says it is, the TEE would be told who this program is.
         if login != Login::Public {
             return Err(Denied::Login(login));
         }
-        Ok(())
+        Ok(opened)
     }
 
     /// As they are told.
     pub(crate) fn told(&self) -> tee_report::Rights {
         tee_report::Rights {
             applications: self.applications.iter().map(Uuid::to_string).collect(),
+            stand_ins: self
+                .stand_ins
+                .iter()
+                .map(|(asked, opened)| (asked.to_string(), opened.to_string()))
+                .collect(),
             sessions: self.sessions,
             shared_memory_bytes: self.shared_memory_bytes,
             rate: self.rate,
@@ -134,20 +156,33 @@ mod tests {
         let rights: Rights = serde_json::from_str(TEXT).unwrap();
         let listed = "8aaaf200-2450-11e4-abe2-0002a5d5c51b".parse().unwrap();
         let other = "8aaaf200-2450-11e4-abe2-0002a5d5c51c".parse().unwrap();
-        assert_eq!(rights.allows(listed, Login::Public), Ok(()));
+        assert_eq!(rights.opens(listed, Login::Public), Ok(listed));
         assert_eq!(
-            rights.allows(other, Login::Public),
+            rights.opens(other, Login::Public),
             Err(Denied::Application(other))
         );
         assert_eq!(
-            rights.allows(listed, Login::User),
+            rights.opens(listed, Login::User),
             Err(Denied::Login(Login::User))
         );
     }
 
     #[test]
+    fn one_application_can_stand_in_for_another() {
+        let mut rights: Rights = serde_json::from_str(TEXT).unwrap();
+        let listed = rights.applications[0];
+        let [asked, own] = [Uuid([1; 16]), Uuid([2; 16])];
+        rights.stand_ins = vec![(asked, own), (listed, own)];
+        assert_eq!(rights.opens(asked, Login::Public), Ok(own));
+        // A list beside it does not give the shared one back.
+        assert_eq!(rights.opens(listed, Login::Public), Ok(own));
+        assert!(rights.opens(own, Login::Public).is_err());
+    }
+
+    #[test]
     fn what_is_told_is_what_is_understood() {
-        let rights: Rights = serde_json::from_str(TEXT).unwrap();
+        let mut rights: Rights = serde_json::from_str(TEXT).unwrap();
+        rights.stand_ins = vec![(Uuid([1; 16]), Uuid([2; 16]))];
         let told = serde_json::to_string(&rights.told()).unwrap();
         assert_eq!(serde_json::from_str::<Rights>(&told).unwrap(), rights);
     }

@@ -69,6 +69,9 @@ pub struct Guest {
 pub struct Rights {
     /// UUIDs of trusted applications it may open.
     pub applications: Vec<String>,
+    /// Applications of which it gets another one: the UUID it asks for, and the one that is opened.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub stand_ins: BTreeMap<String, String>,
     /// Sessions it may have open at once.
     pub sessions: u32,
     /// Bytes it may share at once.
@@ -137,6 +140,7 @@ mod tests {
                 name: "cluster".into(),
                 rights: Rights {
                     applications: vec!["8aaaf200-2450-11e4-abe2-0002a5d5c51b".into()],
+                    stand_ins: BTreeMap::new(),
                     sessions: 16,
                     shared_memory_bytes: 2 << 20,
                     rate: Some(100),

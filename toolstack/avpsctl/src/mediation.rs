@@ -22,6 +22,11 @@ fn rights(domain: &DomainPlan) -> Option<String> {
     let number = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
     let rights = Rights {
         applications: tee.applications.clone(),
+        stand_ins: tee
+            .stand_ins
+            .iter()
+            .map(|one| (one.application.clone(), one.opens.clone()))
+            .collect(),
         sessions: tee.sessions,
         shared_memory_bytes: tee.shared_memory_bytes,
         rate: tee.rate.map(number),

@@ -372,7 +372,10 @@ fn rights(plan: &Plan, links: &mut Vec<Link>) {
         if let Some(tee) = &user.tee {
             let parts = [
                 tee.mode.word().to_owned(),
-                format!("{} applications", tee.applications.len()),
+                format!(
+                    "{} applications",
+                    tee.applications.len() + tee.stand_ins.len()
+                ),
                 format!("{} sessions", tee.sessions),
             ];
             let to = vec![Node::SecureWorld];

@@ -135,8 +135,9 @@ impl Desk {
             self.record(&Event::Denied(Some(ta), denied));
             (result, Origin::TEE)
         };
-        rights
-            .allows(ta, login)
+        // From here on only the application that is opened counts.
+        let ta = rights
+            .opens(ta, login)
             .map_err(|why| denied(why, TeeResult::ACCESS_DENIED))?;
         self.pace(Some(ta))?;
         let place = self.sessions.begin(rights.sessions);

@@ -181,7 +181,10 @@ fn policy(ui: &Ui, report: &Report) {
         for application in &rights.applications {
             ui.line(&format!("  may open {application}"));
         }
-        if rights.applications.is_empty() {
+        for (asked, opened) in &rights.stand_ins {
+            ui.line(&format!("  may open {opened} by the name of {asked}"));
+        }
+        if rights.applications.is_empty() && rights.stand_ins.is_empty() {
             ui.line("  may open nothing");
         }
     }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::places::PAGE;
 use crate::finding::Finding;
-use crate::plan::{DomainPlan, Plan, TeeMode, TeeRights};
+use crate::plan::{DomainPlan, Plan, TeeMode, TeeRights, TeeStandIn};
 use crate::rules;
 use crate::units::{ByteSize, MIB};
 
@@ -42,8 +42,10 @@ fn storage(plan: &Plan, findings: &mut Vec<Finding>) {
     let mut first: HashMap<String, &DomainPlan> = HashMap::new();
     for (number, domain) in plan.domains.iter().enumerate() {
         let mediated = domain.tee.as_ref().filter(|_| domain.is_mediated());
-        let applications = mediated.map(|tee| tee.applications.as_slice());
-        for (index, uuid) in applications.unwrap_or_default().iter().enumerate() {
+        for (key, uuid) in mediated
+            .into_iter()
+            .flat_map(|tee| uuids(tee, "opens", |one| &one.opens))
+        {
             let before = first.entry(uuid.to_ascii_lowercase()).or_insert(domain);
             if before.name == domain.name {
                 continue;
@@ -52,7 +54,7 @@ fn storage(plan: &Plan, findings: &mut Vec<Finding>) {
                 "domains \"{}\" and \"{}\" find each other's objects in {uuid}",
                 before.name, domain.name
             );
-            let at = format!("domain[{number}].tee.applications[{index}]");
+            let at = format!("domain[{number}].tee.{key}");
             findings.push(
                 Finding::new(&rules::TEE_STORAGE_SHARED, at, message)
                     .label(format!("also of \"{}\"", before.name))
@@ -62,6 +64,18 @@ fn storage(plan: &Plan, findings: &mut Vec<Finding>) {
             );
         }
     }
+}
+
+/// UUIDs of a domain's applications, with the keys that say so: those that are listed, and one of each stand-in.
+fn uuids<'a>(
+    tee: &'a TeeRights,
+    key: &'static str,
+    of: fn(&TeeStandIn) -> &str,
+) -> impl Iterator<Item = (String, &'a str)> {
+    let listed = tee.applications.iter().enumerate();
+    let listed = listed.map(|(number, uuid)| (format!("applications[{number}]"), uuid.as_str()));
+    let others = tee.stand_ins.iter().enumerate();
+    listed.chain(others.map(move |(number, one)| (format!("stand_in[{number}].{key}"), of(one))))
 }
 
 /// A UUID in the usual form, in either case.
@@ -75,27 +89,35 @@ fn is_uuid(text: &str) -> bool {
 }
 
 fn applications(at: &str, domain: &str, tee: &TeeRights, findings: &mut Vec<Finding>) {
+    let not_one = |key: &str, uuid: &str| {
+        let message = format!("\"{uuid}\" is not a UUID");
+        Finding::new(&rules::TEE_UUID, format!("{at}.{key}"), message)
+            .label("8-4-4-4-12 digits in base 16")
+    };
     let mut seen = HashSet::new();
-    for (number, uuid) in tee.applications.iter().enumerate() {
-        let at = format!("{at}.applications[{number}]");
+    for (key, uuid) in uuids(tee, "application", |one| &one.application) {
         if !is_uuid(uuid) {
-            let message = format!("\"{uuid}\" is not a UUID");
-            findings.push(
-                Finding::new(&rules::TEE_UUID, at, message).label("8-4-4-4-12 digits in base 16"),
-            );
+            findings.push(not_one(&key, uuid));
         } else if !seen.insert(uuid.to_ascii_lowercase()) {
             let message = format!("domain \"{domain}\" is allowed {uuid} twice");
+            let at = format!("{at}.{key}");
             findings.push(Finding::new(&rules::TEE_UUID_TWICE, at, message).label("again"));
+        }
+    }
+    for (number, one) in tee.stand_ins.iter().enumerate() {
+        if !is_uuid(&one.opens) {
+            findings.push(not_one(&format!("stand_in[{number}].opens"), &one.opens));
         }
     }
     let given = [
         (!tee.applications.is_empty(), "applications"),
+        (!tee.stand_ins.is_empty(), "stand_in"),
         (tee.rate.is_some(), "rate"),
         (tee.timeout_us.is_some(), "timeout"),
     ];
     let given = given.iter().find(|(given, _)| *given);
     if tee.mode == TeeMode::Mediated {
-        if tee.applications.is_empty() {
+        if tee.applications.is_empty() && tee.stand_ins.is_empty() {
             let message = format!("domain \"{domain}\" may open no trusted application");
             findings.push(
                 Finding::new(

@@ -245,6 +245,8 @@ tables! {
         mode: Option<TeeMode> = required "mode = \"mediated\"",
         /// UUIDs of the trusted applications it may open.
         applications: Option<Texts>,
+        /// Applications of which it gets another one: its own, with objects of its own.
+        stand_in: Vec<TeeStandInTable>,
         /// Sessions it may have open at once.
         sessions: Option<u64> = default "16",
         /// Memory it may share with the secure world.
@@ -257,6 +259,14 @@ tables! {
         timeout: Option<TimeSpan>,
         /// Its share of the secure world when others want it too, 1 to 1000.
         weight: Option<u64> = default "100",
+    }
+
+    /// A trusted application that stands in for another one, so that a domain shares it with nobody.
+    TeeStandInTable {
+        /// UUID that the domain asks for.
+        application: Option<String> = required "application = \"8aaaf200-2450-11e4-abe2-0002a5d5c51b\"",
+        /// UUID that is opened: the same application, signed under another UUID.
+        opens: Option<String> = required "opens = \"b7a1c6de-52a4-4d5e-8f0e-3a7f0c2b9d10\"",
     }
 
     /// A virtio disk.

@@ -138,6 +138,15 @@ pub struct Watchdog {
     pub owner: Option<String>,
 }
 
+/// A trusted application that stands in for another one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TeeStandIn {
+    /// UUID that the domain asks for.
+    pub application: String,
+    /// UUID that is opened.
+    pub opens: String,
+}
+
 /// Rights in the secure world.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TeeRights {
@@ -145,6 +154,9 @@ pub struct TeeRights {
     pub mode: TeeMode,
     /// UUIDs of the trusted applications it may open.
     pub applications: Vec<String>,
+    /// Applications of which it gets another one.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub stand_ins: Vec<TeeStandIn>,
     /// Sessions it may have open at once.
     pub sessions: u32,
     /// Memory it may share with the secure world, in bytes.
@@ -167,6 +179,7 @@ impl TeeRights {
         TeeRights {
             mode,
             applications: Vec::new(),
+            stand_ins: Vec::new(),
             sessions: 0,
             shared_memory_bytes: 0,
             rate: None,

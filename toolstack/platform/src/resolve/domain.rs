@@ -6,18 +6,18 @@ use super::links::Links;
 use super::machine::range;
 use super::names::{path, uuid};
 use super::saturate;
-use crate::document::{BlockTable, DeviceTable, DocumentTable, DomainTable};
+use crate::document::{BlockTable, DeviceTable, DocumentTable, DomainTable, TeeStandInTable};
 use crate::flask::label_of;
 use crate::plan::{
     self, Action, Asil, BlockPlan, Boot, CacheMode, Console, DeviceDma, DevicePassthrough,
     DevicePlan, DomainKind, DomainPlan, Enhanced, MachineDevice, MemoryModel, RegisterWindow,
-    RtdsShare, TeeMode, TeeRights, VirtioPlan, Watchdog, WatchdogAction,
+    RtdsShare, TeeMode, TeeRights, TeeStandIn, VirtioPlan, Watchdog, WatchdogAction,
 };
 use crate::units::{ByteSize, MIB};
 
-/// Command line of a domain that names none: the paravirtual console of Xen's guests.
 /// Linux's parameter that decides whether a domain's programs may name other domains in calls to Xen.
 const PRIVCMD_UNRESTRICTED: &str = "xen_privcmd.unrestricted=";
+/// Command line of a domain that names none: the paravirtual console of Xen's guests.
 const CMDLINE_PV: &str = "console=hvc0";
 /// The same for a domain with an emulated PL011.
 const CMDLINE_VPL011: &str = "console=ttyAMA0";
@@ -138,6 +138,7 @@ fn domain(
         tee: table.tee.as_ref().map(|tee| TeeRights {
             mode: tee.mode.unwrap_or(TeeMode::None),
             applications: tee.applications.clone().unwrap_or_default().0,
+            stand_ins: tee.stand_in.iter().map(stand_in).collect(),
             sessions: saturate(tee.sessions.unwrap_or(TEE_SESSIONS)),
             shared_memory_bytes: tee.shared_memory.unwrap_or(ByteSize(TEE_SHARED)).0,
             rate: tee.rate,
@@ -199,6 +200,13 @@ fn block(
             serial: table.serial.clone(),
         }),
         from: format!("{domain}.block[{index}]"),
+    }
+}
+
+fn stand_in(table: &TeeStandInTable) -> TeeStandIn {
+    TeeStandIn {
+        application: table.application.clone().unwrap_or_default(),
+        opens: table.opens.clone().unwrap_or_default(),
     }
 }
 

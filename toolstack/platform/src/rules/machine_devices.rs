@@ -116,8 +116,9 @@ rules! {
         source "this project's design: the OP-TEE mediator";
     /// One application for two domains whose calls are mediated.
     TEE_STORAGE_SHARED = "AVPS0728", "tee-storage-shared", Warning error from B waivable true,
-        help "give each domain an application of its own (the same code signed under another UUID), or waive this if the \
-              application keeps no objects or keeps its clients apart itself",
+        help "give each domain an application of its own (the same code signed under another UUID, which a \
+              [[domain.tee.stand_in]] puts in the place of the first), or waive this if the application keeps no objects or \
+              keeps its clients apart itself",
         why "OP-TEE keeps an application's persistent objects by the application's UUID, and all mediated domains are one \
              client to it: each of them finds, and can delete, what the others stored.",
         source "OP-TEE: core/tee/tee_svc_storage.c and tee_ree_fs.c (objects by UUID); this project's design: the OP-TEE mediator";

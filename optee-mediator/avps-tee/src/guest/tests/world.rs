@@ -24,6 +24,7 @@ pub(super) const PAGES: usize = 32;
 pub(super) fn rights() -> Rights {
     Rights {
         applications: vec![APPLICATION],
+        stand_ins: Vec::new(),
         sessions: 3,
         shared_memory_bytes: 8 * 4096,
         rate: None,

@@ -34,14 +34,15 @@ impl Mode {
 
 /// Where applications are that are loaded.
 const LOADED: &str = "/lib/optee_armtz";
-/// Applications inside of OP-TEE that its tests call (optee_test: host/xtest): those of the core's own tests, of its statistics, of
-/// the list of devices, of attestation, and of storage.
-const BUILT_IN: [&str; 5] = [
+/// Applications that OP-TEE's tests call without bringing them along (optee_test: host/xtest): those of the core's own tests, of
+/// its statistics, of the list of devices, of attestation, of storage, and a TPM, which is not there.
+const BUILT_IN: [&str; 6] = [
     "d96a5b40-c3e5-21e3-8794-1002a5d5c61b",
     "d96a5b40-e2c7-b1af-8794-1002a5d5c61b",
     "7011a688-ddde-4053-a5a9-7b3c4ddf13b8",
     "39800861-182a-4720-9b67-2bcd622bc0b5",
     "6e256cba-fc4d-4941-ad09-2ca1860342dd",
+    "bc50d971-d4c9-42c4-82cb-343fb7f37896",
 ];
 /// The mediator's log in dom0.
 const LOG: &str = "/var/log/avps-tee.log";

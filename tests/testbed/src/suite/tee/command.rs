@@ -3,6 +3,7 @@
 use super::super::bench::{self, Figures, show};
 use super::super::{Context, Failed};
 use super::callers::{self, Callers, Mode};
+use super::differences;
 use super::xtest::{self, Results};
 use crate::failure::Failure;
 use crate::progress::Step;
@@ -64,11 +65,13 @@ impl XtestCommand {
         figures.add("failed", sum(Results::failed));
         figures.add("guests", f64::from(self.guests));
         figures.add("seconds", began.elapsed().as_secs_f64());
-        figures.notes = results.iter().flat_map(Results::others).collect();
-        // A filter that leaves none is a mistake.
-        figures.failed = results
-            .iter()
-            .any(|ran| ran.failed() > 0 || ran.cases.is_empty());
+        let mode = (self.guests > 0).then_some(self.mode);
+        for ran in &results {
+            let (said, right) = differences::judge(mode, ran);
+            figures.notes.extend(said);
+            // A filter that leaves none is a mistake.
+            figures.failed |= !right || ran.cases.is_empty();
+        }
         Ok(figures)
     }
 

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 /// Applications of OP-TEE's tests: of its services, and of cryptography.
 pub(super) const OS_TEST: &str = "5b9e0e40-2636-11e1-ad9e-0002a5d5c51b";
 pub(super) const CRYPT: &str = "cb3e5ba0-adf1-11e0-998b-0002a5d5c51b";
+/// One that there is not: for the other guest the first stands in for it.
+const NOWHERE: &str = "3c0f3e52-8a0c-4d5e-9b0e-5f3b2a1c7d44";
 /// Results of GlobalPlatform's.
 const SUCCESS: &str = "0x00000000";
 const DENIED: &str = "0xffff0001";
@@ -44,7 +46,13 @@ pub(super) fn put(context: &Context, rights: &str) -> Result<Document, Failed> {
     let text = format!(
         "schema = \"avps/1\"\n[platform]\nname = \"rights\"\n{}{}",
         guest("limited", rights),
-        guest("other", &format!("applications = [\"{OS_TEST}\"]"))
+        guest(
+            "other",
+            &format!(
+                "applications = [\"{OS_TEST}\"]\n\
+                 [[domain.tee.stand_in]]\napplication = \"{NOWHERE}\"\nopens = \"{OS_TEST}\""
+            )
+        )
     );
     Document::put(context, "rights", &text, TIME)
 }
@@ -117,10 +125,19 @@ fn within(context: &Context) -> Outcome {
         "of 40 calls at 5 per second {busy} refused; 3 s were {seconds:.2} s"
     ));
     // Nobody else is the poorer for it.
-    let seen = bed_tee(&context.guest("other")?, &["calls", "40"])?;
+    let other = context.guest("other")?;
+    let seen = bed_tee(&other, &["calls", "40"])?;
     ensure(seen["results"][BUSY].is_null(), || {
         format!("the other guest: {seen}")
     })?;
+    for (guest, answer) in [(&other, SUCCESS), (&guest, DENIED)] {
+        let seen = bed_tee(guest, &["open", NOWHERE])?;
+        expect(
+            "what another one stands in for",
+            &seen["answers"],
+            serde_json::json!([answer]),
+        )?;
+    }
 
     let report: Value = serde_json::from_str(&context.sh("avpsctl tee audit limited --json")?)?;
     for (event, words) in [
