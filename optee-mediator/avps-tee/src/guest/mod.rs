@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tee_device::Tee;
-use xen::{DomId, EventChannels, EventPort, Monitor, PrivCmd, Vcpus};
+use xen::{DomId, DomainInfo, EventChannels, EventPort, Monitor, PrivCmd, Vcpus};
 
 use crate::audit::{Event, Recorder};
 use crate::counters::Counters;
@@ -86,7 +86,7 @@ impl Guest {
         let privcmd = PrivCmd::open_counted(Arc::clone(&counters))?;
         let evtchn = Arc::new(EventChannels::open()?);
         let tee = Tee::open(&shared.device)?;
-        let vcpus = xen::device_model::vcpu_count(&privcmd, domid)?;
+        let vcpus = DomainInfo::of(&privcmd, domid)?.vcpus;
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(std::io::Error::from)?;
         let journal = Journal::open(&shared.journals, domid, uuid)?;
