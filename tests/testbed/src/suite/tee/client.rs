@@ -24,9 +24,9 @@ pub(super) fn calls(guest: &Remote, count: u32, bytes: usize) -> Result<Value, F
     Ok(seen)
 }
 
-/// Has a guest begin a call of so many milliseconds.
+/// Has a guest begin a call of so many milliseconds, once it has said that it will: its vCPU may stand still then.
 pub(super) fn begin(guest: &Remote, milliseconds: u32) -> Result<(), Failed> {
-    let line = format!("bed-tee wait {milliseconds} > {LOG} 2>&1 &");
+    let line = format!("> {LOG}; (sleep 0.2; bed-tee wait {milliseconds}) > {LOG} 2>&1 &");
     guest.shell(&line).text()?;
     Ok(())
 }

@@ -4,11 +4,12 @@ pub(super) mod bench;
 mod callers;
 mod client;
 pub(crate) mod command;
+mod enforced;
 mod faults;
 mod rights;
 mod xtest;
 
-use super::{Context, Outcome, Test, ensure};
+use super::{Context, Outcome, Test, driver, ensure};
 use crate::failure::Failure;
 use crate::run::media::Media;
 use crate::run::qemu::Machine;
@@ -40,6 +41,16 @@ pub(super) fn tests() -> Vec<Test> {
     tests.extend(rights::tests());
     tests.extend(faults::tests());
     tests
+}
+
+/// What the tests under FLASK boot.
+pub(super) fn boot_under_flask() -> Result<(Media, Machine), Failure> {
+    secure::machine(driver::machine())
+}
+
+/// The tests under FLASK, enforcing, in their order.
+pub(super) fn under_flask() -> Vec<Test> {
+    enforced::tests()
 }
 
 /// Cases of xtest that reach all parts between a program and an application without taking long: the core's own tests,

@@ -8,11 +8,11 @@ use serde_json::Value;
 use std::time::{Duration, Instant};
 
 /// Applications of OP-TEE's tests: of its services, and of cryptography.
-const OS_TEST: &str = "5b9e0e40-2636-11e1-ad9e-0002a5d5c51b";
-const CRYPT: &str = "cb3e5ba0-adf1-11e0-998b-0002a5d5c51b";
+pub(super) const OS_TEST: &str = "5b9e0e40-2636-11e1-ad9e-0002a5d5c51b";
+pub(super) const CRYPT: &str = "cb3e5ba0-adf1-11e0-998b-0002a5d5c51b";
 /// Results of GlobalPlatform's.
 const SUCCESS: &str = "0x00000000";
-const DENIED: &str = "0xffff0001";
+pub(super) const DENIED: &str = "0xffff0001";
 const BUSY: &str = "0xffff000d";
 pub(super) const COMMUNICATION: &str = "0xffff000e";
 const TIMEOUT: &str = "0xffff3001";
@@ -54,7 +54,7 @@ pub(super) fn little() -> String {
     format!("applications = [\"{OS_TEST}\"]\nsessions = 2\nshared_memory = \"128KiB\"")
 }
 
-fn expect(what: &str, seen: &Value, wanted: Value) -> Outcome {
+pub(super) fn expect(what: &str, seen: &Value, wanted: Value) -> Outcome {
     ensure(*seen == wanted, || format!("{what}: {seen}, not {wanted}"))
 }
 
