@@ -17,8 +17,9 @@ The daemon finds its guests by itself: avpsctl writes the rights of a domain who
 tee.mode = \"mediated\" into XenStore, and starts the domain once its calls are mediated. `avpsctl tee`
 shows what guests do, and what they were refused.
 
-It needs dom0's right to see and answer a guest's SMCs (vm_event), and an OP-TEE in dom0: a kernel with
-CONFIG_OPTEE, a running tee-supplicant, and below it Xen's own mediator for dom0.
+It needs dom0's right to see and answer a guest's SMCs (vm_event; under FLASK, the document's policy has
+it), and an OP-TEE in dom0: a kernel with CONFIG_OPTEE, a running tee-supplicant, and below it Xen's own
+mediator for dom0.
 
 SIGTERM and SIGINT end it: its guests' calls fail with a communication error until it runs again. It is two
 processes: one looks after the other, and starts it again when it has died; calls that were under way then

@@ -14,7 +14,7 @@ use daemon::socket::{self, SocketError};
 use rustix::process::Signal;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use xen::{DomId, PrivCmd, device_model};
+use xen::{DomId, DomainInfo, PrivCmd};
 use xenstore::Watch;
 
 use crate::cli::Arguments;
@@ -233,9 +233,13 @@ impl Daemon {
         Ok(())
     }
 
-    /// Whether Xen knows it and it has not ended: what is dying has no registers to read any more.
+    /// Whether Xen knows it and it has not ended: what is dying has no registers to read any more. Where Xen does not say, it is:
+    /// attaching to it tells why not.
     fn is_alive(&self, domid: DomId) -> bool {
-        device_model::domain_exists(&self.privcmd, domid).unwrap_or(false)
+        match DomainInfo::of(&self.privcmd, domid) {
+            Ok(info) => !info.ended,
+            Err(error) => !error.is_no_such_domain(),
+        }
     }
 
     fn report(&self) -> Report {

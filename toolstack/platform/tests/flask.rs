@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use platform::Plan;
+use platform::flask::classes::meaning;
 use platform::flask::{CONTROL, Policy, label_of, type_of};
 use proptest::prelude::*;
 
@@ -53,6 +54,45 @@ fn a_backend_in_the_control_domain_needs_no_channels_of_its_own() {
         rules.len(),
         "each once"
     );
+}
+
+/// What dom0 may do to the only guest of a platform, as class and permission; `tee` is what the document says of the guest.
+fn permissions_of_dom0(tee: &str) -> BTreeSet<(&'static str, &'static str)> {
+    let text = format!(
+        "schema = \"avps/1\"\n[platform]\nname = \"p\"\n[xen]\nflask = \"enforcing\"\n\
+         [[domain]]\nname = \"g\"\nkernel = \"k\"\nmemory = \"64MiB\"\n{tee}"
+    );
+    let rules = Policy::of(&plan(&text)).rules.into_iter();
+    rules
+        .filter(|rule| rule.source == CONTROL && rule.target == "avps_g_t")
+        .flat_map(|rule| {
+            let class = rule.class;
+            let permissions = rule.permissions.into_iter();
+            permissions.map(move |permission| (class, permission))
+        })
+        .collect()
+}
+
+#[test]
+fn a_mediator_gives_dom0_three_permissions_more_and_xens_own_gives_it_none() {
+    let without = permissions_of_dom0("");
+    let by_xen = permissions_of_dom0("tee = { mode = \"hypervisor\" }");
+    assert_eq!(by_xen, without);
+    let application = "8aaaf200-2450-11e4-abe2-0002a5d5c51b";
+    let mediated = permissions_of_dom0(&format!(
+        "tee = {{ mode = \"mediated\", applications = [\"{application}\"] }}"
+    ));
+    assert!(mediated.is_superset(&without));
+    let more: Vec<_> = mediated.difference(&without).copied().collect();
+    let expected = [
+        ("domain", "getvcpucontext"),
+        ("domain2", "vm_event"),
+        ("hvm", "getparam"),
+    ];
+    assert_eq!(more, expected);
+    for (class, permission) in more {
+        assert_ne!(meaning(class, permission), "", "{class} {permission}");
+    }
 }
 
 #[test]

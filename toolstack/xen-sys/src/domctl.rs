@@ -12,6 +12,8 @@ pub const INTERFACE_VERSIONS: [u32; 3] = [0x17, 0x16, 0x15];
 pub const PAUSE_DOMAIN: u32 = 3;
 /// `XEN_DOMCTL_unpausedomain`.
 pub const UNPAUSE_DOMAIN: u32 = 4;
+/// `XEN_DOMCTL_getdomaininfo`.
+pub const GET_DOMAIN_INFO: u32 = 5;
 /// `XEN_DOMCTL_setvcpucontext`.
 pub const SET_VCPU_CONTEXT: u32 = 12;
 /// `XEN_DOMCTL_getvcpucontext`.
@@ -65,6 +67,8 @@ pub union Argument {
     pub vm_event: VmEventOp,
     /// Of [`MONITOR_OP`].
     pub monitor: MonitorOp,
+    /// Of [`GET_DOMAIN_INFO`].
+    pub info: DomainInfo,
     /// Its size.
     pub room: [u64; 16],
 }
@@ -106,6 +110,33 @@ pub struct MonitorOp {
 }
 
 layout!(MonitorOp, size 24, align 8, options @ 8);
+
+/// `xen_domctl_getdomaininfo`, up to the last field that is wanted here.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct DomainInfo {
+    /// Out: the domain.
+    pub domain: DomId,
+    /// Zero.
+    pub pad: u16,
+    /// Out: [`DOMAIN_DYING`] and others.
+    pub flags: u32,
+    /// Out: how much memory it has, in pages, and where its shared page is.
+    pub memory: [u64; 6],
+    /// Out: its vCPUs' time so far, in nanoseconds.
+    pub cpu_time: u64,
+    /// Out: vCPUs that are online.
+    pub online_vcpus: u32,
+    /// Out: the highest number of a vCPU; [`NO_VCPU`] when it has none.
+    pub last_vcpu: u32,
+}
+
+layout!(DomainInfo, size 72, align 8, flags @ 4, memory @ 8, cpu_time @ 56, online_vcpus @ 64, last_vcpu @ 68);
+
+/// `XEN_DOMINF_dying`: it has ended, and somebody still holds a page of it.
+pub const DOMAIN_DYING: u32 = 1;
+/// `XEN_INVALID_MAX_VCPU_ID`.
+pub const NO_VCPU: u32 = u32::MAX;
 
 /// `vcpu_guest_context` of Arm (`xen/include/public/arch-arm.h`): what [`GET_VCPU_CONTEXT`] gives.
 #[repr(C)]

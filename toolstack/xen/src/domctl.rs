@@ -90,6 +90,14 @@ impl DomCtl {
         self.issue(domain.get(), cmd, argument).map(drop)
     }
 
+    /// What Xen knows of a domain.
+    pub(crate) fn info(&mut self, domain: DomId) -> io::Result<abi::DomainInfo> {
+        let argument = abi::Argument { room: [0; 16] };
+        let answer = self.issue(domain.get(), abi::GET_DOMAIN_INFO, argument)?;
+        // SAFETY: it consists of numbers, valid with any content.
+        Ok(unsafe { answer.info })
+    }
+
     /// Reads registers.
     pub(crate) fn context(&mut self, domain: DomId, vcpu: u32) -> io::Result<abi::VcpuContext> {
         let argument = self.context_argument(vcpu);

@@ -23,6 +23,7 @@ mod ids;
 mod sys;
 
 pub mod device_model;
+pub mod domain_info;
 pub mod eventfd;
 pub mod evtchn;
 pub mod flask;
@@ -37,6 +38,7 @@ pub mod vcpu;
 pub mod version;
 
 pub use counters::{Counters, CountersSnapshot};
+pub use domain_info::DomainInfo;
 pub use error::{Error, Result};
 pub use eventfd::{IoEventFd, IrqFd};
 pub use evtchn::EventChannels;

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use tee_device::Tee;
-use xen::{DomId, EventChannels, EventPort, Monitor, PrivCmd, Vcpus};
+use xen::{DomId, DomainInfo, EventChannels, EventPort, Monitor, PrivCmd, Vcpus};
 
 use crate::audit::{Event, Recorder};
 use crate::counters::Counters;
@@ -86,7 +86,7 @@ impl Guest {
         let privcmd = PrivCmd::open_counted(Arc::clone(&counters))?;
         let evtchn = Arc::new(EventChannels::open()?);
         let tee = Tee::open(&shared.device)?;
-        let vcpus = xen::device_model::vcpu_count(&privcmd, domid)?;
+        let vcpus = DomainInfo::of(&privcmd, domid)?.vcpus;
         let bell = Bell::new(evtchn.as_fd())?;
         let journal = Journal::open(&shared.journals, domid, uuid)?;
         let foreign = Foreign {

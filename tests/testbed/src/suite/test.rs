@@ -47,7 +47,12 @@ impl TestCommand {
             for test in registry::tests()? {
                 println!("{}", test.name);
             }
-            let own_boots = [driver::tests(), driver::on_changed_xen(), tee::tests()];
+            let own_boots = [
+                driver::tests(),
+                driver::on_changed_xen(),
+                tee::tests(),
+                tee::under_flask(),
+            ];
             for test in own_boots.iter().flatten() {
                 println!("{}", test.name);
             }
@@ -184,17 +189,28 @@ impl TestCommand {
         Ok(logs)
     }
 
-    /// OP-TEE: the machine of these tests has a secure world.
+    /// OP-TEE: the machine of these tests has a secure world. In the second boot Xen enforces a policy.
     fn tee(&self, report: &mut Report) -> Result<Vec<String>, Failure> {
         let tests = self.some(tee::tests(), report);
-        if tests.is_empty() {
+        let under_flask = self.some(tee::under_flask(), report);
+        if tests.is_empty() && under_flask.is_empty() {
             return Ok(Vec::new());
         }
         let began = Instant::now();
         let (media, machine) = tee::boot()?;
+        let (_, enforcing) = tee::boot_under_flask()?;
         report.part(Part::Build, began.elapsed());
         let began = Instant::now();
-        let logs = runner::run(&media, &machine, tests, self.second_tries, report)?;
+        let mut logs = Vec::new();
+        for (machine, tests) in [(machine, tests), (enforcing, under_flask)] {
+            logs.extend(runner::run(
+                &media,
+                &machine,
+                tests,
+                self.second_tries,
+                report,
+            )?);
+        }
         report.part(Part::OpTee, began.elapsed());
         Ok(logs)
     }

@@ -1,13 +1,12 @@
-//! Driver domains, and what their policy covers.
+//! Driver domains, and the policy that they need.
 
 use crate::finding::Finding;
-use crate::plan::{DevicePlan, Plan, TeeMode};
+use crate::plan::{DevicePlan, Plan};
 use crate::rules;
 
 pub(super) fn check(plan: &Plan, findings: &mut Vec<Finding>) {
-    match plan.xen.flask {
-        None => without(plan, findings),
-        Some(_) => beyond(plan, findings),
+    if plan.xen.flask.is_none() {
+        without(plan, findings);
     }
 }
 
@@ -37,22 +36,5 @@ fn without(plan: &Plan, findings: &mut Vec<Finding>) {
             let label = "not the control domain";
             findings.push(finding.label(label).subject(name).subject(&domain.name));
         }
-    }
-}
-
-/// What domains have that the policy says nothing about.
-fn beyond(plan: &Plan, findings: &mut Vec<Finding>) {
-    for (number, domain) in plan.domains.iter().enumerate() {
-        let tee = domain.tee.as_ref();
-        if tee.is_none_or(|tee| tee.mode != TeeMode::Mediated) {
-            continue;
-        }
-        let message = format!(
-            "domain \"{}\" has a mediator for its calls to the secure world, which the FLASK policy does not cover",
-            domain.name
-        );
-        let at = format!("domain[{number}].tee.mode");
-        let finding = Finding::new(&rules::FLASK_BEYOND_POLICY, at, message);
-        findings.push(finding.label("no rule for it").subject(&domain.name));
     }
 }

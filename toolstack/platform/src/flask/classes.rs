@@ -204,6 +204,7 @@ pub fn meaning(class: &str, permission: &str) -> &'static str {
         ("domain", "setaddrsize") => "choose 32 or 64 bits for it",
         ("domain", "setpagingmempool") => "give it memory for page tables",
         ("domain", "setvcpucontext") => "set its vCPUs' registers",
+        ("domain", "getvcpucontext") => "read its vCPUs' registers",
         ("domain", "getscheduler") => "read how it is scheduled",
         ("domain", "setaffinity") => "pin its vCPUs",
         ("domain", "getdomaininfo") => "see that it exists and what it does",
@@ -216,9 +217,10 @@ pub fn meaning(class: &str, permission: &str) -> &'static str {
         ("domain2", "set_llc_colors") => "give it cache colours",
         ("domain2", "resource_map") => "map its ioreq pages (or its grant table, when it is built)",
         ("domain2", "cacheflush") => "flush caches for its memory",
+        ("domain2", "vm_event") => "stop its vCPUs at SMCs and other events, and be told of them",
         ("domain2", "vuart_op") => "give it an emulated UART",
         ("hvm", "setparam") => "tell it where XenStore and console are",
-        ("hvm", "getparam") => "read where its own XenStore and console are",
+        ("hvm", "getparam") => "read where its XenStore, console and monitor have their pages",
         ("hvm", "dm") => {
             "be its device model: ioreq servers, register windows, interrupts, with no limit of addresses or lines"
         }

@@ -52,6 +52,8 @@ pub enum Need {
     Foreign,
     /// Devices of the machine are its own.
     Devices,
+    /// avps-tee takes its calls into the secure world.
+    Mediator,
 }
 
 impl Need {
@@ -66,6 +68,7 @@ impl Need {
             Need::Grants => "the backend can copy and map what the guest granted for a request",
             Need::Foreign => "the backend can map the guest's memory",
             Need::Devices => "it gets its devices of the machine, and nobody else can",
+            Need::Mediator => "avps-tee can see and answer its calls into the secure world",
         }
     }
 }

@@ -23,6 +23,9 @@ pub(super) fn of(domain: &DomainPlan) -> Vec<Rule> {
         backend(&mut rules, device, &guest);
     }
     devices(&mut rules, domain, &guest);
+    if domain.is_mediated() {
+        mediator(&mut rules, &guest);
+    }
     rules.all
 }
 
@@ -226,4 +229,22 @@ fn devices(rules: &mut Rules, domain: &DomainPlan, guest: &str) {
         false => &["use_noiommu"],
     };
     rules.allow(guest, &devices, "resource", behind);
+}
+
+/// avps-tee in the control domain. The ring of its monitor is a page of the guest's, which is found, zeroed and taken out of the
+/// guest's address space (xen/common/vm_event.c, xen/arch/arm/hvm.c); the ring's event channel is between the same types as
+/// XenStore's. A guest whose calls Xen itself carries out needs no rule: Xen asks about none of them, and `create` covers its TEE.
+fn mediator(rules: &mut Rules, guest: &str) {
+    rules.need = Need::Mediator;
+    let registers = &[
+        "getdomaininfo",
+        "pause",
+        "unpause",
+        "getvcpucontext",
+        "setvcpucontext",
+    ];
+    rules.allow(CONTROL, guest, "domain", registers);
+    rules.allow(CONTROL, guest, "domain2", &["vm_event"]);
+    rules.allow(CONTROL, guest, "hvm", &["getparam"]);
+    rules.allow(CONTROL, guest, "mmu", &["adjust", "map_read", "map_write"]);
 }

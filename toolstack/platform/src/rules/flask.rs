@@ -10,10 +10,4 @@ rules! {
              control domain, and to a domain that is made for one guest. What lets a driver domain serve several is a FLASK \
              policy: SILO, the default of many builds, has no such thing and forbids grants between guests altogether.",
         source "Xen: xen/include/xsm/dummy.h, XSM_DM_PRIV; xen/xsm/silo.c; tried on Xen 4.20";
-    /// FLASK and a mediator for the secure world.
-    FLASK_BEYOND_POLICY = "AVPS0651", "flask-beyond-policy", Error,
-        help "leave flask out of [xen], or use tee.mode = \"hypervisor\"",
-        why "A mediator outside of Xen is told of a guest's calls, and reads and writes its registers. The policy that avpsctl \
-             writes has no rules for that yet: with FLASK enforcing, the domain would not start.",
-        source "Xen: xen/xsm/flask/hooks.c, DOMAIN2__VM_EVENT";
 }

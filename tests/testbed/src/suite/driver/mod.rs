@@ -10,6 +10,9 @@ mod restart;
 mod rules;
 mod serving;
 
+pub(super) use platform::{denials, load};
+pub(super) use rules::{Lacking, compile, lacking};
+
 use super::bench::{Figures, on};
 use super::{Context, Failed, Test};
 use crate::failure::Failure;

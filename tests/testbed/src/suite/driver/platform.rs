@@ -11,7 +11,7 @@ use std::time::Duration;
 /// The document.
 pub(super) const DOCUMENT: &str = include_str!("driven.avps.toml");
 /// Where the policy is in dom0.
-const POLICY: &str = "/etc/avps/driven.xenpolicy";
+const POLICY: &str = "/etc/avps/xenpolicy";
 /// Longest time of `avpsctl up` and `down`.
 pub(super) const TIME: Duration = Duration::from_secs(180);
 /// Disks of the driver domain that dom0 serves.
@@ -43,7 +43,7 @@ pub(super) fn put(context: &Context) -> Result<Document, Failed> {
 }
 
 /// Gives Xen a policy.
-pub(super) fn load(context: &Context, policy: &[u8]) -> Outcome {
+pub(in super::super) fn load(context: &Context, policy: &[u8]) -> Outcome {
     context.dom0().put_bytes(policy, POLICY, 0o644)?;
     context
         .sh(&format!("avpsctl policy load {POLICY}"))
@@ -98,7 +98,7 @@ pub(super) fn domid(context: &Context, name: &str) -> Result<u16, Failed> {
 }
 
 /// What Xen has refused so far, one line each.
-pub(super) fn denials(context: &Context) -> Result<Vec<String>, Failed> {
+pub(in super::super) fn denials(context: &Context) -> Result<Vec<String>, Failed> {
     let log = context.sh("xl dmesg | grep -F 'avc:  denied' || true")?;
     Ok(log.lines().map(str::to_owned).collect())
 }

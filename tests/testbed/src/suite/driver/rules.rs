@@ -54,9 +54,9 @@ fn some(context: &Context) -> Outcome {
 }
 
 /// A policy that lacks one permission.
-struct Lacking {
+pub(in super::super) struct Lacking {
     /// The rule that would allow it.
-    what: String,
+    pub(in super::super) what: String,
     /// What it is about: class and permission.
     asks: String,
     /// How Xen's log ends when it is refused.
@@ -65,7 +65,7 @@ struct Lacking {
 }
 
 /// Each permission, taken away alone. Where two rules give the same, for different needs, both lose it.
-fn lacking(whole: &Policy) -> Vec<Lacking> {
+pub(in super::super) fn lacking(whole: &Policy) -> Vec<Lacking> {
     let mut all: Vec<Lacking> = Vec::new();
     for rule in &whole.rules {
         for permission in &rule.permissions {
@@ -99,17 +99,26 @@ fn lacking(whole: &Policy) -> Vec<Lacking> {
 }
 
 impl Lacking {
-    /// Why others need it, when this platform does not; Xen was seen to refuse it.
-    fn was_refused(&self, context: &Context) -> Result<Option<&'static str>, Failed> {
-        let Some((_, why)) = ELSEWHERE.iter().find(|(asks, _)| *asks == self.asks) else {
-            return Ok(None);
-        };
+    /// Gives Xen this policy.
+    pub(in super::super) fn load(&self, context: &Context) -> Outcome {
+        platform::load(context, &compile(context, &self.policy)?)
+    }
+
+    /// Whether Xen was seen to refuse what the permission would allow.
+    pub(in super::super) fn was_refused(&self, context: &Context) -> Result<bool, Failed> {
         let line = format!(
             "xl dmesg | grep -c 'avc:  denied .*{}' || true",
             self.denial
         );
-        let refused = context.sh(&line)?.trim() != "0";
-        Ok(refused.then_some(*why))
+        Ok(context.sh(&line)?.trim() != "0")
+    }
+
+    /// Why others need it, when this platform does not; Xen was seen to refuse it.
+    fn needed_elsewhere(&self, context: &Context) -> Result<Option<&'static str>, Failed> {
+        let Some((_, why)) = ELSEWHERE.iter().find(|(asks, _)| *asks == self.asks) else {
+            return Ok(None);
+        };
+        Ok(self.was_refused(context)?.then_some(*why))
     }
 }
 
@@ -165,7 +174,7 @@ impl Trials {
                 self.count,
                 lacking.what
             ));
-            platform::load(context, &compile(context, &lacking.policy)?)?;
+            lacking.load(context)?;
             let outcome = works(context, &document);
             self.made += 1;
             match outcome {
@@ -173,7 +182,7 @@ impl Trials {
                     let first = seen.lines().next().unwrap_or_default();
                     self.needed.push(format!("{}: {first}", lacking.what));
                 }
-                Ok(()) => match lacking.was_refused(context)? {
+                Ok(()) => match lacking.needed_elsewhere(context)? {
                     Some(why) => self.refused.push(format!("{}: {why}", lacking.what)),
                     None => self.unneeded.push(lacking.what.clone()),
                 },
@@ -209,9 +218,10 @@ impl Trials {
     }
 }
 
-fn compile(context: &Context, policy: &Policy) -> Result<Vec<u8>, Failed> {
-    let labels = policy.contexts().map(|text| ("least.contexts", text));
-    platform::build(context, "least.te", &policy.source(), labels.as_slice())
+/// A policy as Xen takes it.
+pub(in super::super) fn compile(context: &Context, policy: &Policy) -> Result<Vec<u8>, Failed> {
+    let labels = policy.contexts().map(|text| ("tried.contexts", text));
+    platform::build(context, "tried.te", &policy.source(), labels.as_slice())
 }
 
 /// The partial device tree of the guest with a device, made where the document is.

@@ -139,6 +139,16 @@ pub(super) fn mediator(context: &Context) -> Outcome {
     Ok(())
 }
 
+/// Ends the mediator in order, and starts it again; guests go on.
+pub(super) fn restart_mediator(context: &Context) -> Outcome {
+    // It is told by way of the process that looks after the daemon.
+    context.sh(
+        "kill $(cut -d ' ' -f 4 /proc/$(xenstore-read data/avps-tee/pid)/stat); \
+         for i in $(seq 100); do pidof avps-tee > /dev/null || exit 0; sleep 0.1; done; exit 1",
+    )?;
+    mediator(context)
+}
+
 /// Every application that there is.
 fn applications(context: &Context) -> Result<Vec<String>, Failed> {
     let loaded = context.sh(&format!("cd {LOADED} && ls *.ta | sed 's/\\.ta$//'"))?;

@@ -29,9 +29,10 @@ pub(super) fn begin(guest: &Remote, milliseconds: u32) -> Result<(), Failed> {
     start(guest, &format!("wait {milliseconds}"))
 }
 
-/// Has `bed-tee` begin with something that [`ended`] waits for.
+/// Has `bed-tee` begin with something that [`ended`] waits for, once the guest has said that it will: its vCPU may stand
+/// still then.
 pub(super) fn start(guest: &Remote, args: &str) -> Result<(), Failed> {
-    let line = format!("bed-tee {args} > {LOG} 2>&1 &");
+    let line = format!("> {LOG}; (sleep 0.2; bed-tee {args}) > {LOG} 2>&1 &");
     guest.shell(&line).text()?;
     Ok(())
 }

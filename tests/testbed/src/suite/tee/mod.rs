@@ -5,12 +5,13 @@ mod callers;
 mod client;
 pub(crate) mod command;
 mod differences;
+mod enforced;
 mod faults;
 mod many;
 mod rights;
 mod xtest;
 
-use super::{Context, Outcome, Test, ensure};
+use super::{Context, Outcome, Test, driver, ensure};
 use crate::failure::Failure;
 use crate::run::media::Media;
 use crate::run::qemu::Machine;
@@ -43,6 +44,16 @@ pub(super) fn tests() -> Vec<Test> {
     tests.extend(many::tests());
     tests.extend(faults::tests());
     tests
+}
+
+/// What the tests under FLASK boot.
+pub(super) fn boot_under_flask() -> Result<(Media, Machine), Failure> {
+    secure::machine(driver::machine())
+}
+
+/// The tests under FLASK, enforcing, in their order.
+pub(super) fn under_flask() -> Vec<Test> {
+    enforced::tests()
 }
 
 /// Cases of xtest that reach all parts between a program and an application without taking long: the core's own tests,

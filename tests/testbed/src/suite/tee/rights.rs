@@ -14,7 +14,7 @@ pub(super) const CRYPT: &str = "cb3e5ba0-adf1-11e0-998b-0002a5d5c51b";
 const NOWHERE: &str = "3c0f3e52-8a0c-4d5e-9b0e-5f3b2a1c7d44";
 /// Results of GlobalPlatform's.
 const SUCCESS: &str = "0x00000000";
-const DENIED: &str = "0xffff0001";
+pub(super) const DENIED: &str = "0xffff0001";
 const BUSY: &str = "0xffff000d";
 pub(super) const COMMUNICATION: &str = "0xffff000e";
 const TIMEOUT: &str = "0xffff3001";
@@ -62,7 +62,7 @@ pub(super) fn little() -> String {
     format!("applications = [\"{OS_TEST}\"]\nsessions = 2\nshared_memory = \"128KiB\"")
 }
 
-fn expect(what: &str, seen: &Value, wanted: Value) -> Outcome {
+pub(super) fn expect(what: &str, seen: &Value, wanted: Value) -> Outcome {
     ensure(*seen == wanted, || format!("{what}: {seen}, not {wanted}"))
 }
 
