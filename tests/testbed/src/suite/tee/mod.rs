@@ -9,6 +9,7 @@ mod rights;
 mod xtest;
 
 use super::{Context, Outcome, Test, ensure};
+use crate::artefacts::tee::Abi;
 use crate::failure::Failure;
 use crate::run::media::Media;
 use crate::run::qemu::Machine;
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 /// What these tests boot.
 pub(super) fn boot() -> Result<(Media, Machine), Failure> {
-    secure::machine(Machine::default())
+    secure::machine(Machine::default(), Abi::Smc)
 }
 
 /// The tests, in their order.
