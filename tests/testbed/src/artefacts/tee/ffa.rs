@@ -1,19 +1,24 @@
 //! The same for calls by FF-A: OP-TEE is the Secure Partition Manager at S-EL1 (SPMC), and TF-A has the dispatcher to it (SPMD).
 //!
 //! No binary of Debian's knows FF-A, so both are built from Debian's sources. Only the core of OP-TEE is: applications are those of
-//! its test suite, signed with the key for development that is part of every release.
+//! Debian's package of its test suite. The key that they are signed with is in its package for developers, and is not that of later
+//! releases.
 
 use std::path::{Path, PathBuf};
 
 use super::super::error::{Error, Result};
 use super::super::key::Key;
-use super::super::pins::{Pin, first, tarballs};
-use super::super::store::{Artefact, Build};
-use super::super::{Workshop, host, tools};
+use super::super::pins::{Pin, first, pick, tarballs};
+use super::super::store::{Artefact, Build, create};
+use super::super::{Workshop, apt, host, tools};
 use super::firmware;
 
 const RECIPE: u32 = 1;
 const OPTEE: &str = "optee-os";
+const DEVELOPERS: &str = "optee-os-dev";
+/// The key in that package.
+const SIGNING_KEY: &str =
+    "usr/lib/optee-os-dev/vexpress-qemu_armv8a-virtualized/keys/default_ta.pem";
 /// What OP-TEE is built as: like Debian's binary for machines with a hypervisor, and the Secure Partition Manager in addition.
 const OPTIONS: [&str; 9] = [
     "PLATFORM=vexpress-qemu_armv8a",
@@ -51,18 +56,21 @@ const TIME: u32 = 1_767_225_600;
 
 fn request() -> Key {
     let mut key = Key::new(1);
-    key.value("source", firmware::SOURCE).value("optee", OPTEE);
+    key.value("source", firmware::SOURCE)
+        .value("optee", OPTEE)
+        .value("developers", DEVELOPERS);
     key
 }
 
-/// The chosen sources: TF-A's, OP-TEE's.
+/// The chosen files: TF-A's source, OP-TEE's, and the package with the key.
 fn pins(workshop: &Workshop) -> Result<Vec<Pin>> {
     workshop.pins.get("firmware-ffa", &request(), |step| {
         workshop.apt.update()?;
         let source = firmware::source(workshop, step)?;
-        let offered = tarballs(&workshop.apt, OPTEE, |_| true)?;
-        let optee = first(&workshop.downloads, OPTEE, offered, step)?;
-        Ok(vec![source, optee])
+        let (apt, downloads) = (&workshop.apt, &workshop.downloads);
+        let optee = first(downloads, OPTEE, tarballs(apt, OPTEE, |_| true)?, step)?;
+        let developers = pick(apt, downloads, &[DEVELOPERS], apt::From::Trixie, None, step)?;
+        Ok([vec![source, optee], developers].concat())
     })
 }
 
@@ -101,10 +109,14 @@ pub(crate) fn artefact(workshop: &Workshop) -> Result<Artefact> {
 
 fn recipe(workshop: &Workshop, pins: &[Pin], build: &Build) -> Result<()> {
     let files = workshop.fetch(pins, &build.step)?;
-    let ([_, pin], [source, optee]) = (pins, files.as_slice()) else {
-        return Err(Error::Host("firmware is made of two files".to_owned()));
+    let ([_, pin, _], [source, optee, developers]) = (pins, files.as_slice()) else {
+        return Err(Error::Host("firmware is made of three files".to_owned()));
     };
-    let optee = optee_core(workshop, optee, &pin.version, build)?;
+    let unpacked = build.work.join("developers");
+    create(&unpacked)?;
+    tools::unpack_deb(developers, &unpacked, &build.log)?;
+    let signing_key = unpacked.join(SIGNING_KEY);
+    let optee = optee_core(workshop, optee, &pin.version, &signing_key, build)?;
     let manifest = build.work.join("spmc-manifest.dts");
     std::fs::write(&manifest, MANIFEST).map_err(Error::io("write", &manifest))?;
     let mut dispatcher = DISPATCHER.map(str::to_owned).to_vec();
@@ -117,6 +129,7 @@ fn optee_core(
     workshop: &Workshop,
     tarball: &Path,
     version: &str,
+    signing_key: &Path,
     build: &Build,
 ) -> Result<PathBuf> {
     let python = host::python_for_optee(workshop)?;
@@ -135,6 +148,7 @@ fn optee_core(
         .arg(format!("CROSS_COMPILE={}", tools::CROSS_PREFIX))
         .arg(format!("PYTHON3={}", python.display()))
         .args(OPTIONS)
+        .arg(format!("TA_SIGN_KEY={}", signing_key.display()))
         // The same input gives the same output, whoever builds it and when.
         .arg(format!("TEE_IMPL_VERSION={version}"))
         .arg(format!("SOURCE_DATE_EPOCH={TIME}"))
