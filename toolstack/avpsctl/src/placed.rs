@@ -74,7 +74,12 @@ pub fn explain(plan: &DomainPlan, cause: Error) -> Error {
         (
             tee == Some(TeeMode::Hypervisor),
             "tee.mode = \"hypervisor\": a Xen with CONFIG_TEE and CONFIG_OPTEE, and an OP-TEE with support for \
-             virtualization that Xen found when it booted",
+             virtualization that Xen found when it booted and that has a partition left",
+        ),
+        (
+            tee == Some(TeeMode::Ffa),
+            "tee.mode = \"ffa\": a Xen with CONFIG_TEE and CONFIG_FFA, and an OP-TEE with support for virtualization that is \
+             the Secure Partition Manager, that Xen found when it booted and that has a partition left",
         ),
         (
             !plan.colors.is_empty(),

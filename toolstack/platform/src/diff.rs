@@ -26,7 +26,7 @@ pub enum What {
 /// One difference.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Change {
-    /// Whom it concerns: `platform`, `machine`, `xen`, `boot`, `domain`, or a kind of link.
+    /// Whom it concerns: `platform`, `machine`, `xen`, `tee`, `boot`, `domain`, or a kind of link.
     pub group: String,
     /// Which one of them, where there are several.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,7 +65,7 @@ const USUAL: [&str; 3] = ["name", "id", "index"];
 /// No part of what a plan means.
 const IGNORED: [&str; 2] = ["from", "schema"];
 
-/// Compares two plans. The changes are in the order of a plan: the platform, machine, Xen, boot, domains, links.
+/// Compares two plans. The changes are in the order of a plan: the platform, machine, Xen, the secure world, boot, domains, links.
 pub fn diff(old: &Plan, new: &Plan) -> Vec<Change> {
     let json = |plan| match serde_json::to_value(plan) {
         Ok(Value::Object(map)) => map,
@@ -92,7 +92,7 @@ pub fn diff(old: &Plan, new: &Plan) -> Vec<Change> {
                 place.compare("", found(&a).as_ref(), found(&b).as_ref());
             }
         } else {
-            let own = matches!(key.as_str(), "machine" | "xen" | "boot");
+            let own = matches!(key.as_str(), "machine" | "xen" | "tee" | "boot");
             let mut place = Place {
                 group: if own { &key } else { "platform" },
                 subject: None,
@@ -116,6 +116,7 @@ fn keys(a: &Map<String, Value>, b: &Map<String, Value>) -> Vec<String> {
         "machine_memory_bytes",
         "machine",
         "xen",
+        "tee",
         "boot",
     ];
     keys.sort_by_key(|key| {

@@ -92,6 +92,7 @@ features! {
     IOREQ = "IOREQ servers (virtio)", "ARM/IOREQ servers", TechPreview at ".block";
     DRIVER_DOMAIN = "driver domains", "Driver Domains", Caveats at ".kind";
     OPTEE = "OP-TEE mediator in Xen", "Arm: OP-TEE Mediator", TechPreview at ".tee";
+    FFA = "FF-A mediator in Xen", "ARM: Firmware Framework for Arm A-profile (FF-A) Mediator", TechPreview at ".tee";
     VM_EVENT = "vm_event (mediated TEE)", "Virtual Machine Introspection", Unlisted at ".tee";
     MPU = "Armv8-R (MPU)", "ARM v8, Xen in Armv8-R", Experimental
         instead "no other protection exists on Armv8-R; waive this and say who tests and maintains it";
@@ -131,6 +132,7 @@ pub fn features_of(plan: &Plan, domain: &DomainPlan) -> Vec<Feature> {
         (!domain.virtio.is_empty(), IOREQ),
         (domain.kind == DomainKind::Driver, DRIVER_DOMAIN),
         (tee == Some(TeeMode::Hypervisor), OPTEE),
+        (tee == Some(TeeMode::Ffa), FFA),
         (tee == Some(TeeMode::Mediated), VM_EVENT),
     ];
     let used = used.into_iter().filter(|(used, _)| *used);

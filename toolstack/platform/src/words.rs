@@ -167,8 +167,10 @@ words! {
     TeeMode {
         /// Nobody: they are refused.
         None = "none",
-        /// Xen's own mediator.
+        /// Xen's mediator for OP-TEE.
         Hypervisor = "hypervisor",
+        /// Xen's mediator for FF-A, where OP-TEE is the Secure Partition Manager.
+        Ffa = "ffa",
         /// avps-tee, which applies the rights written here.
         Mediated = "mediated",
     }

@@ -123,6 +123,28 @@ fn a_driver_domain_gets_its_rights_in_xenstore_from_xl_and_from_libxl_and_is_imp
 }
 
 #[test]
+fn calls_by_ffa_are_asked_for_from_xl_libxl_xen_and_linux_and_imported_again() {
+    let text = "schema = \"avps/1\"\n[platform]\nname = \"p\"\n[tee]\npartitions = 2\n[[domain]]\nname = \"a\"\nkernel = \"k\"\n\
+                memory = \"64MiB\"\ntee = { mode = \"ffa\" }\n";
+    let plan = platform::analyse(text, "/").plan.expect("no errors");
+    let libxl = libxl_json::emit(&plan);
+    assert_eq!(libxl[0].config["b_info"]["tee"], "ffa");
+    let xl = xl::emit(&plan).expect("emits");
+    assert!(xl[0].text.contains("\ntee = \"ffa\"\n"), "{}", xl[0].text);
+    let fragments = kconfig::emit(&plan);
+    let (xen, linux) = (&fragments[0].text, &fragments[1].text);
+    assert!(xen.contains("CONFIG_FFA=y") && !xen.contains("CONFIG_OPTEE=y"));
+    assert!(linux.contains("CONFIG_ARM_FFA_TRANSPORT=y") && linux.contains("CONFIG_OPTEE=y"));
+    let source = platform::import::Source {
+        name: &xl[0].file_name,
+        text: &xl[0].text,
+    };
+    let again = platform::import::import("again", &[source]);
+    let again = again.expect("valid").text;
+    assert!(again.contains("mode = \"ffa\""), "{again}");
+}
+
+#[test]
 fn a_driver_domain_has_a_ramdisk_of_its_own_one_that_is_made_or_none() {
     let text = include_str!("../../../configs/driver-domain.avps.toml");
     let storage = |line: &str| {

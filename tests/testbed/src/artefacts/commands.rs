@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use super::error::{Error, Result};
 use super::lock::Lock;
 use super::store::{Artefact, remove};
-use super::tee::{self, firmware};
+use super::tee::{self, ffa, firmware};
 use super::{Workshop, bed, host, key, linux, rust, userland, xen};
 use crate::failure::Failure;
 use crate::paths;
@@ -29,6 +29,8 @@ enum Part {
     Programs,
     /// The secure world: TF-A and OP-TEE, and the programs that call it.
     Tee,
+    /// TF-A and OP-TEE for calls by FF-A.
+    TeeFfa,
 }
 
 /// Options of `cargo xtask build`.
@@ -85,6 +87,7 @@ fn some(workshop: &Workshop, parts: &[Part]) -> Result<Vec<Row>> {
                 rows.push(Row::artefact(&firmware::artefact(workshop)?));
                 rows.push(Row::artefact(&tee::userland::artefact(workshop)?));
             }
+            Part::TeeFfa => rows.push(Row::artefact(&ffa::artefact(workshop)?)),
             Part::Programs => {
                 let names = rust::BINARIES.map(|binary| binary.name);
                 let binaries = rust::rust_binaries(workshop, &names)?;
@@ -235,6 +238,10 @@ fn used(workshop: &Workshop) -> Result<(BTreeSet<String>, BTreeSet<String>)> {
     if let Some(pins) = firmware::pinned(workshop) {
         let key = firmware::key(&pins)?;
         keep("firmware", pins, key);
+    }
+    if let Some(pins) = ffa::pinned(workshop) {
+        let key = ffa::key(&pins)?;
+        keep("firmware-ffa", pins, key);
     }
     if let Some(pins) = tee::userland::pinned(workshop) {
         let key = tee::userland::key(&pins);

@@ -16,6 +16,11 @@ const QEMU_MAJOR: u32 = 8;
 const QEMU: &str = "qemu-system-aarch64";
 const QEMU_PACKAGE: &str = "qemu-system-arm";
 
+/// Pythons that scripts may be run with, in this order.
+const PYTHONS: [&str; 2] = ["python3", "/usr/bin/python3"];
+/// What OP-TEE's scripts import.
+const PYTHON_PACKAGES: [&str; 2] = ["python3-cryptography", "python3-pyelftools"];
+
 /// How the presence of a package is seen: works on any distribution, and for what was built by hand.
 enum Sign {
     /// A program in the path.
@@ -108,6 +113,27 @@ pub(crate) fn qemu(workshop: &Workshop) -> Result<PathBuf> {
             "{QEMU_PACKAGE} is installed, but {QEMU} cannot be run"
         ))),
     }
+}
+
+/// A Python that has what OP-TEE's scripts import; Debian's, with those packages installed, where there is none. The first one in
+/// the path need not be Debian's.
+pub(crate) fn python_for_optee(workshop: &Workshop) -> Result<PathBuf> {
+    let find = || {
+        let mut pythons = PYTHONS.into_iter();
+        pythons.find(|python| {
+            let asked = Run::new(python).args(["-c", "import cryptography, elftools"]);
+            asked.output().is_ok()
+        })
+    };
+    if find().is_none() {
+        install(workshop, &PYTHON_PACKAGES, &[])?;
+    }
+    find().map(PathBuf::from).ok_or_else(|| {
+        let packages = PYTHON_PACKAGES.join(" and ");
+        Error::Host(format!(
+            "{packages} are installed, but no Python can import cryptography and elftools"
+        ))
+    })
 }
 
 fn is_there(sign: &Sign) -> bool {

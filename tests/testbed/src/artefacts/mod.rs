@@ -139,12 +139,12 @@ pub(crate) fn bed(workshop: &Workshop) -> Result<Bed> {
 
 /// The same for a machine with a secure world, and its firmware: dom0 has the programs that call OP-TEE, and an initial file
 /// system for guests that call it.
-pub(crate) fn secure_bed(workshop: &Workshop) -> Result<(Bed, PathBuf)> {
+pub(crate) fn secure_bed(workshop: &Workshop, abi: tee::Abi) -> Result<(Bed, PathBuf)> {
     host::ensure(workshop)?;
-    let firmware = tee::firmware::artefact(workshop)?;
+    let firmware = tee::firmware(workshop, abi)?;
     let userland = tee::userland::artefact(workshop)?;
     let bed = assemble(workshop, Some(userland.file(tee::userland::TREE)))?;
-    Ok((bed, firmware.file(tee::firmware::FILE)))
+    Ok((bed, firmware))
 }
 
 /// The bed, with the tree of programs that call OP-TEE or without.

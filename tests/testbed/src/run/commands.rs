@@ -5,6 +5,7 @@ use super::qemu::Machine;
 use super::secure::{self, Secure};
 use super::session::{self, Session};
 use super::{Error, folder};
+use crate::artefacts::tee::Abi;
 use crate::failure::Failure;
 use crate::paths;
 use crate::progress::duration;
@@ -80,16 +81,23 @@ struct Boot {
     /// The machine's RAM in MiB.
     #[arg(long, value_name = "MIB", default_value_t = 3072)]
     memory: u32,
-    /// With a secure world, and programs in dom0 that call it.
-    #[arg(long)]
-    tee: bool,
+    /// With a secure world that is called so, and programs in dom0 that call it.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "ABI",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "smc"
+    )]
+    tee: Option<Abi>,
 }
 
 impl Boot {
     /// What is booted, on which machine.
     fn media_and_machine(&self) -> Result<(Media, Machine), Failure> {
-        if self.tee {
-            let (own, machine) = secure::machine(self.machine())?;
+        if let Some(abi) = self.tee {
+            let (own, machine) = secure::machine(self.machine(), abi)?;
             return Ok((self.instead_of(own), machine));
         }
         Ok((self.media()?, self.machine()))

@@ -4,16 +4,21 @@ use std::collections::{HashMap, HashSet};
 
 use super::places::PAGE;
 use crate::finding::Finding;
-use crate::plan::{DomainPlan, Plan, TeeMode, TeeRights, TeeStandIn};
+use crate::plan::{DomainKind, DomainPlan, Plan, TeeMode, TeeRights, TeeStandIn};
 use crate::rules;
-use crate::units::{ByteSize, MIB};
+use crate::units::ByteSize;
 
 /// Calls of a guest that avps-tee has under way at most.
 const MOST_CALLS: u32 = 8;
 /// The largest share.
 const MOST_WEIGHT: u32 = 1000;
-/// Memory that Xen's own mediator shares for a guest, in bytes (Xen: `MAX_TOTAL_SMH_BUF_PG`).
-const HYPERVISOR_SHARED: u64 = 64 * MIB;
+/// Memory that Xen's mediator for OP-TEE shares for a guest, in bytes (Xen: `MAX_SHM_BUFFER_COUNT`, `MAX_SHM_BUFFER_PG`; less
+/// than `MAX_TOTAL_SMH_BUF_PG` pages).
+const SHARED_BY_SMC: u64 = 16 * 129 * PAGE;
+/// The same for FF-A (Xen: `FFA_MAX_SHM_COUNT`; a region has fewer pages than `FFA_MAX_SHM_PAGE_COUNT`).
+const SHARED_BY_FFA: u64 = 32 * 255 * PAGE;
+/// Domains that OP-TEE has room for where nobody built it for others (OP-TEE: mk/config.mk).
+const USUAL_PARTITIONS: u32 = 2;
 
 pub(super) fn check(plan: &Plan, findings: &mut Vec<Finding>) {
     for (number, domain) in plan.domains.iter().enumerate() {
@@ -35,6 +40,71 @@ pub(super) fn check(plan: &Plan, findings: &mut Vec<Finding>) {
         limits(&at, &domain.name, tee, findings);
     }
     storage(plan, findings);
+    modes(plan, findings);
+    partitions(plan, findings);
+}
+
+/// Domains that call the secure world, with their places in the document; the control domain, which always can, not among them.
+fn calling(plan: &Plan) -> impl Iterator<Item = (usize, &DomainPlan)> {
+    let domains = plan.domains.iter().enumerate();
+    domains.filter(|(_, domain)| {
+        let guest = domain.kind != DomainKind::Control && !domain.is_dom0less();
+        guest && (domain.is_mediated() || domain.tee_of_xen().is_some())
+    })
+}
+
+/// Xen has one mediator.
+fn modes(plan: &Plan, findings: &mut Vec<Finding>) {
+    let mut domains = calling(plan).filter_map(|(number, domain)| {
+        let mode = domain.tee_of_xen()?;
+        Some((number, domain, mode))
+    });
+    let Some((_, first, mode)) = domains.next() else {
+        return;
+    };
+    if let Some((number, domain, _)) = domains.find(|(_, _, other)| *other != mode) {
+        let message = format!(
+            "Xen cannot carry out the calls of both \"{}\" and \"{}\"",
+            first.name, domain.name
+        );
+        let at = format!("domain[{number}].tee.mode");
+        findings.push(
+            Finding::new(&rules::TEE_MODES, at, message)
+                .label(format!("not that of \"{}\"", first.name))
+                .subject(&first.name)
+                .subject(&domain.name),
+        );
+    }
+}
+
+/// OP-TEE has room for so many domains. One is the control domain, which makes the calls of mediated ones, too.
+fn partitions(plan: &Plan, findings: &mut Vec<Finding>) {
+    let mut needed = 1_u32;
+    for (number, domain) in calling(plan) {
+        needed = needed.saturating_add(domain.tee_of_xen().is_some().into());
+        if needed <= plan.tee.partitions.unwrap_or(USUAL_PARTITIONS) {
+            continue;
+        }
+        let name = &domain.name;
+        let (rule, message) = match plan.tee.partitions {
+            Some(partitions) => (
+                &rules::TEE_PARTITIONS,
+                format!(
+                    "with domain \"{name}\" OP-TEE needs {needed} partitions, and has {partitions}"
+                ),
+            ),
+            None => (
+                &rules::TEE_PARTITIONS_UNKNOWN,
+                format!(
+                    "with domain \"{name}\" OP-TEE needs {needed} partitions, and nobody says how many it has"
+                ),
+            ),
+        };
+        let at = format!("domain[{number}].tee.mode");
+        let finding = Finding::new(rule, at, message);
+        findings.push(finding.label("the control domain has one").subject(name));
+        return;
+    }
 }
 
 /// Applications that keep the objects of several domains in one place.
@@ -162,14 +232,19 @@ fn limits(at: &str, domain: &str, tee: &TeeRights, findings: &mut Vec<Finding>) 
         }
     }
     let bytes = tee.shared_memory_bytes;
-    let beyond = tee.mode == TeeMode::Hypervisor && bytes > HYPERVISOR_SHARED;
+    let most = match tee.mode {
+        TeeMode::None | TeeMode::Mediated => u64::MAX,
+        TeeMode::Hypervisor => SHARED_BY_SMC,
+        TeeMode::Ffa => SHARED_BY_FFA,
+    };
+    let beyond = bytes > most;
     if beyond || !bytes.is_multiple_of(PAGE) {
         let message = format!(
             "domain \"{domain}\" cannot share {} with the secure world",
             ByteSize(bytes)
         );
         let label = match beyond {
-            true => format!("at most {}", ByteSize(HYPERVISOR_SHARED)),
+            true => format!("at most {}", ByteSize(most)),
             false => "no multiple of 4KiB".to_owned(),
         };
         let at = format!("{at}.shared_memory");

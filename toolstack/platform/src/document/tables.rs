@@ -23,6 +23,8 @@ tables! {
         boot: Option<BootTable>,
         /// The hypervisor.
         xen: Option<XenTable>,
+        /// The secure world.
+        tee: Option<TeeFirmwareTable>,
         /// Groups of CPUs, each with a scheduler of its own.
         cpupool: Vec<CpupoolTable>,
         /// The domains, in the order they are started.
@@ -141,6 +143,13 @@ tables! {
         static_heap: Vec<RangeTable>,
         /// Whether domains get the types of a FLASK policy, and what happens to what that does not allow.
         flask: Option<Flask> = default "no FLASK",
+    }
+
+    /// The secure world, as OP-TEE was built.
+    TeeFirmwareTable {
+        /// Domains that OP-TEE has room for, the control domain among them (`CFG_VIRT_GUEST_COUNT`; 0 for an OP-TEE without
+        /// `CFG_NS_VIRTUALIZATION`).
+        partitions: Option<u64>,
     }
 
     /// A group of CPUs with a scheduler of its own.

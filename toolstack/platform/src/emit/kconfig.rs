@@ -175,13 +175,13 @@ fn xen_devices(plan: &Plan, options: &mut Options) {
         Behind::Expert,
         "Virtio devices served outside of Xen.",
     );
+    let ffa = tee(TeeMode::Ffa);
+    // avps-tee's own calls are those of the control domain, which Xen carries out as well.
+    let smc = tee(TeeMode::Hypervisor) || tee(TeeMode::Mediated) && !ffa;
     let why = "Xen carries out calls to OP-TEE.";
-    add(
-        tee(TeeMode::Hypervisor),
-        "OPTEE=y",
-        Behind::Unsupported,
-        why,
-    );
+    add(smc, "OPTEE=y", Behind::Unsupported, why);
+    let why = "Xen carries out calls to OP-TEE by FF-A.";
+    add(ffa, "FFA=y", Behind::Unsupported, why);
     let events = if plan.xen.version < VM_EVENT {
         "MEM_ACCESS=y"
     } else {
@@ -307,12 +307,15 @@ pub fn linux(plan: &Plan, domain: &DomainPlan) -> String {
             "Its console is an emulated PL011.",
         );
     }
-    let tee = domain
-        .tee
-        .as_ref()
-        .is_some_and(|tee| tee.mode != TeeMode::None);
-    add(tee, "TEE=y", "It calls the secure world.");
-    add(tee, "OPTEE=y", "It calls the secure world.");
+    let tee = domain.tee.as_ref().map(|tee| tee.mode);
+    let calls = tee.is_some_and(|mode| mode != TeeMode::None);
+    add(calls, "TEE=y", "It calls the secure world.");
+    add(calls, "OPTEE=y", "It calls the secure world.");
+    add(
+        tee == Some(TeeMode::Ffa),
+        "ARM_FFA_TRANSPORT=y",
+        "Its calls to the secure world are FF-A's.",
+    );
     let head = format!(
         "# Linux of domain \"{}\", written by avpsctl emit kconfig.\n",
         domain.name

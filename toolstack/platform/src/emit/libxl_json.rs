@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::partial::pages;
 use super::pools;
 use crate::plan::{
-    Action, Console, DeviceDma, DomainKind, DomainPlan, MemoryModel, Plan, RegisterWindow, TeeMode,
+    Action, Console, DeviceDma, DomainKind, DomainPlan, MemoryModel, Plan, RegisterWindow,
     VirtioPlan,
 };
 use crate::units::KIB;
@@ -123,8 +123,8 @@ fn build(domain: &DomainPlan) -> Value {
     if !domain.colors.is_empty() {
         build["llc_colors"] = json!(domain.colors);
     }
-    if domain.tee.as_ref().map(|tee| tee.mode) == Some(TeeMode::Hypervisor) {
-        build["tee"] = json!("optee");
+    if let Some(tee) = domain.tee_of_xen() {
+        build["tee"] = json!(tee);
     }
     if domain.console == Console::Vpl011 {
         build["arch_arm"] = json!({"vuart": "sbsa_uart"});

@@ -9,7 +9,7 @@ use super::cmdline::ranges;
 use super::partial::pages;
 use super::pools;
 use crate::plan::{
-    BlockPlan, Console, DeviceDma, DevicePlan, DomainKind, DomainPlan, MemoryModel, Plan, TeeMode,
+    BlockPlan, Console, DeviceDma, DevicePlan, DomainKind, DomainPlan, MemoryModel, Plan,
     VirtioPlan,
 };
 use crate::units::MIB;
@@ -92,8 +92,8 @@ fn config(plan: &Plan, domain: &DomainPlan) -> Result<String, XlError> {
     if !domain.colors.is_empty() {
         line("llc_colors", list(ranges(&domain.colors).split(',')));
     }
-    if domain.tee.as_ref().map(|tee| tee.mode) == Some(TeeMode::Hypervisor) {
-        line("tee", "\"optee\"".to_owned());
+    if let Some(tee) = domain.tee_of_xen() {
+        line("tee", format!("\"{tee}\""));
     }
     if domain.kind == DomainKind::Driver {
         line("driver_domain", "1".to_owned());

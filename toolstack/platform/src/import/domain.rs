@@ -99,14 +99,9 @@ fn take(mapping: &mut Mapping<'_>, domain: &mut DomainTable, from: &Assignment) 
         "period" | "budget" => rtds(domain, from),
         "tee" => match text(value).as_deref() {
             Some("none") => Taken::Yes,
-            Some("optee") => {
-                domain.tee = Some(TeeTable {
-                    mode: Some(TeeMode::Hypervisor),
-                    ..TeeTable::default()
-                });
-                Taken::Yes
-            }
-            _ => Taken::No("only OP-TEE has a place in a document"),
+            Some("optee") => tee(domain, TeeMode::Hypervisor),
+            Some("ffa") => tee(domain, TeeMode::Ffa),
+            _ => Taken::No("a document has OP-TEE, by its own calls or by FF-A"),
         },
         "driver_domain" if number(value) == Some(1) => {
             domain.kind = Some(DomainKind::Driver);
@@ -210,6 +205,14 @@ fn complete(mapping: &mut Mapping<'_>, domain: &mut DomainTable) {
         );
         domain.memory = Some(ByteSize(32 * MIB));
     }
+}
+
+fn tee(domain: &mut DomainTable, mode: TeeMode) -> Taken {
+    domain.tee = Some(TeeTable {
+        mode: Some(mode),
+        ..TeeTable::default()
+    });
+    Taken::Yes
 }
 
 fn rtds(domain: &mut DomainTable, from: &Assignment) -> Taken {

@@ -111,6 +111,15 @@ impl DomainPlan {
         let mode = self.tee.as_ref().map(|tee| tee.mode);
         mode == Some(TeeMode::Mediated)
     }
+
+    /// What xl and libxl call the mediator in Xen that carries out its calls into the secure world, if one does.
+    pub fn tee_of_xen(&self) -> Option<&'static str> {
+        match self.tee.as_ref()?.mode {
+            TeeMode::None | TeeMode::Mediated => None,
+            TeeMode::Hypervisor => Some("optee"),
+            TeeMode::Ffa => Some("ffa"),
+        }
+    }
 }
 
 fn is_false(value: &bool) -> bool {

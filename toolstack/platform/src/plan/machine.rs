@@ -155,6 +155,20 @@ pub struct XenPlan {
     pub flask: Option<Flask>,
 }
 
+/// The secure world, as OP-TEE was built. Absent values are not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct TeeFirmware {
+    /// Domains that OP-TEE has room for, the control domain among them.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub partitions: Option<u32>,
+}
+
+impl TeeFirmware {
+    pub(super) fn is_unknown(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// A group of CPUs with a scheduler of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cpupool {

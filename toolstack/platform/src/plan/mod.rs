@@ -58,6 +58,9 @@ pub struct Plan {
     pub machine: MachinePlan,
     /// The hypervisor.
     pub xen: XenPlan,
+    /// The secure world.
+    #[serde(skip_serializing_if = "TeeFirmware::is_unknown", default)]
+    pub tee: TeeFirmware,
     /// How Xen and the domains of its own boot get into memory.
     pub boot: BootPlan,
     /// The domains, in the order they are started.

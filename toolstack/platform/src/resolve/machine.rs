@@ -5,7 +5,7 @@ use super::saturate;
 use crate::document::{DocumentTable, MachineTable, RangeTable};
 use crate::plan::{
     BootPlan, Cluster, Cpupool, DomainKind, DomainPlan, Llc, MachinePlan, Module, ModuleRole,
-    NamedRange, Range, Scheduler, XenPlan,
+    NamedRange, Range, Scheduler, TeeFirmware, XenPlan,
 };
 use crate::units::{ByteSize, MIB, XenVersion};
 
@@ -85,6 +85,13 @@ pub(super) fn xen(content: &DocumentTable) -> XenPlan {
         static_heap: table.static_heap.iter().map(range).collect(),
         cpupools: pools.collect(),
         flask: table.flask,
+    }
+}
+
+pub(super) fn tee(content: &DocumentTable) -> TeeFirmware {
+    let table = content.tee.clone().unwrap_or_default();
+    TeeFirmware {
+        partitions: table.partitions.map(saturate),
     }
 }
 

@@ -31,6 +31,7 @@ pub fn resolve(document: &Document, base: &str, facts: MachinePlan) -> Plan {
         machine_memory_bytes: machine_table.memory.map(|ByteSize(bytes)| bytes),
         machine: machine::machine(&machine_table, base, facts),
         xen: machine::xen(content),
+        tee: machine::tee(content),
         boot: machine::boot(content, base, &domains),
         platform: name,
         domains,

@@ -95,9 +95,9 @@ rules! {
     /// Rights that nobody applies.
     TEE_RIGHTS_UNUSED = "AVPS0724", "tee-rights-unused", Error,
         help "use mode = \"mediated\", or remove applications, rate and timeout",
-        why "Xen's own mediator lets a guest open every application, and without a mediator there is none: a list that \
+        why "Xen's own mediators let a guest open every application, and without a mediator there is none: a list that \
              nobody applies is a promise that nobody keeps.",
-        source "Xen: xen/arch/arm/tee/optee.c; this project's design: the OP-TEE mediator";
+        source "Xen: xen/arch/arm/tee/optee.c, ffa.c; this project's design: the OP-TEE mediator";
     /// Rights to nothing.
     TEE_NO_APPLICATION = "AVPS0725", "tee-no-application", Warning,
         help "list the UUIDs in applications, or use mode = \"none\"",
@@ -105,10 +105,11 @@ rules! {
         source "this project's design: the OP-TEE mediator";
     /// More shared memory than the mode has.
     TEE_SHARED_MEMORY = "AVPS0726", "tee-shared-memory", Error,
-        help "use a multiple of 4KiB, at most 64MiB in mode \"hypervisor\"",
-        why "Memory is shared in pages, and Xen's own mediator keeps at most 16384 of them for a guest, in buffers of at most \
-             129 pages.",
-        source "Xen: xen/arch/arm/tee/optee.c, MAX_TOTAL_SMH_BUF_PG, MAX_SHM_BUFFER_PG";
+        help "use a multiple of 4KiB, at most 8256KiB in mode \"hypervisor\" and 32640KiB in mode \"ffa\"",
+        why "Memory is shared in pages, and Xen's own mediators bound what a guest shares: 16 buffers of at most 129 pages \
+             each for OP-TEE's own calls, 32 regions of at most 255 pages each for FF-A.",
+        source "Xen: xen/arch/arm/tee/optee.c, MAX_SHM_BUFFER_COUNT, MAX_SHM_BUFFER_PG; ffa_private.h, FFA_MAX_SHM_COUNT, \
+                FFA_MAX_SHM_PAGE_COUNT; ffa_shm.c, alloc_ffa_shm_mem";
     /// A share of the secure world that avps-tee cannot give.
     TEE_SHARE = "AVPS0727", "tee-share", Error,
         help "use a concurrency of 1 to 8 and a weight of 1 to 1000",
@@ -122,4 +123,25 @@ rules! {
         why "OP-TEE keeps an application's persistent objects by the application's UUID, and all mediated domains are one \
              client to it: each of them finds, and can delete, what the others stored.",
         source "OP-TEE: core/tee/tee_svc_storage.c and tee_ree_fs.c (objects by UUID); this project's design: the OP-TEE mediator";
+    /// More domains than OP-TEE has room for.
+    TEE_PARTITIONS = "AVPS0729", "tee-partitions", Error,
+        help "use mode = \"mediated\" for some, which takes no partition of OP-TEE, or build OP-TEE with a larger \
+              CFG_VIRT_GUEST_COUNT and correct partitions in [tee]",
+        why "OP-TEE divides its memory into as many equal parts as it was built for, and the control domain has one of them. \
+             When all are taken, Xen refuses to create the next domain.",
+        source "OP-TEE: core/arch/arm/kernel/virtualization.c, virt_guest_created; Xen: xen/arch/arm/tee/optee.c, \
+                optee_domain_init; ffa_partinfo.c, ffa_partinfo_domain_init";
+    /// Nobody knows how many domains OP-TEE has room for.
+    TEE_PARTITIONS_UNKNOWN = "AVPS0730", "tee-partitions-unknown", Warning,
+        help "add [tee] with partitions = 3, or what OP-TEE's CFG_VIRT_GUEST_COUNT is",
+        why "OP-TEE is built for two domains unless it is told otherwise, and the control domain is one of them: most builds \
+             have no room for these.",
+        source "OP-TEE: mk/config.mk, CFG_VIRT_GUEST_COUNT";
+    /// Two of Xen's mediators.
+    TEE_MODES = "AVPS0731", "tee-modes", Error,
+        help "use the mode that fits the firmware: \"ffa\" where OP-TEE is the Secure Partition Manager \
+              (CFG_CORE_SEL1_SPMC), \"hypervisor\" where it is not",
+        why "OP-TEE is called either by its own SMCs or by FF-A, as it was built. Xen looks for one mediator when it boots, and \
+             refuses to create a domain that asks for another.",
+        source "Xen: xen/arch/arm/tee/tee.c, tee_init, tee_domain_init; OP-TEE: core/arch/arm/arm.mk, CFG_CORE_FFA";
 }

@@ -154,7 +154,7 @@ fn size() -> impl Strategy<Value = String> {
 
 /// Tables with every key that a check looks at, and values of the right type without any sense.
 fn senseless() -> impl Strategy<Value = String> {
-    const WORDS: [(&str, &[&str]); 9] = [
+    const WORDS: [(&str, &[&str]); 10] = [
         ("kind", &["control", "driver", "guest", "rtos"]),
         ("boot", &["dom0less", "toolstack"]),
         ("scheduler", &["credit2", "null", "rtds", "arinc653"]),
@@ -164,6 +164,7 @@ fn senseless() -> impl Strategy<Value = String> {
         ("console", &["vpl011", "pv", "none"]),
         ("iommu", &["none", "smmu-v3"]),
         ("dma", &["iommu", "none"]),
+        ("mode", &["mediated", "hypervisor", "ffa", "none"]),
     ];
     let name = (0..4).prop_map(|index| format!("\"{}\"", ["a", "b", "", "c.d"][index as usize]));
     let numbers =
@@ -194,7 +195,7 @@ fn senseless() -> impl Strategy<Value = String> {
         "[[domain]]\nname = NAME\nkind = WORD\nboot = \"dom0less\"\nkernel = \"k\"\ndirect_map = true\n\
          static_memory = [{ at = NUMBER, size = SIZE }, { at = NUMBER, size = SIZE }]\n[[domain.device]]\npath = \"/d\"\n\
          dma = WORD\ninterrupts = LIST\n[[domain.device.region]]\nat = NUMBER\nsize = SIZE\nguest_at = NUMBER\n",
-        "[[domain]]\nname = NAME\nkernel = \"k\"\nmemory = SIZE\n[domain.tee]\nmode = \"mediated\"\napplications = [NAME]\n\
+        "[[domain]]\nname = NAME\nkernel = \"k\"\nmemory = SIZE\n[domain.tee]\nmode = WORD\napplications = [NAME]\n\
          sessions = NUMBER\nshared_memory = SIZE\nrate = NUMBER\n",
         "[[shared_memory]]\nid = NAME\nsize = SIZE\nat = NUMBER\n[[shared_memory.user]]\ndomain = NAME\nat = NUMBER\nrole = WORD\n\
          [[shared_memory.user]]\ndomain = NAME\nwrites = true\n",
@@ -226,7 +227,7 @@ proptest! {
         tables in proptest::collection::vec(senseless(), 0..14), cpus in number(), ways in number(), place in number(), room in size(),
     ) {
         let text = format!(
-            "[machine]\ncpus = {cpus}\ngic = \"v3\"\nllc = {{ size = {room}, ways = {ways} }}\n\
+            "[tee]\npartitions = {cpus}\n[machine]\ncpus = {cpus}\ngic = \"v3\"\nllc = {{ size = {room}, ways = {ways} }}\n\
              [boot]\nwindow = {{ at = {place}, size = {room} }}\nslot = {room}\nxen_at = {place}\ndevice_tree_at = {place}\n\
              [xen]\nstatic_heap = [{{ at = {place}, size = {room} }}]\n{}",
             tables.concat()

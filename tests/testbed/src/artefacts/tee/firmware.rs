@@ -10,6 +10,7 @@ use super::super::key::Key;
 use super::super::pins::{Pin, first, pick, tarballs};
 use super::super::store::{Artefact, Build, create};
 use super::super::{Workshop, apt, tools};
+use crate::progress::Step;
 
 /// What QEMU loads as `-bios`.
 pub(crate) const FILE: &str = "firmware.bin";
@@ -18,11 +19,17 @@ pub(crate) const FILE: &str = "firmware.bin";
 pub(crate) const NORMAL_WORLD: u64 = 0x6000_0000;
 
 const RECIPE: u32 = 1;
-const SOURCE: &str = "arm-trusted-firmware";
+pub(super) const SOURCE: &str = "arm-trusted-firmware";
 /// TF-A's release: it has long-term support, and Debian 13 has it.
 const RELEASE: &str = "2.12.";
 const OPTEE: &str = "optee-os";
-/// OP-TEE's files in its package.
+/// OP-TEE's core, in files as TF-A loads them, and what TF-A's build calls them.
+pub(super) const CORE: [(&str, &str); 3] = [
+    ("BL32", "tee-header_v2.bin"),
+    ("BL32_EXTRA1", "tee-pager_v2.bin"),
+    ("BL32_EXTRA2", "tee-pageable_v2.bin"),
+];
+/// These files in OP-TEE's package.
 const OPTEE_FILES: &str = "usr/lib/optee/vexpress-qemu_armv8a-virtualized";
 /// Where TF-A's first stage looks for the others, in bytes from the start of the file.
 const PACKAGE_AT: usize = 256 << 10;
@@ -38,11 +45,17 @@ fn pins(workshop: &Workshop) -> Result<Vec<Pin>> {
     workshop.pins.get("firmware", &request(), |step| {
         workshop.apt.update()?;
         let (apt, downloads) = (&workshop.apt, &workshop.downloads);
-        let offered = tarballs(apt, SOURCE, |version| version.starts_with(RELEASE))?;
-        let source = first(downloads, SOURCE, offered, step)?;
+        let source = source(workshop, step)?;
         let optee = pick(apt, downloads, &[OPTEE], apt::From::Trixie, None, step)?;
         Ok([vec![source], optee].concat())
     })
+}
+
+/// TF-A's source.
+pub(super) fn source(workshop: &Workshop, step: &Step) -> Result<Pin> {
+    let of_release = |version: &str| version.starts_with(RELEASE);
+    let offered = tarballs(&workshop.apt, SOURCE, of_release)?;
+    first(&workshop.downloads, SOURCE, offered, step)
 }
 
 /// What has been chosen before, if anything.
@@ -78,28 +91,40 @@ fn recipe(workshop: &Workshop, pins: &[Pin], build: &Build) -> Result<()> {
     let [source, package] = files.as_slice() else {
         return Err(Error::Host("firmware is made of two files".to_owned()));
     };
-    let (tree, unpacked) = (build.work.join("source"), build.work.join("optee"));
-    if !tree.is_dir() {
-        build.step.state("unpacking the source");
-        tools::unpack_tar(source, &tree, &["--strip-components=1"], &build.log)?;
-    }
+    let unpacked = build.work.join("optee");
     create(&unpacked)?;
     tools::unpack_deb(package, &unpacked, &build.log)?;
+    let optee = unpacked.join(OPTEE_FILES);
+    self::build(workshop, source, &optee, &["SPD=opteed".to_owned()], build)
+}
 
+/// Builds TF-A from its source with [`CORE`] from a folder, and joins what it is made of. `dispatcher` are the options that
+/// say how calls of the normal world are handed on.
+pub(super) fn build(
+    workshop: &Workshop,
+    tarball: &Path,
+    optee: &Path,
+    dispatcher: &[String],
+    build: &Build,
+) -> Result<()> {
+    let tree = build.work.join("source");
+    if !tree.is_dir() {
+        build.step.state("unpacking the source");
+        tools::unpack_tar(tarball, &tree, &["--strip-components=1"], &build.log)?;
+    }
     build.step.state("building");
-    let optee = |file: &str| unpacked.join(OPTEE_FILES).join(file).display().to_string();
+    let optee = CORE.map(|(name, file)| format!("{name}={}", optee.join(file).display()));
     let objects = build.work.join("objects");
     tools::make(workshop.jobs)
         .arg("-C")
         .arg(&tree)
         .arg(format!("BUILD_BASE={}", objects.display()))
         .arg(format!("CROSS_COMPILE={}", tools::CROSS_PREFIX))
-        .args(["PLAT=qemu", "QEMU_USE_GIC_DRIVER=QEMU_GICV3", "SPD=opteed"])
+        .args(["PLAT=qemu", "QEMU_USE_GIC_DRIVER=QEMU_GICV3"])
+        .args(dispatcher)
         .args(["BL32_RAM_LOCATION=tdram", "ARM_LINUX_KERNEL_AS_BL33=1"])
         .arg(format!("PRELOADED_BL33_BASE={NORMAL_WORLD:#x}"))
-        .arg(format!("BL32={}", optee("tee-header_v2.bin")))
-        .arg(format!("BL32_EXTRA1={}", optee("tee-pager_v2.bin")))
-        .arg(format!("BL32_EXTRA2={}", optee("tee-pageable_v2.bin")))
+        .args(optee)
         // Compilers younger than the source warn of more.
         .arg("E=0")
         // The same input gives the same output, whoever builds it and when.

@@ -1,4 +1,28 @@
 //! The secure world of a machine: what it boots from, and what programs of the normal world need to call it.
 
+pub(crate) mod ffa;
 pub(crate) mod firmware;
 pub(crate) mod userland;
+
+use super::Workshop;
+use super::error::Result;
+use clap::ValueEnum;
+use std::path::PathBuf;
+
+/// How the normal world calls OP-TEE. It is built for one of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Abi {
+    /// By OP-TEE's own SMCs.
+    Smc,
+    /// By FF-A, where OP-TEE is the Secure Partition Manager.
+    Ffa,
+}
+
+/// What QEMU loads as `-bios`, got and built as far as it is missing.
+pub(crate) fn firmware(workshop: &Workshop, abi: Abi) -> Result<PathBuf> {
+    let artefact = match abi {
+        Abi::Smc => firmware::artefact(workshop)?,
+        Abi::Ffa => ffa::artefact(workshop)?,
+    };
+    Ok(artefact.file(firmware::FILE))
+}

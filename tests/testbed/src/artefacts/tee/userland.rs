@@ -1,8 +1,8 @@
 //! Programs that call OP-TEE: its supplicant, its test suite, and the trusted applications that this loads.
 //!
-//! Debian's arm64 binaries, unpacked (never installed). All are of the release of the firmware's OP-TEE: it runs only what was
-//! signed with the key that Debian built it with. They are a tree of their own, for dom0 and guests of machines that have a
-//! secure world; nothing else grows by them.
+//! Debian's arm64 binaries, unpacked (never installed). All are of the release of Debian's OP-TEE: it runs only what was signed with
+//! the key that Debian built it with, which an OP-TEE that is built here is given as well. They are a tree of their own, for dom0
+//! and guests of machines that have a secure world; nothing else grows by them.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -2,6 +2,7 @@
 
 use super::super::document::Document;
 use super::super::{Context, Failed, Outcome};
+use crate::artefacts::tee::Abi;
 use agent::client::Remote;
 use clap::ValueEnum;
 use std::time::Duration;
@@ -9,8 +10,10 @@ use std::time::Duration;
 /// Who carries out guests' calls: `tee.mode` in a platform document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Mode {
-    /// Xen's own mediator.
+    /// Xen's mediator for OP-TEE's own SMCs.
     Hypervisor,
+    /// Xen's mediator for FF-A, on a machine where dom0's calls are FF-A's, too.
+    Ffa,
     /// avps-tee, in dom0.
     Mediated,
 }
@@ -19,14 +22,23 @@ impl Mode {
     /// Guests that there is room for. OP-TEE is built for two domains, and dom0 is one; avps-tee needs no other.
     pub(super) fn most(self) -> u8 {
         match self {
-            Mode::Hypervisor => 1,
+            Mode::Hypervisor | Mode::Ffa => 1,
             Mode::Mediated => 4,
+        }
+    }
+
+    /// How the firmware of the machine is called.
+    pub(super) fn abi(self) -> Abi {
+        match self {
+            Mode::Hypervisor | Mode::Mediated => Abi::Smc,
+            Mode::Ffa => Abi::Ffa,
         }
     }
 
     fn word(self) -> &'static str {
         match self {
             Mode::Hypervisor => "hypervisor",
+            Mode::Ffa => "ffa",
             Mode::Mediated => "mediated",
         }
     }
@@ -162,7 +174,7 @@ fn document(modes: &[Mode], all: &[String]) -> String {
     for (number, mode) in (1..).zip(modes) {
         let word = mode.word();
         let rights = match mode {
-            Mode::Hypervisor => String::new(),
+            Mode::Hypervisor | Mode::Ffa => String::new(),
             Mode::Mediated => format!(
                 ", sessions = 64, shared_memory = \"{SHARED_MEMORY_MIB}MiB\", concurrency = 8, applications = {all:?}"
             ),

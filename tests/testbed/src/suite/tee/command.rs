@@ -7,6 +7,8 @@ use super::differences;
 use super::xtest::{self, Results};
 use crate::failure::Failure;
 use crate::progress::Step;
+use crate::run::qemu::Machine;
+use crate::run::secure;
 use agent::client::Remote;
 use clap::Args;
 use std::process::ExitCode;
@@ -21,7 +23,7 @@ pub(crate) struct XtestCommand {
     /// Only cases whose names hold this text (`1004`, `regression_40`); may be given several times.
     #[arg(long, value_name = "FILTER")]
     cases: Vec<String>,
-    /// Guests that run them at the same time; none, and dom0 runs them. For Xen's own mediator OP-TEE has room for one beside dom0.
+    /// Guests that run them at the same time; none, and dom0 runs them. For Xen's own mediators OP-TEE has room for one beside dom0.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(..=4))]
     guests: u8,
     /// Who carries out guests' calls.
@@ -42,7 +44,7 @@ impl XtestCommand {
                 self.guests
             )));
         }
-        let (media, machine) = super::boot()?;
+        let (media, machine) = secure::machine(Machine::default(), self.mode.abi())?;
         let figures = bench::on(&media, &machine, "xtest", |context| self.cases(context))?;
         Ok(show(&figures, "xtest", self.json))
     }

@@ -12,6 +12,7 @@ mod rights;
 mod xtest;
 
 use super::{Context, Outcome, Test, driver, ensure};
+use crate::artefacts::tee::Abi;
 use crate::failure::Failure;
 use crate::run::media::Media;
 use crate::run::qemu::Machine;
@@ -22,7 +23,7 @@ use std::time::Duration;
 
 /// What these tests boot.
 pub(super) fn boot() -> Result<(Media, Machine), Failure> {
-    secure::machine(Machine::default())
+    secure::machine(Machine::default(), Abi::Smc)
 }
 
 /// The tests, in their order.
@@ -48,7 +49,7 @@ pub(super) fn tests() -> Vec<Test> {
 
 /// What the tests under FLASK boot.
 pub(super) fn boot_under_flask() -> Result<(Media, Machine), Failure> {
-    secure::machine(driver::machine())
+    secure::machine(driver::machine(), Abi::Smc)
 }
 
 /// The tests under FLASK, enforcing, in their order.
