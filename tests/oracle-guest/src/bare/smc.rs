@@ -42,7 +42,7 @@ pub(super) fn flood(tree: &Tree<'_>, application: Uuid) -> ! {
     ];
     let pages = [data, data + PAGE, list, message, device, 1 << 50, data + 1];
     let mut numbers = Numbers::new(0x2545_f491_4f6c_dd1d);
-    let mut session = 0;
+    let mut session = 0_u32;
     for count in 1_u64.. {
         let sessions = [0, 1, session, session, session.wrapping_add(1), u32::MAX];
         let guest = Guest {
