@@ -283,10 +283,10 @@ impl Calls {
             // A guest without memory to ask it in stays held for a while.
             _ => pending.lent.is_some(),
         };
-        if slept {
-            return pending.ask(id, now).and_then(due);
+        if slept && let Some(answer) = pending.ask(id, now) {
+            return due(answer);
         }
-        // A signal keeps the guest's program from sleeping: without this it would come again and again.
+        // A signal keeps the guest's program from sleeping: without this it would come again and again. Or there is no way to ask.
         pending.state = State::Held {
             held,
             until: now + self.hold,
@@ -320,10 +320,9 @@ impl Calls {
                         Some(answer) => expired.push(Expired::Answer(Due { held, answer })),
                         // It stays held: there is no way to ask.
                         None => {
-                            pending.state = State::Held {
-                                held,
-                                until: now + self.hold,
-                            }
+                            let until = now + self.hold;
+                            pending.state = State::Held { held, until };
+                            next = sooner(next, until);
                         }
                     }
                 }
