@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use daemon::rate::{RateLimit, not_shown};
 use optee_abi::Uuid;
 use xen::DomId;
 
+use crate::lock;
 use crate::rights::Denied;
 use tee_report::Entry;
 
@@ -180,10 +181,6 @@ impl Audit {
         entries.sort_by_key(|entry| entry.number);
         entries
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

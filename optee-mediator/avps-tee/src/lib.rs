@@ -34,6 +34,7 @@ mod world;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
@@ -87,6 +88,11 @@ pub fn main() -> ExitCode {
             })
         }
     }
+}
+
+/// Locks, also what a thread held that panicked: the other guests are to go on.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Looks after the daemon, as the only one on this machine.

@@ -11,7 +11,7 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
 };
 
-use super::lock;
+use crate::lock;
 
 /// The ring's event channel was notified.
 const CHANNEL: u64 = 1;

@@ -6,7 +6,7 @@
 //! few SMCs and is noticed little later than it ends.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use optee_abi::limits::MAX_MESSAGE;
@@ -386,7 +386,7 @@ impl Calls {
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        crate::lock(&self.state)
     }
 }
 

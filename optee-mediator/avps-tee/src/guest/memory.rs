@@ -1,7 +1,7 @@
 //! Memory that a guest shares: mapped once when it is registered, copied from and to in calls.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use optee_abi::limits::PAGE_SIZE;
 use optee_abi::message::{Memory as Described, Place};
@@ -257,7 +257,7 @@ impl Registered {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        crate::lock(&self.state)
     }
 }
 

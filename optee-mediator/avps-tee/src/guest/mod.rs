@@ -14,7 +14,7 @@ mod work;
 
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use tee_device::Tee;
@@ -24,7 +24,7 @@ use crate::audit::{Event, Recorder};
 use crate::counters::Counters;
 use crate::rights::{Pace, Rights};
 use crate::world::Foreign;
-use crate::{Attachment, Shared};
+use crate::{Attachment, Shared, lock};
 
 use bell::Bell;
 use calls::{Calls, Due, Held};
@@ -304,8 +304,4 @@ fn first_session() -> u32 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     // Numbers of one life are far fewer than the milliseconds it lasts.
     since.map_or(1, |since| (since.as_millis() % u128::from(u32::MAX)) as u32)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,7 +1,7 @@
 //! Sessions: a guest's numbers are its own, and never those of the TEE.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use optee_abi::{SessionId, Uuid};
 
@@ -89,7 +89,7 @@ impl Sessions {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        crate::lock(&self.state)
     }
 }
 

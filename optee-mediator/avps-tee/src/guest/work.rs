@@ -13,10 +13,10 @@ use tee_device::{Buffer, Client, Direction, Parameter};
 
 use super::calls::Reply;
 use super::desk::{Desk, Work};
-use super::lock;
 use super::memory::Region;
 use crate::audit::Event;
 use crate::counters::{add, count};
+use crate::lock;
 use crate::pool::Loan;
 use crate::rights::Denied;
 

@@ -6,7 +6,6 @@ use super::callers::{Callers, Mode};
 use super::client;
 use crate::progress::Step;
 use agent::client::Remote;
-use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Bytes of a buffer that goes both ways. Xen's mediator takes none larger than the last.
@@ -51,14 +50,14 @@ fn measure(
         // The application is loaded, and buffers are there.
         seconds(ours, 2, bytes)?;
         seconds(theirs, 2, bytes)?;
-        let before = counters(context)?;
+        let before = counters(context, ours)?;
         let (mut ratios, mut times) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
             let (mediated, direct) = (seconds(ours, calls, bytes)?, seconds(theirs, calls, bytes)?);
             ratios.push(mediated / direct);
             times.push(mediated);
         }
-        let after = counters(context)?;
+        let after = counters(context, ours)?;
         let all = f64::from(calls) * f64::from(rounds);
         for counter in COUNTERS {
             let of = |counters: &BTreeMap<String, f64>| counters.get(counter).copied();
@@ -80,9 +79,7 @@ fn seconds(guest: &Remote, calls: u32, bytes: usize) -> Result<f64, Failed> {
     median.ok_or_else(|| Failed(format!("no time: {seen}")))
 }
 
-fn counters(context: &Context) -> Result<BTreeMap<String, f64>, Failed> {
-    let report: Value = serde_json::from_str(&context.sh("avpsctl tee status --json")?)?;
-    Ok(serde_json::from_value(
-        report["guests"][0]["counters"].clone(),
-    )?)
+fn counters(context: &Context, guest: &Remote) -> Result<BTreeMap<String, f64>, Failed> {
+    let mut status = client::status(context, guest.name())?;
+    Ok(serde_json::from_value(status["counters"].take())?)
 }

@@ -1,6 +1,6 @@
 //! `bed-tee` in a guest: what it is told, and calls that last.
 
-use super::super::{Failed, ensure};
+use super::super::{Context, Failed, ensure};
 use agent::client::Remote;
 use serde_json::Value;
 use std::time::{Duration, Instant};
@@ -13,6 +13,13 @@ pub(super) fn bed_tee(guest: &Remote, args: &[&str]) -> Result<Value, Failed> {
     let argv = ["bed-tee"].iter().chain(args).copied();
     let text = guest.command(argv).time(Duration::from_secs(60)).text()?;
     Ok(serde_json::from_str(&text)?)
+}
+
+/// What avps-tee tells of a guest.
+pub(super) fn status(context: &Context, guest: &str) -> Result<Value, Failed> {
+    let text = context.sh(&format!("avpsctl tee status {guest} --json"))?;
+    let mut report: Value = serde_json::from_str(&text)?;
+    Ok(report["guests"][0].take())
 }
 
 /// Makes so many calls that do nothing, with a buffer of so many bytes: all were answered alike.

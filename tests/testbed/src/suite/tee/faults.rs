@@ -3,7 +3,7 @@
 use super::super::document::Document;
 use super::super::{Context, Outcome, Test, ensure};
 use super::callers;
-use super::client::{begin, calls, ended};
+use super::client::{begin, calls, ended, status};
 use super::rights::{COMMUNICATION, CRYPT, OS_TEST, little, put};
 use crate::artefacts::Workshop;
 use serde_json::Value;
@@ -148,20 +148,18 @@ fn beside_it(context: &Context) -> Outcome {
     let counters = loop {
         calls(&other, 10, 4096)?;
         beside += 10;
-        let text = context.sh("avpsctl tee status hostile --json")?;
-        let report: Value = serde_json::from_str(&text)?;
-        let hostile = &report["guests"][0];
+        let hostile = status(context, "hostile")?;
         let open = hostile["sessions"].as_array().map_or(usize::MAX, Vec::len);
         let shared = hostile["shared_bytes"].as_u64().unwrap_or(u64::MAX);
         ensure(open <= 2 && shared <= 128 * 1024, || {
-            format!("more than its rights: {text}")
+            format!("more than its rights: {hostile}")
         })?;
-        let counters = hostile["counters"].clone();
+        let counters = &hostile["counters"];
         if counters["smcs"].as_f64() >= Some(SMCS) {
-            break counters;
+            break counters.clone();
         }
         ensure(Instant::now() < until, || {
-            format!("it has not called {SMCS} times: {text}")
+            format!("it has not called {SMCS} times: {hostile}")
         })?;
     };
     let trail = context.sh("avpsctl tee audit hostile")?;

@@ -2,7 +2,7 @@
 
 use super::super::{Context, Failed, Outcome, Test, ensure};
 use super::callers::{self, Callers, Mode};
-use super::client::{bed_tee, calls, ended, start};
+use super::client::{bed_tee, calls, ended, start, status};
 use agent::client::Remote;
 use serde_json::Value;
 use std::time::{Duration, Instant};
@@ -41,12 +41,11 @@ fn share(guest: &Remote, count: u64) -> Outcome {
     )
 }
 
-/// What the guests have registered, in bytes, by name.
+/// What a guest has registered, in bytes.
 fn shared(context: &Context, guest: &str) -> Result<u64, Failed> {
-    let text = context.sh(&format!("avpsctl tee status {guest} --json"))?;
-    let report: Value = serde_json::from_str(&text)?;
-    let bytes = report["guests"][0]["shared_bytes"].as_u64();
-    bytes.ok_or_else(|| Failed(format!("{guest} is not in {text}")))
+    let status = status(context, guest)?;
+    let bytes = status["shared_bytes"].as_u64();
+    bytes.ok_or_else(|| Failed(format!("{guest}: {status}")))
 }
 
 /// Waits until a guest has so many bytes registered.

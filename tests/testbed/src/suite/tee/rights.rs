@@ -3,7 +3,7 @@
 use super::super::document::Document;
 use super::super::{Context, Failed, Outcome, Test, ensure};
 use super::callers::{self, TIME};
-use super::client::{bed_tee, begin, calls, ended, said};
+use super::client::{bed_tee, begin, calls, ended, said, status};
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
@@ -170,8 +170,7 @@ fn long_call(context: &Context) -> Outcome {
 }
 
 fn counter(context: &Context, name: &str) -> Result<f64, Failed> {
-    let report: Value = serde_json::from_str(&context.sh("avpsctl tee status limited --json")?)?;
-    let value = report["guests"][0]["counters"][name].as_f64();
+    let value = status(context, "limited")?["counters"][name].as_f64();
     value.ok_or_else(|| Failed(format!("no counter {name}")))
 }
 
