@@ -2,7 +2,7 @@
 
 use super::guests::{self, DOCUMENTS};
 use super::{Context, Failed, Outcome};
-use platform::Plan;
+use platform::{Plan, Severity};
 use std::time::Duration;
 
 /// The document, and its plan.
@@ -23,9 +23,14 @@ impl Document {
         time: Duration,
     ) -> Result<Self, Failed> {
         let analysis = platform::analyse(text, DOCUMENTS);
-        let plan = analysis
-            .plan
-            .ok_or_else(|| Failed(format!("{name}: {:?}", analysis.findings)))?;
+        let plan = analysis.plan.ok_or_else(|| {
+            let errors = analysis.findings.iter();
+            let errors = errors.filter(|finding| finding.severity == Severity::Error);
+            let errors: Vec<String> = errors
+                .map(|finding| format!("{} at {}", finding.message, finding.at))
+                .collect();
+            Failed(format!("{name}: {}", errors.join("; ")))
+        })?;
         let path = format!("{DOCUMENTS}/{name}.avps.toml");
         context.dom0().put_bytes(text.as_bytes(), &path, 0o644)?;
         Ok(Self { path, plan, time })

@@ -12,13 +12,10 @@ use super::super::pins::{Pin, first, pick, tarballs};
 use super::super::store::{Artefact, Build, create};
 use super::super::{Workshop, apt, host, tools};
 use super::firmware;
+use super::signed::{DEVELOPERS, SIGNING_KEY};
 
 const RECIPE: u32 = 1;
 const OPTEE: &str = "optee-os";
-const DEVELOPERS: &str = "optee-os-dev";
-/// The key in that package.
-const SIGNING_KEY: &str =
-    "usr/lib/optee-os-dev/vexpress-qemu_armv8a-virtualized/keys/default_ta.pem";
 /// What OP-TEE is built as: like Debian's binary for machines with a hypervisor, and the Secure Partition Manager in addition.
 const OPTIONS: [&str; 9] = [
     "PLATFORM=vexpress-qemu_armv8a",

@@ -2,6 +2,7 @@
 
 pub(crate) mod ffa;
 pub(crate) mod firmware;
+pub(crate) mod signed;
 pub(crate) mod userland;
 
 use super::Workshop;

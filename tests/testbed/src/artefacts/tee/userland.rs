@@ -17,6 +17,8 @@ use super::super::{Workshop, apt, tools};
 
 /// The tree in the artefact.
 pub(crate) const TREE: &str = "tree";
+/// Where trusted applications are in it.
+pub(super) const APPLICATIONS: &str = "usr/lib/optee_armtz";
 
 const RECIPE: u32 = 1;
 
@@ -53,7 +55,7 @@ fn request() -> Key {
     key
 }
 
-fn pins(workshop: &Workshop) -> Result<Vec<Pin>> {
+pub(super) fn pins(workshop: &Workshop) -> Result<Vec<Pin>> {
     workshop.pins.get("tee-userland", &request(), |step| {
         workshop.apt.update()?;
         let (apt, downloads) = (&workshop.apt, &workshop.downloads);
@@ -84,6 +86,23 @@ pub(crate) fn artefact(workshop: &Workshop) -> Result<Artefact> {
             recipe(workshop, &pins, build)
         })
     })
+}
+
+/// UUIDs of the trusted applications in it.
+pub(crate) fn applications(artefact: &Artefact) -> Result<Vec<String>> {
+    named(&artefact.file(TREE).join(APPLICATIONS))
+}
+
+/// UUIDs of the applications in a folder.
+pub(super) fn named(folder: &Path) -> Result<Vec<String>> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(Error::io("read", folder))? {
+        let name = entry.map_err(Error::io("read", folder))?.file_name();
+        let uuid = name.to_str().and_then(|name| name.strip_suffix(".ta"));
+        all.extend(uuid.map(str::to_owned));
+    }
+    all.sort();
+    Ok(all)
 }
 
 /// Libraries for guests, from dom0's tree.

@@ -2,7 +2,8 @@
 
 use super::super::document::Document;
 use super::super::{Context, Failed, Outcome};
-use crate::artefacts::tee::Abi;
+use crate::artefacts::Workshop;
+use crate::artefacts::tee::{Abi, signed, userland};
 use agent::client::Remote;
 use clap::ValueEnum;
 use std::time::Duration;
@@ -90,12 +91,32 @@ impl Callers {
 
     /// Starts one for each of these.
     pub(super) fn with(context: &Context, modes: &[Mode]) -> Result<Self, Failed> {
+        Self::given(context, modes, &[])
+    }
+
+    /// Starts so many whose calls are mediated, and of which each has applications of its own: no other guest meets its objects.
+    pub(super) fn apart(context: &Context, guests: u8) -> Result<Self, Failed> {
+        let signed = signed::artefact(&Workshop::open())?;
+        let own = signed::applications(&signed)?;
+        let dom0 = context.dom0();
+        for number in signed::NUMBERS.take_while(|number| *number <= guests) {
+            for application in &own {
+                let file = signed.file(&signed::file(application, number));
+                let uuid = signed::uuid(application, number);
+                dom0.put_file(&file, &format!("{LOADED}/{uuid}.ta"))?;
+            }
+        }
+        Self::given(context, &vec![Mode::Mediated; guests.into()], &own)
+    }
+
+    fn given(context: &Context, modes: &[Mode], own: &[String]) -> Result<Self, Failed> {
         let mut all = Vec::new();
         if modes.contains(&Mode::Mediated) {
             mediator(context)?;
-            all = applications(context)?;
+            all = userland::applications(&userland::artefact(&Workshop::open())?)?;
+            all.extend(BUILT_IN.map(str::to_owned));
         }
-        let document = Document::put(context, "tee", &document(modes, &all), TIME)?;
+        let document = Document::put(context, "tee", &document(modes, &all, own), TIME)?;
         document.up(context)?;
         Ok(Self { document })
     }
@@ -161,28 +182,37 @@ pub(super) fn restart_mediator(context: &Context) -> Outcome {
     mediator(context)
 }
 
-/// Every application that there is.
-fn applications(context: &Context) -> Result<Vec<String>, Failed> {
-    let loaded = context.sh(&format!("cd {LOADED} && ls *.ta | sed 's/\\.ta$//'"))?;
-    let built_in = BUILT_IN.map(str::to_owned);
-    Ok(loaded.lines().map(str::to_owned).chain(built_in).collect())
-}
-
-/// A document with a guest for each mode; `all` are the applications that there are.
-fn document(modes: &[Mode], all: &[String]) -> String {
+/// A document with a guest for each mode; `all` are the applications that there are, and of `own` each but the first guest has
+/// one that was signed for it.
+fn document(modes: &[Mode], all: &[String], own: &[String]) -> String {
     let mut text = "schema = \"avps/1\"\n[platform]\nname = \"tee\"\n".to_owned();
     for (number, mode) in (1..).zip(modes) {
         let word = mode.word();
         let rights = match mode {
             Mode::Hypervisor | Mode::Ffa => String::new(),
-            Mode::Mediated => format!(
-                ", sessions = 64, shared_memory = \"{SHARED_MEMORY_MIB}MiB\", concurrency = 8, applications = {all:?}"
-            ),
+            Mode::Mediated => {
+                let own = if signed::NUMBERS.contains(&number) { own } else { &[] };
+                let shared = all.iter().filter(|application| !own.contains(application));
+                let shared: Vec<&String> = shared.collect();
+                format!(
+                    ", sessions = 64, shared_memory = \"{SHARED_MEMORY_MIB}MiB\", concurrency = 8, \
+                     applications = {shared:?}, stand_in = [{}]",
+                    stand_ins(own, number)
+                )
+            }
         };
         let rights = format!("tee = {{ mode = \"{word}\"{rights} }}");
         text += &guest(&format!("{word}-{number}"), "256MiB", &rights);
     }
     text
+}
+
+fn stand_ins(own: &[String], number: u8) -> String {
+    let one = |application: &String| {
+        let opens = signed::uuid(application, number);
+        format!("{{ application = \"{application}\", opens = \"{opens}\" }}")
+    };
+    own.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 /// A guest in a document that has the programs which call OP-TEE; `more` are further keys, and tables of its own.

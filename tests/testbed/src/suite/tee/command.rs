@@ -78,7 +78,10 @@ impl XtestCommand {
     }
 
     fn by_guests(&self, context: &Context) -> Result<Vec<Results>, Failed> {
-        let callers = Callers::start(context, self.guests, self.mode)?;
+        let callers = match self.mode {
+            Mode::Mediated => Callers::apart(context, self.guests)?,
+            mode => Callers::start(context, self.guests, mode)?,
+        };
         let ran = callers.at_once(context, |guest| self.by(context, guest));
         let (ran, outcome) = match ran {
             Ok(ran) => (ran, Ok(())),

@@ -82,7 +82,7 @@ fn in_guest(context: &Context) -> Outcome {
 }
 
 fn mediated(context: &Context) -> Outcome {
-    let callers = Callers::start(context, 2, Mode::Mediated)?;
+    let callers = Callers::apart(context, 2)?;
     let outcome = callers
         .at_once(context, |guest| quick(context, guest))
         .map(drop);
