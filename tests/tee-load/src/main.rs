@@ -6,6 +6,7 @@
 use clap::{Parser, Subcommand};
 use optee_abi::Uuid;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,6 +15,10 @@ use tee_device::{Buffer, Client, Direction, Outcome, PARAMETERS, Parameter, Tee}
 
 /// OP-TEE's application for tests of its own services.
 const OS_TEST: &str = "5b9e0e40-2636-11e1-ad9e-0002a5d5c51b";
+/// OP-TEE's application for tests of cryptography (optee_test: ta/crypt/include/ta_crypt.h).
+const CRYPT: &str = "cb3e5ba0-adf1-11e0-998b-0002a5d5c51b";
+/// `TA_CRYPT_CMD_SHA256`: the hash of what it is given.
+const SHA256: u32 = 2;
 /// `TA_OS_TEST_CMD_WAIT`: waits so many milliseconds, or until it is cancelled.
 const WAIT: u32 = 9;
 /// A function that the application does not have: it is entered with its parameters, and says so.
@@ -53,6 +58,12 @@ enum Command {
         #[arg(long, default_value_t = 0)]
         bytes: usize,
     },
+    /// Have another application hash a buffer, one call after the other; a wrong hash is an error
+    Hash {
+        count: usize,
+        #[arg(long)]
+        bytes: usize,
+    },
     /// Have the application wait
     Wait {
         milliseconds: u64,
@@ -88,6 +99,7 @@ fn run(command: Command) -> Result<Value, String> {
             until,
         } => share(bytes, count, until.as_deref()),
         Command::Calls { count, bytes } => calls(count, bytes),
+        Command::Hash { count, bytes } => hash(count, bytes),
         Command::Wait {
             milliseconds,
             at_once,
@@ -103,8 +115,8 @@ fn hexadecimal(result: u32) -> String {
     format!("{result:#010x}")
 }
 
-fn os_test() -> Result<[u8; 16], String> {
-    let uuid: Uuid = OS_TEST.parse().map_err(|error| format!("{error}"))?;
+fn uuid(text: &str) -> Result<[u8; 16], String> {
+    let uuid: Uuid = text.parse().map_err(|error| format!("{error}"))?;
     Ok(uuid.0)
 }
 
@@ -124,8 +136,8 @@ fn session(tee: &Tee, application: [u8; 16], login: u32) -> Result<Result<u32, u
 }
 
 /// A session that must be had.
-fn needed(tee: &Tee) -> Result<u32, String> {
-    session(tee, os_test()?, 0)?.map_err(|refused| format!("no session: {}", hexadecimal(refused)))
+fn needed(tee: &Tee, application: &str) -> Result<u32, String> {
+    session(tee, uuid(application)?, 0)?.map_err(|refused| format!("no session: {}", hexadecimal(refused)))
 }
 
 fn open(application: Uuid, count: usize, login: u32) -> Result<Value, String> {
@@ -164,7 +176,7 @@ fn share(bytes: usize, count: usize, until: Option<&Path>) -> Result<Value, Stri
             while !file.exists() {
                 std::thread::sleep(Duration::from_millis(50));
             }
-            let session = needed(&tee)?;
+            let session = needed(&tee, OS_TEST)?;
             let results = with_each(&tee, session, &mut buffers);
             tee.close_session(session)
                 .map_err(|error| error.to_string())?;
@@ -204,28 +216,64 @@ fn nothing(tee: &Tee, session: u32, buffer: Option<&mut Buffer>) -> Result<Outco
 
 fn calls(count: usize, bytes: usize) -> Result<Value, String> {
     let tee = tee()?;
-    let session = needed(&tee)?;
+    let session = needed(&tee, OS_TEST)?;
     let buffer = (bytes > 0).then(|| Buffer::new(&tee, bytes)).transpose();
     let mut buffer = buffer.map_err(|error| error.to_string())?;
+    let timed = timed(count, || nothing(&tee, session, buffer.as_mut()))?;
+    tee.close_session(session)
+        .map_err(|error| error.to_string())?;
+    Ok(timed)
+}
+
+fn hash(count: usize, bytes: usize) -> Result<Value, String> {
+    let tee = tee()?;
+    let session = needed(&tee, CRYPT)?;
+    let length = Sha256::output_size();
+    let mut buffer = Buffer::new(&tee, bytes + length).map_err(|error| error.to_string())?;
+    let content = buffer.bytes_mut().iter_mut().take(bytes);
+    for (number, byte) in content.enumerate() {
+        *byte = (number % 251) as u8;
+    }
+    let wanted = Sha256::digest(buffer.bytes().get(..bytes).unwrap_or_default());
+    let timed = timed(count, || {
+        let mut parameters = [Parameter::None; PARAMETERS];
+        let memory = |direction, offset: usize, size: usize| Parameter::Memory {
+            direction,
+            offset: offset as u64,
+            size: size as u64,
+        };
+        parameters[0] = memory(Direction::Input, 0, bytes);
+        parameters[1] = memory(Direction::Output, bytes, length);
+        tee.invoke(session, SHA256, 0, Some(&mut buffer), &mut parameters)
+            .map_err(|error| error.to_string())
+    })?;
+    tee.close_session(session)
+        .map_err(|error| error.to_string())?;
+    if buffer.bytes().get(bytes..bytes + length) != Some(wanted.as_slice()) {
+        return Err(format!("the hash is wrong: {timed}"));
+    }
+    Ok(timed)
+}
+
+/// Makes so many calls: what they were answered, and how long one takes.
+fn timed(count: usize, mut call: impl FnMut() -> Result<Outcome, String>) -> Result<Value, String> {
     let mut results = Results::new();
     let mut seconds = Vec::with_capacity(count);
     for _ in 0..count {
         let began = Instant::now();
-        let outcome = nothing(&tee, session, buffer.as_mut())?;
+        let outcome = call()?;
         seconds.push(began.elapsed().as_secs_f64());
         *results.entry(hexadecimal(outcome.result)).or_default() += 1;
     }
     seconds.sort_by(f64::total_cmp);
     let median = seconds.get(seconds.len() / 2).copied();
-    tee.close_session(session)
-        .map_err(|error| error.to_string())?;
     Ok(json!({ "results": results, "median_seconds": median }))
 }
 
 fn wait(milliseconds: u64, at_once: usize) -> Result<Value, String> {
     let one = || -> Result<(String, f64), String> {
         let tee = tee()?;
-        let session = needed(&tee)?;
+        let session = needed(&tee, OS_TEST)?;
         let mut parameters = [Parameter::None; PARAMETERS];
         if let Some(first) = parameters.first_mut() {
             *first = Parameter::Value(Direction::Input, [milliseconds, 0, 0]);

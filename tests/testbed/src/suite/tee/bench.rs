@@ -8,8 +8,25 @@ use crate::progress::Step;
 use agent::client::Remote;
 use std::collections::BTreeMap;
 
-/// Bytes of a buffer that goes both ways. Xen's mediator takes none larger than the last.
-const SIZES: [(&str, usize); 3] = [("none", 0), ("4k", 4096), ("512k", 512 * 1024)];
+/// Largest buffer that Xen's mediator takes, but for a page, in bytes.
+const LARGE: usize = 512 * 1024;
+/// What is called, by its name in the figures.
+const CALLS: [(&str, Call); 4] = [
+    ("none", Call::Nothing(0)),
+    ("4k", Call::Nothing(4096)),
+    ("512k", Call::Nothing(LARGE)),
+    ("512k_hashed", Call::Hash(LARGE)),
+];
+
+/// A call with so many bytes.
+#[derive(Clone, Copy)]
+enum Call {
+    /// They go both ways, and the application does nothing with them.
+    Nothing(usize),
+    /// The application hashes them.
+    Hash(usize),
+}
+
 /// What is counted for each call, of avps-tee.
 const COUNTERS: [&str; 6] = [
     "smcs",
@@ -27,8 +44,8 @@ pub(in super::super) fn run(context: &Context, calls: u32, rounds: u32) -> Resul
     let measured = measure(context, &callers, calls, rounds, &mut figures);
     callers.end(context, measured)?;
     figures.notes.push(
-        "Seconds are medians of a call of a function that the application does not have, in a session that is open. A ratio is \
-         the mediated guest's divided by that of a guest whose calls Xen carries out, in turns. Counts are avps-tee's, per call."
+        "Seconds are medians of a call in a session that is open: of a function that the application does not have, or of one \
+         that hashes a buffer (SHA-256). A ratio is the mediated guest's divided by that of a guest whose calls Xen carries out, in turns. Counts are avps-tee's, per call."
             .into(),
     );
     Ok(figures)
@@ -45,15 +62,15 @@ fn measure(
     let [theirs, ours] = guests.as_slice() else {
         return Err(Failed(format!("{} guests run, not two", guests.len())));
     };
-    for (name, bytes) in SIZES {
+    for (name, call) in CALLS {
         let step = Step::begin(format!("tee {name}"), "measuring");
         // The application is loaded, and buffers are there.
-        seconds(ours, 2, bytes)?;
-        seconds(theirs, 2, bytes)?;
+        seconds(ours, 2, call)?;
+        seconds(theirs, 2, call)?;
         let before = counters(context, ours)?;
         let (mut ratios, mut times) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
-            let (mediated, direct) = (seconds(ours, calls, bytes)?, seconds(theirs, calls, bytes)?);
+            let (mediated, direct) = (seconds(ours, calls, call)?, seconds(theirs, calls, call)?);
             ratios.push(mediated / direct);
             times.push(mediated);
         }
@@ -73,8 +90,11 @@ fn measure(
 }
 
 /// Median of so many calls.
-fn seconds(guest: &Remote, calls: u32, bytes: usize) -> Result<f64, Failed> {
-    let seen = client::calls(guest, calls, bytes)?;
+fn seconds(guest: &Remote, count: u32, call: Call) -> Result<f64, Failed> {
+    let seen = match call {
+        Call::Nothing(bytes) => client::calls(guest, count, bytes)?,
+        Call::Hash(bytes) => client::hash(guest, count, bytes)?,
+    };
     let median = seen["median_seconds"].as_f64();
     median.ok_or_else(|| Failed(format!("no time: {seen}")))
 }

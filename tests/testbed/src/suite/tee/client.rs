@@ -24,8 +24,17 @@ pub(super) fn status(context: &Context, guest: &str) -> Result<Value, Failed> {
 
 /// Makes so many calls that do nothing, with a buffer of so many bytes: all were answered alike.
 pub(super) fn calls(guest: &Remote, count: u32, bytes: usize) -> Result<Value, Failed> {
+    alike(guest, "calls", count, bytes)
+}
+
+/// The same with an application that hashes the buffer, and does so rightly.
+pub(super) fn hash(guest: &Remote, count: u32, bytes: usize) -> Result<Value, Failed> {
+    alike(guest, "hash", count, bytes)
+}
+
+fn alike(guest: &Remote, what: &str, count: u32, bytes: usize) -> Result<Value, Failed> {
     let (count, bytes) = (count.to_string(), bytes.to_string());
-    let seen = bed_tee(guest, &["calls", &count, "--bytes", &bytes])?;
+    let seen = bed_tee(guest, &[what, &count, "--bytes", &bytes])?;
     let answers = seen["results"].as_object().map_or(0, serde_json::Map::len);
     ensure(answers == 1, || format!("{count} calls: {seen}"))?;
     Ok(seen)

@@ -67,9 +67,15 @@ impl XtestCommand {
         figures.add("failed", sum(Results::failed));
         figures.add("guests", f64::from(self.guests));
         figures.add("seconds", began.elapsed().as_secs_f64());
-        let mode = (self.guests > 0).then_some(self.mode);
-        for ran in &results {
-            let (said, right) = differences::judge(mode, ran);
+        for (number, ran) in (1..).zip(&results) {
+            let known = match self.mode {
+                Mode::Mediated if self.guests > 0 => differences::mediated(number, self.guests),
+                _ => Vec::new(),
+            };
+            let (said, right) = differences::judge(&known, ran);
+            if self.guests > 1 && !said.is_empty() {
+                figures.notes.push(format!("In guest {number}:"));
+            }
             figures.notes.extend(said);
             // A filter that leaves none is a mistake.
             figures.failed |= !right || ran.cases.is_empty();
