@@ -49,6 +49,11 @@ pub(crate) struct Arguments {
     /// and ask again, for a quarter of the time that the call has taken, at most 50 ms
     #[arg(long, value_name = "MS", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) hold: u16,
+    /// Whether a thread that has answered a guest looks for its next call for a while before it sleeps, if the
+    /// last one came as soon: four times as long as the call took, and 4 ms at most. A guest that calls seldom
+    /// costs nothing. Faster where CPUs are free; switch it off where guests and dom0 share too few
+    #[arg(long, value_name = "MODE", value_enum, default_value_t = Polling::Auto)]
+    pub(crate) polling: Polling,
     /// Unix socket on which `avpsctl tee` is answered
     #[arg(long, value_name = "PATH", default_value = report::DEFAULT_SOCKET)]
     pub(crate) socket: PathBuf,
@@ -76,6 +81,15 @@ impl Arguments {
         );
         Err(Self::command().error(ErrorKind::ValueValidation, message))
     }
+}
+
+/// What a thread does that has answered a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Polling {
+    /// It looks for the next call where that has paid lately.
+    Auto,
+    /// It sleeps.
+    Off,
 }
 
 /// Levels of the log, from quiet to loud.

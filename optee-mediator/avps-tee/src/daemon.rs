@@ -17,7 +17,7 @@ use signal_hook::iterator::Signals;
 use xen::{DomId, DomainInfo, PrivCmd};
 use xenstore::Watch;
 
-use crate::cli::Arguments;
+use crate::cli::{Arguments, Polling};
 use crate::guest::{self, Guest};
 use crate::pool::Pool;
 use crate::slots::Slots;
@@ -118,6 +118,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), DaemonError> {
             journals: JOURNALS.into(),
             turns,
             hold: Duration::from_millis(arguments.hold.into()),
+            polling: arguments.polling == Polling::Auto,
             slots: Slots::new(turns),
             pool: Pool::new(arguments.buffers.into()),
             audit: audit::Audit::default(),

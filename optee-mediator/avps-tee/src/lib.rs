@@ -54,6 +54,8 @@ pub(crate) struct Shared {
     turns: usize,
     /// How long a call may hold its vCPU before the guest is asked to sleep.
     hold: Duration,
+    /// A thread may look for a guest's next call itself.
+    polling: bool,
     slots: slots::Slots,
     pool: pool::Pool,
     audit: audit::Audit,

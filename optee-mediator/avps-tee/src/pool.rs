@@ -15,9 +15,9 @@ use crate::world::SecureWorld;
 
 /// Bytes of a small buffer: enough for most calls.
 const SMALL: usize = 64 * 1024;
-/// Bytes of a large buffer: what Xen's mediator takes in one piece (xen/arch/arm/tee/optee.c, `MAX_SHM_BUFFER_PG`: 129 pages, one
-/// of which is for memory that does not begin with a page).
-pub(crate) const LARGE: usize = 128 * 4096;
+/// Bytes of a large buffer: what Xen's mediator takes in one piece (xen/arch/arm/tee/optee.c, `MAX_SHM_BUFFER_PG`), so that there is
+/// room for a little more than 512 KiB.
+pub(crate) const LARGE: usize = 129 * 4096;
 
 /// The buffers of all guests.
 #[derive(Debug)]

@@ -16,6 +16,9 @@ use crate::lock;
 /// The ring's event channel was notified.
 const CHANNEL: u64 = 1;
 
+/// One thread for each edge.
+const ONCE: EventFlags = EventFlags::IN.union(EventFlags::ET);
+
 /// What one guest's threads wait for.
 #[derive(Debug)]
 pub(super) struct Bell {
@@ -25,6 +28,8 @@ pub(super) struct Bell {
     end: OwnedFd,
     /// When the timer goes off, or went off.
     armed: Mutex<Option<Instant>>,
+    /// The channel wakes nobody: a thread looks at the ring itself.
+    deaf: Mutex<bool>,
 }
 
 impl Bell {
@@ -41,13 +46,12 @@ impl Bell {
             timer: timerfd_create(TimerfdClockId::Monotonic, timer)?,
             end: event()?,
             armed: Mutex::default(),
+            deaf: Mutex::default(),
         };
         let add = |fd, data, flags| epoll::add(&this.epoll, fd, EventData::new_u64(data), flags);
-        // One thread for each edge.
-        let once = EventFlags::IN | EventFlags::ET;
-        add(channel, CHANNEL, once)?;
-        add(this.another.as_fd(), 0, once)?;
-        add(this.timer.as_fd(), 0, once)?;
+        add(channel, CHANNEL, ONCE)?;
+        add(this.another.as_fd(), 0, ONCE)?;
+        add(this.timer.as_fd(), 0, ONCE)?;
         // All threads, one after the other: it stays.
         add(this.end.as_fd(), 0, EventFlags::IN)?;
         Ok(this)
@@ -65,6 +69,39 @@ impl Bell {
             // A signal.
             Err(_) => false,
         }
+    }
+
+    /// The channel wakes nobody until [`Bell::hear`]; false if that is so already.
+    pub(super) fn deafen(&self, channel: BorrowedFd<'_>) -> io::Result<bool> {
+        let mut deaf = lock(&self.deaf);
+        if *deaf {
+            return Ok(false);
+        }
+        self.change(channel, EventFlags::empty())?;
+        *deaf = true;
+        Ok(true)
+    }
+
+    /// The channel wakes threads again, once `ready` is done: it makes the channel raise the next event.
+    pub(super) fn hear(
+        &self,
+        channel: BorrowedFd<'_>,
+        ready: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut deaf = lock(&self.deaf);
+        if !*deaf {
+            return Ok(());
+        }
+        let ready = ready();
+        // An event that has come meanwhile wakes a thread at once.
+        self.change(channel, ONCE)?;
+        *deaf = false;
+        ready
+    }
+
+    fn change(&self, channel: BorrowedFd<'_>, flags: EventFlags) -> io::Result<()> {
+        epoll::modify(&self.epoll, channel, EventData::new_u64(CHANNEL), flags)?;
+        Ok(())
     }
 
     /// Wakes a thread: there is more to do than one can.
@@ -161,6 +198,26 @@ mod tests {
         // They come again and again, for this test's threads do not end.
         let all = notified.load(Ordering::SeqCst) + others.load(Ordering::SeqCst);
         assert_eq!(all, 400);
+    }
+
+    #[test]
+    fn a_deaf_bell_wakes_nobody_and_then_tells_of_what_it_missed() {
+        let (channel, bell) = bell();
+        let bell = Arc::new(bell);
+        let (notified, _) = waiting(&bell);
+        assert!(bell.deafen(channel.as_fd()).unwrap());
+        assert!(!bell.deafen(channel.as_fd()).unwrap());
+        ring(&channel);
+        settle();
+        assert_eq!(notified.load(Ordering::SeqCst), 0);
+        bell.hear(channel.as_fd(), || Ok(())).unwrap();
+        settle();
+        assert_eq!(notified.load(Ordering::SeqCst), 1);
+        let unexpected = || panic!("it hears already");
+        bell.hear(channel.as_fd(), unexpected).unwrap();
+        ring(&channel);
+        settle();
+        assert_eq!(notified.load(Ordering::SeqCst), 2);
     }
 
     #[test]

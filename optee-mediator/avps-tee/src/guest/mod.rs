@@ -1,5 +1,8 @@
 //! One guest: each call wakes one of its threads, which takes it from the ring, carries it out and answers it, while the others
 //! wait for the next. So a short call costs no hand-over, and a long one keeps nobody waiting but its caller.
+//!
+//! A guest that called again soon after its last answer is expected to do so once more: the thread that answered it looks at the
+//! ring itself for a while, instead of being put to sleep and woken ([`Watch`]).
 
 mod bell;
 mod calls;
@@ -12,6 +15,7 @@ mod sessions;
 mod tests;
 mod work;
 
+use std::io;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -36,6 +40,10 @@ use sessions::Sessions;
 /// Calls that any guest may have under way at most.
 pub(crate) const MOST_CALLS: u32 = 8;
 
+/// How long a thread looks for a guest's next call itself, and how soon that must have come the last time: so many times as long
+/// as the last call took, and not longer than this.
+const SOON: (u32, Duration) = (4, Duration::from_millis(4));
+
 /// Why a guest that has ended is let go.
 pub(crate) const GONE: &str = "the domain is gone";
 
@@ -52,7 +60,68 @@ pub(crate) struct Guest {
     /// Read while a call is taken, until it is among those that are under way.
     taking: RwLock<()>,
     ended: AtomicBool,
+    vcpus: u32,
+    watch: Watch,
     desk: Desk,
+}
+
+/// Whether it pays to look at the ring itself.
+#[derive(Debug)]
+struct Watch {
+    allowed: bool,
+    times: Mutex<Times>,
+}
+
+#[derive(Debug, Default)]
+struct Times {
+    called: Option<Instant>,
+    answered: Option<Instant>,
+    /// The next call is soon if it comes within this.
+    soon: Duration,
+    /// The last one was.
+    was_soon: bool,
+}
+
+impl Watch {
+    fn new(allowed: bool) -> Self {
+        Self {
+            allowed,
+            times: Mutex::default(),
+        }
+    }
+
+    fn called(&self) {
+        let (mut times, now) = (lock(&self.times), Instant::now());
+        times.was_soon = times
+            .answered
+            .is_some_and(|answered| now - answered < times.soon);
+        times.called = Some(now);
+    }
+
+    fn answered(&self) {
+        let (mut times, now) = (lock(&self.times), Instant::now());
+        let (factor, most) = SOON;
+        if let Some(called) = times.called.take() {
+            times.soon = most.min((now - called) * factor);
+        }
+        times.answered = Some(now);
+    }
+
+    /// How long after an answer it pays to look for the next call.
+    fn pays(&self) -> Option<Duration> {
+        let times = lock(&self.times);
+        (self.allowed && times.was_soon).then_some(times.soon)
+    }
+}
+
+/// A thread of a guest's.
+struct Hand {
+    vcpus: Vcpus,
+    ports: Vec<EventPort>,
+    /// When it has let a vCPU go on, and has not looked for a call since.
+    answered: Option<Instant>,
+    /// The ring's channel wakes nobody because of it.
+    watching: bool,
 }
 
 /// Why a guest cannot be mediated.
@@ -66,7 +135,7 @@ pub(crate) enum AttachError {
     Tee(#[from] tee_device::Error),
     /// The system.
     #[error("cannot start: {0}")]
-    System(#[from] std::io::Error),
+    System(#[from] io::Error),
 }
 
 impl Guest {
@@ -104,6 +173,8 @@ impl Guest {
             bell,
             taking: RwLock::default(),
             ended: AtomicBool::new(false),
+            vcpus,
+            watch: Watch::new(shared.polling),
             desk: Desk {
                 shared: Arc::clone(shared),
                 attachment: Attachment(LAST.fetch_add(1, Ordering::Relaxed)),
@@ -153,23 +224,29 @@ impl Guest {
     }
 
     fn run(self: Arc<Self>) {
-        let mut vcpus = match Vcpus::new(&self.privcmd, self.domid) {
+        let vcpus = match Vcpus::new(&self.privcmd, self.domid) {
             Ok(vcpus) => vcpus,
             Err(error) => {
                 self.desk.record(&Event::Trouble(error.to_string()));
                 return;
             }
         };
-        let mut ports = Vec::new();
-        while let Some(work) = self.next(&mut vcpus, &mut ports) {
+        let mut hand = Hand {
+            vcpus,
+            ports: Vec::new(),
+            answered: None,
+            watching: false,
+        };
+        while let Some(work) = self.next(&mut hand) {
             if let Some(due) = self.desk.work(work) {
-                self.answer(due, &mut vcpus);
+                self.answer(due, &mut hand.vcpus);
+                hand.answered = Some(Instant::now());
             }
         }
     }
 
     /// Takes calls from the ring and answers those that need nobody, until one needs somebody. None at the end.
-    fn next(&self, vcpus: &mut Vcpus, ports: &mut Vec<EventPort>) -> Option<Work> {
+    fn next(&self, hand: &mut Hand) -> Option<Work> {
         loop {
             let taking = self.taking.read().unwrap_or_else(PoisonError::into_inner);
             if self.ended.load(Ordering::SeqCst) {
@@ -178,12 +255,15 @@ impl Guest {
             let stop = lock(&self.monitor).as_mut().and_then(Monitor::take);
             let Some(stop) = stop else {
                 drop(taking);
-                self.expire(vcpus);
-                self.wait(ports);
+                self.expire(&mut hand.vcpus);
+                if !self.watched(hand) {
+                    self.wait(&mut hand.ports);
+                }
                 continue;
             };
             let taken = if stop.privileged_call {
-                self.called(stop.vcpu, vcpus)
+                self.watch.called();
+                self.called(stop.vcpu, &mut hand.vcpus)
             } else {
                 // Nobody asked for it: the vCPU goes on.
                 self.let_go(stop.vcpu);
@@ -192,22 +272,81 @@ impl Guest {
             drop(taking);
             match taken {
                 Some(Taken::Work(work)) => {
+                    // Its other vCPUs may call meanwhile.
+                    if hand.watching && self.vcpus > 1 {
+                        hand.watching = false;
+                        self.hear();
+                    }
                     // One notification may be for several calls.
-                    if lock(&self.monitor).as_ref().is_some_and(Monitor::is_more) {
+                    if self.is_more() {
                         self.bell.another();
                     }
-                    self.expire(vcpus);
+                    self.expire(&mut hand.vcpus);
                     return Some(work);
                 }
-                Some(Taken::Answered(due)) => self.answer(due, vcpus),
+                Some(Taken::Answered(due)) => {
+                    self.answer(due, &mut hand.vcpus);
+                    hand.answered = Some(Instant::now());
+                }
                 Some(Taken::Held) | None => {}
             }
+        }
+    }
+
+    /// There is a call in the ring.
+    fn is_more(&self) -> bool {
+        lock(&self.monitor).as_ref().is_some_and(Monitor::is_more)
+    }
+
+    /// Looks for a call that is likely to come soon. True if there may be one: false, and the channel wakes threads again.
+    fn watched(&self, hand: &mut Hand) -> bool {
+        if let Some(answered) = hand.answered.take()
+            && let Some(soon) = self.watch.pays()
+        {
+            hand.watching |= self.deafen();
+            while hand.watching && answered.elapsed() < soon && !self.ended.load(Ordering::Relaxed)
+            {
+                if self.is_more() {
+                    return true;
+                }
+                std::hint::spin_loop();
+            }
+        }
+        // What came before the channel was heard again is only in the ring.
+        let watching = std::mem::take(&mut hand.watching);
+        if watching {
+            self.hear();
+        }
+        watching
+    }
+
+    /// The channel wakes nobody, because of the caller; false if that is so because of another thread.
+    fn deafen(&self) -> bool {
+        self.bell.deafen(self.evtchn.as_fd()).unwrap_or_else(|error| {
+            self.trouble(error.to_string());
+            false
+        })
+    }
+
+    /// The channel wakes threads again.
+    fn hear(&self) {
+        let heard = self.bell.hear(self.evtchn.as_fd(), || {
+            let mut ports = Vec::new();
+            self.evtchn.pending(&mut ports).map_err(io::Error::other)?;
+            self.evtchn.unmask(&ports).map_err(io::Error::other)
+        });
+        if let Err(error) = heard {
+            self.trouble(error.to_string());
         }
     }
 
     /// Does what the time has come for, and sees that a thread is woken for what comes next.
     fn expire(&self, vcpus: &mut Vcpus) {
         let (answers, next) = self.desk.expire();
+        // The thread that watches for their calls may be the one that works for them.
+        if !answers.is_empty() {
+            self.hear();
+        }
         for due in answers {
             self.answer(due, vcpus);
         }
@@ -261,7 +400,10 @@ impl Guest {
         }
         context.pc = context.pc.wrapping_add(4);
         match vcpus.set_context(held.vcpu, &context) {
-            Ok(()) => self.let_go(held.vcpu),
+            Ok(()) => {
+                self.watch.answered();
+                self.let_go(held.vcpu);
+            }
             // The guest is gone; the daemon will find out.
             Err(error) => tracing::debug!("domain {}: {error}", self.domid),
         }

@@ -42,6 +42,7 @@ pub(super) fn shared() -> Arc<Shared> {
         journals: folder.keep(),
         turns: 2,
         hold: Duration::from_millis(5),
+        polling: true,
         slots: Slots::new(2),
         pool: Pool::new(4),
         audit: Audit::default(),
