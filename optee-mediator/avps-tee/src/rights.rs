@@ -31,6 +31,9 @@ pub(crate) struct Rights {
     pub(crate) timeout_ms: Option<u32>,
     /// Its share of the secure world when others want it too.
     pub(crate) weight: u32,
+    /// The interrupt by which it is told that a long call has ended, as its controller counts.
+    #[serde(default)]
+    pub(crate) interrupt: Option<u32>,
 }
 
 fn uuids<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Uuid>, D::Error> {
@@ -80,6 +83,7 @@ impl Rights {
             concurrency: self.concurrency,
             timeout_ms: self.timeout_ms,
             weight: self.weight,
+            interrupt: self.interrupt,
         }
     }
 

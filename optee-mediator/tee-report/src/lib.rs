@@ -84,6 +84,10 @@ pub struct Rights {
     pub timeout_ms: Option<u32>,
     /// Its share of the secure world.
     pub weight: u32,
+    /// The interrupt by which it is told that a long call has ended, as its controller counts (SPI + 32). Without, it asks again
+    /// and again.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub interrupt: Option<u32>,
 }
 
 /// A session.

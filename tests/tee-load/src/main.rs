@@ -137,7 +137,8 @@ fn session(tee: &Tee, application: [u8; 16], login: u32) -> Result<Result<u32, u
 
 /// A session that must be had.
 fn needed(tee: &Tee, application: &str) -> Result<u32, String> {
-    session(tee, uuid(application)?, 0)?.map_err(|refused| format!("no session: {}", hexadecimal(refused)))
+    session(tee, uuid(application)?, 0)?
+        .map_err(|refused| format!("no session: {}", hexadecimal(refused)))
 }
 
 fn open(application: Uuid, count: usize, login: u32) -> Result<Value, String> {

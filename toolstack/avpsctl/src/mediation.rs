@@ -12,13 +12,32 @@ use tokio::time::Instant;
 
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
-use crate::machine::{Changes, Machine, Store, Write};
+use crate::machine::{Changes, Machine, Write};
 use crate::observe::{Event, Observer};
 use crate::start::{Building, changed_before};
 
+/// First release of libxl that can be told how many interrupts a domain has.
+const INTERRUPTS_SINCE: (u32, u32) = (4, 20);
+
+/// The interrupt by which the daemon tells a domain that a call has ended, if it can have one.
+///
+/// # Errors
+/// libxl's.
+pub(crate) fn interrupt(m: &Machine, domain: &DomainPlan) -> Result<Option<u32>> {
+    let Some(interrupt) = domain.tee_interrupt() else {
+        return Ok(None);
+    };
+    let release = m.domains.host()?.libxl_release;
+    let mut numbers = release.split('.').map_while(|number| number.parse().ok());
+    let release = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    Ok((release >= INTERRUPTS_SINCE).then_some(interrupt))
+}
+
 /// The rights of a domain as the daemon reads them.
-fn rights(domain: &DomainPlan) -> Option<String> {
-    let tee = domain.tee.as_ref().filter(|_| domain.is_mediated())?;
+fn rights(m: &Machine, domain: &DomainPlan) -> Result<Option<String>> {
+    let Some(tee) = domain.tee.as_ref().filter(|_| domain.is_mediated()) else {
+        return Ok(None);
+    };
     let number = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
     let rights = Rights {
         applications: tee.applications.clone(),
@@ -33,25 +52,29 @@ fn rights(domain: &DomainPlan) -> Option<String> {
         concurrency: tee.concurrency,
         timeout_ms: tee.timeout_us.map(|us| number(us.div_ceil(1000))),
         weight: tee.weight,
+        interrupt: interrupt(m, domain)?,
     };
-    Some(json!(rights).to_string())
+    Ok(Some(json!(rights).to_string()))
 }
 
 /// What tells the daemon about a domain.
-pub(crate) fn tell(domid: u32, domain: &DomainPlan) -> Option<Write> {
-    let rights = rights(domain)?;
-    Some(Write::value(format!("{}/rights", folder(domid)), rights))
+///
+/// # Errors
+/// libxl's.
+pub(crate) fn tell(m: &Machine, domid: u32, domain: &DomainPlan) -> Result<Option<Write>> {
+    let path = format!("{}/rights", folder(domid));
+    Ok(rights(m, domain)?.map(|rights| Write::value(path, rights)))
 }
 
 /// Gives a running domain the rights that its document has by now; whether they were others.
 ///
 /// # Errors
-/// XenStore's.
-pub(crate) fn renew(store: &dyn Store, domid: u32, domain: &DomainPlan) -> Result<bool> {
-    let Some(rights) = rights(domain) else {
+/// XenStore's, and libxl's.
+pub(crate) fn renew(m: &Machine, domid: u32, domain: &DomainPlan) -> Result<bool> {
+    let Some(rights) = rights(m, domain)? else {
         return Ok(false);
     };
-    let path = format!("{}/rights", folder(domid));
+    let (store, path) = (m.store.as_ref(), format!("{}/rights", folder(domid)));
     if store.read(&path)?.as_ref() == Some(&rights) {
         return Ok(false);
     }

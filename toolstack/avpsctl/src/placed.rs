@@ -55,10 +55,15 @@ pub fn with_ramdisk(mut config: Value, ramdisk: Option<&Ramdisk>) -> Value {
     config
 }
 
-/// The same, with a partial device tree that was made for it.
-pub fn with_tree(mut config: Value, tree: Option<&Ramdisk>) -> Value {
+/// The same, with a partial device tree that was made for it, and the interrupt that stands there.
+pub fn with_tree(mut config: Value, tree: Option<&Ramdisk>, interrupt: Option<u32>) -> Value {
+    /// The first shared interrupt, as a guest's controller counts.
+    const FIRST_SPI: u32 = 32;
     if let Some(tree) = tree {
         config["b_info"]["device_tree"] = Value::from(tree.path().to_string_lossy());
+    }
+    if let Some(spis) = interrupt.and_then(|interrupt| interrupt.checked_sub(FIRST_SPI)) {
+        config["b_info"]["arch_arm"]["nr_spis"] = Value::from(spis + 1);
     }
     config
 }
@@ -111,5 +116,19 @@ pub fn explain(plan: &DomainPlan, cause: Error) -> Error {
         domain: plan.name.clone(),
         cause: Box::new(cause),
         needs,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_with_an_interrupt_for_its_calls_has_room_for_it_and_keeps_the_rest() {
+        let config = || serde_json::json!({"b_info": {"arch_arm": {"vuart": "sbsa_uart"}}});
+        let changed = with_tree(config(), None, Some(44));
+        assert_eq!(changed["b_info"]["arch_arm"]["nr_spis"], 13);
+        assert_eq!(changed["b_info"]["arch_arm"]["vuart"], "sbsa_uart");
+        assert_eq!(with_tree(config(), None, None), config());
     }
 }

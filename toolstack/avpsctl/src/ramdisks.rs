@@ -129,12 +129,12 @@ impl Ramdisks {
         Ok(Some(kept))
     }
 
-    /// The partial device tree of a domain that needs one and has none of its own.
+    /// The partial device tree of a domain that needs one and has none of its own. `interrupt`: see [`partial::of_mediated`].
     ///
     /// # Errors
     /// No room, or no right to write.
-    pub fn tree(&self, domain: &DomainPlan) -> Result<Option<Ramdisk>> {
-        let Some(dtb) = partial::of_mediated(domain) else {
+    pub fn tree(&self, domain: &DomainPlan, interrupt: Option<u32>) -> Result<Option<Ramdisk>> {
+        let Some(dtb) = partial::of_mediated(domain, interrupt) else {
             return Ok(None);
         };
         let kept = self.keep(TREE, &dtb).map_err(Error::io(format!(

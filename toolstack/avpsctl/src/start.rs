@@ -145,9 +145,11 @@ async fn build(site: &Site<'_>, domain: &DomainPlan, numbers: &Numbers) -> Resul
     let create = move |m: &Machine| {
         // libxl has read it when the domain is created.
         let ramdisk = m.ramdisks.of(&wanted)?;
-        let tree = m.ramdisks.tree(&wanted)?;
+        let interrupt = mediation::interrupt(m, &wanted)?;
+        let tree = m.ramdisks.tree(&wanted, interrupt)?;
         let config = placed::with_ramdisk(config, ramdisk.as_ref());
-        m.domains.create(&placed::with_tree(config, tree.as_ref()))
+        let config = placed::with_tree(config, tree.as_ref(), interrupt);
+        m.domains.create(&config)
     };
     // Not interruptible: whether the domain exists must be known before it can be taken back.
     let created = site.machine.run(create).await;
@@ -170,9 +172,9 @@ async fn tell(site: &Site<'_>, domain: &DomainPlan, building: &Building) -> Resu
     for device in &building.placed.virtio {
         writes.extend(keys::tell_backend(domid, device));
     }
-    writes.extend(mediation::tell(domid, domain));
-    let placed = building.placed.clone();
+    let (placed, domain) = (building.placed.clone(), domain.clone());
     let told = move |m: &Machine| {
+        writes.extend(mediation::tell(m, domid, &domain)?);
         rights::give(m.store.as_ref(), &placed, domid)?;
         m.store.write_all(&writes)
     };

@@ -241,6 +241,37 @@ fn links_devices_and_the_control_domain_are_told() {
 }
 
 #[test]
+fn a_mediated_guest_finds_its_op_tee_and_an_interrupt_where_it_can_have_one() {
+    let tee =
+        "tee = { mode = \"mediated\", applications = [\"8aaaf200-2450-11e4-abe2-0002a5d5c51b\"] }";
+    let text = |more: &str| {
+        format!(
+            "schema = \"avps/1\"\n[platform]\nname = \"p\"\n[[domain]]\nname = \"a\"\nkernel = \"k\"\n\
+             memory = \"64MiB\"\n{tee}\n{more}"
+        )
+    };
+    let domain = |more: &str| {
+        let plan = platform::analyse(&text(more), "/").plan.expect("no errors");
+        plan.domains[0].clone()
+    };
+    let plain = domain("");
+    let interrupt = plain.tee_interrupt();
+    assert_eq!(interrupt, Some(44));
+    let dtb = platform::emit::partial::of_mediated(&plain, interrupt).expect("needs one");
+    let fdt = Fdt::new(&dtb).expect("reads");
+    let optee = fdt.find_node("/passthrough/optee").expect("there");
+    assert_eq!(words(&optee, "interrupts"), [0, 12, 0xf01]);
+    assert_eq!(words(&optee, "interrupt-parent"), [65000]);
+    let dtb = platform::emit::partial::of_mediated(&plain, None).expect("needs one");
+    let fdt = Fdt::new(&dtb).expect("reads");
+    let optee = fdt.find_node("/passthrough/optee").expect("there");
+    assert!(!has(&optee, "interrupts"));
+    // Whether somebody else's tree names one is not known.
+    let with_tree = domain("device_tree = \"a.dtb\"");
+    assert_eq!(with_tree.tee_interrupt(), None);
+}
+
+#[test]
 fn a_guest_is_told_of_its_devices_and_of_nothing_it_cannot_reach() {
     let base = machine("board.dts");
     let plan = plan_on(&base, FULL);

@@ -74,7 +74,7 @@ fn permissions_of_dom0(tee: &str) -> BTreeSet<(&'static str, &'static str)> {
 }
 
 #[test]
-fn a_mediator_gives_dom0_three_permissions_more_and_xens_own_gives_it_none() {
+fn a_mediator_gives_dom0_four_permissions_more_and_xens_own_gives_it_none() {
     let without = permissions_of_dom0("");
     let by_xen = permissions_of_dom0("tee = { mode = \"hypervisor\" }");
     assert_eq!(by_xen, without);
@@ -87,6 +87,7 @@ fn a_mediator_gives_dom0_three_permissions_more_and_xens_own_gives_it_none() {
     let expected = [
         ("domain", "getvcpucontext"),
         ("domain2", "vm_event"),
+        ("hvm", "dm"),
         ("hvm", "getparam"),
     ];
     assert_eq!(more, expected);

@@ -1,11 +1,13 @@
 //! Calls that are under way: who waits for them, and what the guest is told meanwhile.
 //!
 //! A vCPU that called is *held*: it stands still until it is answered. Short calls end so. After a while ([`Calls::new`]) the guest is asked to
-//! sleep for a while instead, as a request of the TEE in the middle of the call; its other work goes on. When it comes back and the
-//! call has not ended, it is asked again. How long it sleeps follows from how long the call has taken, so that a long call costs
-//! few SMCs and is noticed little later than it ends.
+//! wait instead, as a request of the TEE in the middle of the call; its other work goes on.
+//!
+//! A guest that takes notifications waits for one: each call has a key, and when it has ended an interrupt tells the guest to
+//! fetch that. Another one is asked to sleep, and asked again when it comes back and the call has not ended. How long it sleeps
+//! follows from how long the call has taken, so that a long call costs few SMCs and is noticed little later than it ends.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -15,10 +17,18 @@ use optee_abi::smc::{Answer, Resume, ReturnCode, Rpc};
 use optee_abi::{SessionId, ShmRef, Uuid};
 use xen::vcpu::VcpuContext;
 
+use super::MOST_CALLS;
 use super::memory::Region;
 
+/// Keys of notifications: from 1 to this. 0 has a meaning of its own.
+pub(super) const KEYS: u32 = MOST_CALLS;
 /// Shortest and longest sleep that a guest is asked for.
 const SLEEP: (u32, u32) = (1, 50);
+/// How long a guest waits for a notification before it looks whether it has missed one. Linux takes it for ticks, of which it has 100
+/// to 1000 in a second.
+const LOOK_AFTER: u32 = 250;
+/// A guest that comes back sooner has found a notification that was not for this call.
+const TOO_SOON: Duration = Duration::from_millis(100);
 /// How long a call that was cancelled because it took too long may still take.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -71,6 +81,10 @@ enum State {
         since: Instant,
         milliseconds: u32,
     },
+    /// The guest was asked to wait for the call's notification.
+    Waiting {
+        since: Instant,
+    },
     /// The guest was asked for memory for a request, which may bring an answer of its own.
     Allocating,
     /// It has ended, and the guest does not know yet.
@@ -80,6 +94,8 @@ enum State {
 #[derive(Debug)]
 struct Pending {
     state: State,
+    /// Of its notification; no two calls have the same.
+    key: u32,
     room: Room,
     lent: Option<Lent>,
     /// The guest was asked for memory, and has not come back.
@@ -138,6 +154,27 @@ struct Table {
     next: u32,
     /// Memory for requests that no call uses.
     lent: Vec<Lent>,
+    told: Told,
+}
+
+/// Notifications.
+#[derive(Debug, Default)]
+struct Told {
+    /// The guest takes them.
+    taken: bool,
+    /// What it has not fetched.
+    keys: VecDeque<u32>,
+    /// It is to be interrupted.
+    interrupt: bool,
+}
+
+impl Told {
+    fn tell(&mut self, key: u32) {
+        if !self.keys.contains(&key) {
+            self.keys.push_back(key);
+        }
+        self.interrupt = true;
+    }
 }
 
 impl Calls {
@@ -168,11 +205,15 @@ impl Calls {
             id = id.wrapping_add(1);
         }
         table.next = id.wrapping_add(1);
+        // There are fewer calls than keys.
+        let taken = |key: &u32| table.calls.values().any(|call| call.key == *key);
+        let key = (1..=KEYS).find(|key| !taken(key))?;
         let pending = Pending {
             state: State::Held {
                 held,
                 until: now + self.hold,
             },
+            key,
             room,
             lent: None,
             allocating: false,
@@ -229,7 +270,8 @@ impl Calls {
     /// It has ended. Gives the vCPU to answer, if one stands still for it.
     pub(super) fn end(&self, id: u32, reply: &Reply) -> Option<Due> {
         let mut table = self.lock();
-        let pending = table.calls.get_mut(&id)?;
+        let Table { calls, told, .. } = &mut *table;
+        let pending = calls.get_mut(&id)?;
         match pending.state {
             State::Held { held, .. } => {
                 let answer = pending.finish(reply);
@@ -238,10 +280,35 @@ impl Calls {
             }
             State::Ended(_) => None,
             _ => {
-                pending.state = State::Ended(Box::new(*reply));
+                pending.over(reply, told);
                 None
             }
         }
+    }
+
+    /// The guest takes notifications from now on, or none any more. What a call waits for must then not be waited for.
+    pub(super) fn notify(&self, taken: bool) {
+        self.lock().told.taken = taken;
+    }
+
+    /// Tells a guest that waits for calls of an earlier life of this program: whichever those are.
+    pub(super) fn tell_all(&self) {
+        let told = &mut self.lock().told;
+        told.taken = true;
+        (1..=KEYS).for_each(|key| told.tell(key));
+    }
+
+    /// What the guest has not been told yet.
+    pub(super) fn fetch(&self) -> Answer {
+        let keys = &mut self.lock().told.keys;
+        let value = keys.pop_front();
+        let more = !keys.is_empty();
+        Answer::Notification { value, more }
+    }
+
+    /// The guest is to be interrupted: there is something to fetch that it does not know of. Told once.
+    pub(super) fn interrupts(&self) -> bool {
+        std::mem::take(&mut self.lock().told.interrupt)
     }
 
     /// A vCPU comes back to a call. Gives it an answer, unless it is held.
@@ -255,7 +322,8 @@ impl Calls {
         let id = resume.thread;
         let mut table = self.lock();
         let due = |answer| Some(Due { held, answer });
-        let Some(pending) = table.calls.get_mut(&id) else {
+        let Table { calls, told, .. } = &mut *table;
+        let Some(pending) = calls.get_mut(&id) else {
             return due(ReturnCode::BadResume.into());
         };
         if matches!(pending.state, State::Held { .. }) {
@@ -280,10 +348,11 @@ impl Calls {
                 since,
                 milliseconds,
             } => now - since >= Duration::from_millis(u64::from(milliseconds)) / 2,
+            State::Waiting { since } => now - since >= TOO_SOON,
             // A guest without memory to ask it in stays held for a while.
             _ => pending.lent.is_some(),
         };
-        if slept && let Some(answer) = pending.ask(id, now) {
+        if slept && let Some(answer) = pending.ask(id, now, told.taken) {
             return due(answer);
         }
         // A signal keeps the guest's program from sleeping: without this it would come again and again. Or there is no way to ask.
@@ -301,8 +370,9 @@ impl Calls {
         let mut next: Option<Instant> = None;
         let mut ended = Vec::new();
         let mut spare = table.lent.pop();
-        for (id, pending) in &mut table.calls {
-            let overdue = pending.overdue(*id, now);
+        let Table { calls, told, .. } = &mut *table;
+        for (id, pending) in calls {
+            let overdue = pending.overdue(*id, now, told);
             if let Some(Expired::GivenUp { due, .. }) = &overdue {
                 ended.extend(due.is_some().then_some(*id));
                 expired.extend(overdue);
@@ -316,7 +386,7 @@ impl Calls {
                     if pending.lent.is_none() && !pending.room.for_requests {
                         pending.lent = spare.take();
                     }
-                    match pending.ask(*id, now) {
+                    match pending.ask(*id, now, told.taken) {
                         Some(answer) => expired.push(Expired::Answer(Due { held, answer })),
                         // It stays held: there is no way to ask.
                         None => {
@@ -403,8 +473,16 @@ impl Pending {
         matches!(self.state, State::Ended(_))
     }
 
+    /// It has ended, and its vCPU does not stand still: a guest that waits is told.
+    fn over(&mut self, reply: &Reply, told: &mut Told) {
+        if matches!(self.state, State::Waiting { .. }) {
+            told.tell(self.key);
+        }
+        self.state = State::Ended(Box::new(*reply));
+    }
+
     /// What follows when it has taken too long: it is cancelled, and given up if that does not end it.
-    fn overdue(&mut self, id: u32, now: Instant) -> Option<Expired> {
+    fn overdue(&mut self, id: u32, now: Instant, told: &mut Told) -> Option<Expired> {
         let deadline = self.deadline?;
         if deadline > now || self.ending || self.is_over() {
             return None;
@@ -424,7 +502,7 @@ impl Pending {
             let answer = self.finish(&reply);
             Some(Due { held, answer })
         } else {
-            self.state = State::Ended(Box::new(reply));
+            self.over(&reply, told);
             None
         };
         Some(Expired::GivenUp {
@@ -460,11 +538,24 @@ impl Pending {
         Reply { copy, length }
     }
 
-    /// Asks the guest to sleep, or for memory to ask it in.
-    fn ask(&mut self, id: u32, now: Instant) -> Option<Answer> {
-        let elapsed = u32::try_from((now - self.since).as_millis()).unwrap_or(u32::MAX);
-        let milliseconds = (elapsed / 4).clamp(SLEEP.0, SLEEP.1);
-        let request = Request::Suspend { milliseconds }.encode();
+    /// Asks the guest to wait for a notification, if it takes them, or to sleep; or for memory to ask it in.
+    fn ask(&mut self, id: u32, now: Instant, notify: bool) -> Option<Answer> {
+        let (request, state) = if notify {
+            let wait = Request::Wait {
+                key: self.key,
+                timeout: LOOK_AFTER,
+            };
+            (wait, State::Waiting { since: now })
+        } else {
+            let elapsed = u32::try_from((now - self.since).as_millis()).unwrap_or(u32::MAX);
+            let milliseconds = (elapsed / 4).clamp(SLEEP.0, SLEEP.1);
+            let asleep = State::Asleep {
+                since: now,
+                milliseconds,
+            };
+            (Request::Suspend { milliseconds }, asleep)
+        };
+        let request = request.encode();
         let (written, shm_ref) = match &self.lent {
             _ if self.room.for_requests => {
                 let behind = u64::try_from(self.room.length).unwrap_or(u64::MAX);
@@ -486,10 +577,7 @@ impl Pending {
         if !written {
             return None;
         }
-        self.state = State::Asleep {
-            since: now,
-            milliseconds,
-        };
+        self.state = state;
         Some(Answer::Rpc {
             rpc: Rpc::Command { shm_ref },
             thread: id,

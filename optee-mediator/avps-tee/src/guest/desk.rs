@@ -28,6 +28,8 @@ pub(crate) struct Desk {
     pub(super) attachment: Attachment,
     pub(super) rights: RwLock<Arc<Rights>>,
     pub(super) pace: Mutex<Pace>,
+    /// By which the guest is told that there is a notification.
+    pub(super) interrupt: Option<u32>,
     pub(super) tee: Arc<dyn SecureWorld>,
     pub(super) memory: Registered,
     pub(super) sessions: Sessions,
@@ -62,11 +64,20 @@ impl Desk {
         let call = Call::parse(&registers(&held));
         let rights = self.rights();
         let answered = |answer| Taken::Answered(Due { held, answer });
-        if let Some(answer) = fast::answer(&call, rights.concurrency) {
+        if matches!(call, Call::ExchangeCapabilities { .. }) {
+            // A driver begins, and has not said so yet.
+            self.notify(false);
+        }
+        if let Some(answer) = fast::answer(&call, rights.concurrency, self.interrupt.is_some()) {
             return answered(answer);
         }
         let place = match call {
             Call::DisableShmCache => return answered(self.calls.give_back()),
+            Call::GetAsyncNotifValue => return answered(self.calls.fetch()),
+            Call::EnableAsyncNotif => {
+                self.notify(true);
+                return answered(ReturnCode::Ok.into());
+            }
             Call::ReturnFromRpc(resume) => {
                 let lend = |resume| self.lend(resume);
                 let due = self.calls.resume(held, resume, lend);
@@ -89,6 +100,12 @@ impl Desk {
             Ok(work) => Taken::Work(work),
             Err(answer) => answered(answer),
         }
+    }
+
+    /// The guest takes notifications, or none any more.
+    pub(super) fn notify(&self, taken: bool) {
+        self.calls.notify(taken);
+        self.memory.notify(taken);
     }
 
     /// Copies a message, once, and takes it apart.

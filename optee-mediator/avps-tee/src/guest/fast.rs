@@ -5,6 +5,8 @@ use optee_abi::smc::{
     API_REVISION, API_UID, Answer, Call, OS_UUID, ReturnCode, SecureCapabilities,
 };
 
+use super::calls::KEYS;
+
 /// What this OP-TEE can do: any memory of the guest's, references to none, messages with room for our requests.
 const CAPABILITIES: SecureCapabilities = SecureCapabilities::DYNAMIC_SHM
     .with(SecureCapabilities::MEMREF_NULL)
@@ -14,8 +16,14 @@ const CALLS: u32 = 13;
 /// The revision of OP-TEE whose protocol is spoken.
 const REVISION: (u32, u32) = (4, 10);
 
-/// The answer; none for calls that need somebody. `concurrency`: calls that the guest may have under way.
-pub(super) fn answer(call: &Call, concurrency: u32) -> Option<Answer> {
+/// The answer; none for calls that need somebody. `concurrency`: calls that the guest may have under way. `notifies`: there is an
+/// interrupt for notifications.
+pub(super) fn answer(call: &Call, concurrency: u32, notifies: bool) -> Option<Answer> {
+    let secure = if notifies {
+        CAPABILITIES.with(SecureCapabilities::ASYNC_NOTIF)
+    } else {
+        CAPABILITIES
+    };
     Some(match call {
         Call::CallsCount => Answer::CallsCount(CALLS),
         Call::CallsUid => Answer::Uid(API_UID),
@@ -30,17 +38,16 @@ pub(super) fn answer(call: &Call, concurrency: u32) -> Option<Answer> {
             build: 0,
         },
         Call::ExchangeCapabilities { normal_world } if normal_world.has_unknown() => {
-            Answer::CapabilitiesRefused {
-                secure: CAPABILITIES,
-            }
+            Answer::CapabilitiesRefused { secure }
         }
         Call::ExchangeCapabilities { .. } => Answer::Capabilities {
-            secure: CAPABILITIES,
-            max_notification: 0,
+            secure,
+            max_notification: if notifies { KEYS } else { 0 },
             rpc_params: RPC_PARAMS,
         },
         Call::ThreadCount => Answer::ThreadCount(concurrency),
         Call::EnableShmCache => ReturnCode::Ok.into(),
+        Call::EnableAsyncNotif | Call::GetAsyncNotifValue if notifies => return None,
         Call::GetShmConfig
         | Call::EnableAsyncNotif
         | Call::GetAsyncNotifValue
@@ -62,8 +69,12 @@ mod tests {
     use optee_abi::smc::FunctionId;
 
     fn ask(function: FunctionId) -> [u64; 8] {
+        ask_of(function, false)
+    }
+
+    fn ask_of(function: FunctionId, notifies: bool) -> [u64; 8] {
         let mut registers = Registers([function.0.into(), 0, 0, 0, 0, 0, 0, 0]);
-        let answer = answer(&Call::parse(&registers), 5).unwrap();
+        let answer = answer(&Call::parse(&registers), 5, notifies).unwrap();
         answer.apply(&mut registers);
         registers.0
     }
@@ -82,6 +93,16 @@ mod tests {
         // Linux needs one of reserved and dynamic memory.
         assert_eq!(capabilities, 1 << 2 | 1 << 4 | 1 << 6);
         assert_eq!(ask(FunctionId::GET_THREAD_COUNT)[..2], [0, 5]);
+    }
+
+    #[test]
+    fn notifications_are_offered_where_there_is_an_interrupt_for_them() {
+        let [result, capabilities, notifications, ..] =
+            ask_of(FunctionId::EXCHANGE_CAPABILITIES, true);
+        assert_eq!((result, notifications), (0, KEYS.into()));
+        assert_eq!(capabilities, 1 << 2 | 1 << 4 | 1 << 5 | 1 << 6);
+        let unavailable = ReturnCode::NotAvailable as u64;
+        assert_eq!(ask(FunctionId::ENABLE_ASYNC_NOTIF)[0], unavailable);
     }
 
     #[test]

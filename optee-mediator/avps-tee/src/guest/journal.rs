@@ -1,7 +1,7 @@
 //! What a guest has registered, kept for the next life of this program.
 //!
 //! A guest's driver registers memory once and uses it for as long as it runs; it would never learn that somebody has forgotten it.
-//! So each registration is a line in a file below `/run`, which goes with the domain. Only places in the guest's own memory stand
+//! So each registration, and that it takes notifications, is a line in a file below `/run`, which goes with the domain. Only places in the guest's own memory stand
 //! there: wrong ones can hurt nobody but the guest.
 
 use std::collections::BTreeMap;
@@ -35,6 +35,14 @@ enum Line {
     Of(String),
     Register(u64, Kept),
     Forget(u64),
+    Notify(bool),
+}
+
+/// What a file says.
+#[derive(Debug, Default)]
+struct Content {
+    kept: BTreeMap<u64, Kept>,
+    notify: bool,
 }
 
 /// The file of one guest.
@@ -43,7 +51,7 @@ pub(super) struct Journal {
     path: PathBuf,
     of: String,
     file: File,
-    kept: BTreeMap<u64, Kept>,
+    content: Content,
     lines: usize,
 }
 
@@ -80,24 +88,24 @@ impl Journal {
     pub(super) fn open(folder: &Path, domid: DomId, of: &str) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let path = folder.join(format!("{domid}.journal"));
-        let kept = match File::open(&path) {
+        let content = match File::open(&path) {
             Ok(file) => read(file, of),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Content::default(),
             Err(error) => return Err(error),
         };
-        let (file, lines) = write(&path, of, &kept)?;
+        let (file, lines) = write(&path, of, &content)?;
         Ok(Self {
             path,
             of: of.to_owned(),
             file,
-            kept,
+            content,
             lines,
         })
     }
 
     /// What is registered.
     pub(super) fn kept(&self) -> Vec<(ShmRef, Kept)> {
-        let kept = self.kept.iter();
+        let kept = self.content.kept.iter();
         kept.map(|(shm_ref, kept)| (ShmRef(*shm_ref), kept.clone()))
             .collect()
     }
@@ -107,7 +115,7 @@ impl Journal {
     /// # Errors
     /// It could not be written down.
     pub(super) fn register(&mut self, shm_ref: ShmRef, kept: Kept) -> io::Result<()> {
-        self.kept.insert(shm_ref.0, kept.clone());
+        self.content.kept.insert(shm_ref.0, kept.clone());
         self.append(&Line::Register(shm_ref.0, kept))
     }
 
@@ -116,8 +124,25 @@ impl Journal {
     /// # Errors
     /// As [`Journal::register`].
     pub(super) fn forget(&mut self, shm_ref: ShmRef) -> io::Result<()> {
-        self.kept.remove(&shm_ref.0);
+        self.content.kept.remove(&shm_ref.0);
         self.append(&Line::Forget(shm_ref.0))
+    }
+
+    /// The guest takes notifications.
+    pub(super) fn notifies(&self) -> bool {
+        self.content.notify
+    }
+
+    /// It does from now on, or does not any more.
+    ///
+    /// # Errors
+    /// As [`Journal::register`].
+    pub(super) fn notify(&mut self, taken: bool) -> io::Result<()> {
+        if self.content.notify == taken {
+            return Ok(());
+        }
+        self.content.notify = taken;
+        self.append(&Line::Notify(taken))
     }
 
     /// The domain is gone.
@@ -127,8 +152,15 @@ impl Journal {
     }
 
     fn append(&mut self, line: &Line) -> io::Result<()> {
-        if self.lines >= self.kept.len().saturating_mul(2).saturating_add(SLACK) {
-            (self.file, self.lines) = write(&self.path, &self.of, &self.kept)?;
+        if self.lines
+            >= self
+                .content
+                .kept
+                .len()
+                .saturating_mul(2)
+                .saturating_add(SLACK)
+        {
+            (self.file, self.lines) = write(&self.path, &self.of, &self.content)?;
             return Ok(());
         }
         self.file.write_all(&text(line)?)?;
@@ -144,8 +176,8 @@ fn text(line: &Line) -> io::Result<Vec<u8>> {
 }
 
 /// The last line may be half: this program may have died while it wrote it. Then the call that brought it was not answered.
-fn read(file: File, of: &str) -> BTreeMap<u64, Kept> {
-    let mut kept = BTreeMap::new();
+fn read(file: File, of: &str) -> Content {
+    let mut content = Content::default();
     let mut ours = false;
     for line in BufReader::new(file).lines() {
         let Some(line) = line.ok().and_then(|line| serde_json::from_str(&line).ok()) else {
@@ -154,15 +186,16 @@ fn read(file: File, of: &str) -> BTreeMap<u64, Kept> {
         match line {
             Line::Of(found) => ours = found == of,
             _ if !ours => break,
-            Line::Register(shm_ref, memory) => drop(kept.insert(shm_ref, memory)),
-            Line::Forget(shm_ref) => drop(kept.remove(&shm_ref)),
+            Line::Register(shm_ref, memory) => drop(content.kept.insert(shm_ref, memory)),
+            Line::Forget(shm_ref) => drop(content.kept.remove(&shm_ref)),
+            Line::Notify(taken) => content.notify = taken,
         }
     }
-    kept
+    content
 }
 
 /// Writes the file anew, whole or not at all.
-fn write(path: &Path, of: &str, kept: &BTreeMap<u64, Kept>) -> io::Result<(File, usize)> {
+fn write(path: &Path, of: &str, content: &Content) -> io::Result<(File, usize)> {
     let unfinished = path.with_extension("part");
     let mut file = OpenOptions::new()
         .write(true)
@@ -171,12 +204,15 @@ fn write(path: &Path, of: &str, kept: &BTreeMap<u64, Kept>) -> io::Result<(File,
         .mode(0o600)
         .open(&unfinished)?;
     let mut all = text(&Line::Of(of.to_owned()))?;
-    for (shm_ref, memory) in kept {
+    if content.notify {
+        all.extend(text(&Line::Notify(true))?);
+    }
+    for (shm_ref, memory) in &content.kept {
         all.extend(text(&Line::Register(*shm_ref, memory.clone()))?);
     }
     file.write_all(&all)?;
     fs::rename(&unfinished, path)?;
-    Ok((file, kept.len()))
+    Ok((file, content.kept.len()))
 }
 
 #[cfg(test)]

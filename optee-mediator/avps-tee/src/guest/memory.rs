@@ -161,6 +161,17 @@ impl Registered {
         self.lock().regions.get(&shm_ref).cloned()
     }
 
+    /// Keeps whether the guest takes notifications.
+    pub(super) fn notify(&self, taken: bool) {
+        self.lock().note(|journal| journal.notify(taken));
+    }
+
+    /// Whether it did in an earlier life of this program.
+    pub(super) fn notifies(&self) -> bool {
+        let state = self.lock();
+        state.journal.as_ref().is_some_and(Journal::notifies)
+    }
+
     /// Forgets everything; `for_good` when the domain is gone.
     pub(super) fn clear(&self, for_good: bool) {
         let all = std::mem::take(&mut *self.lock());

@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use tee_device::Tee;
+use xen::device_model::set_irq_level;
 use xen::{DomId, DomainInfo, EventChannels, EventPort, Monitor, PrivCmd, Vcpus};
 
 use crate::audit::{Event, Recorder};
@@ -163,6 +164,11 @@ impl Guest {
             domid,
         };
         let memory = Registered::new(Box::new(foreign), journal);
+        let interrupt = interrupt(&privcmd, domid, &rights);
+        let calls = Calls::new(shared.hold);
+        if interrupt.is_some() && memory.notifies() {
+            calls.tell_all();
+        }
         let monitor = Monitor::attach(&privcmd, &evtchn, domid, vcpus)?;
         let guest = Arc::new(Self {
             domid,
@@ -180,10 +186,11 @@ impl Guest {
                 attachment: Attachment(LAST.fetch_add(1, Ordering::Relaxed)),
                 rights: RwLock::new(Arc::new(rights)),
                 pace: Mutex::new(Pace::new(Instant::now())),
+                interrupt,
                 tee: Arc::new(tee),
                 memory,
                 sessions: Sessions::new(first_session()),
-                calls: Calls::new(shared.hold),
+                calls,
                 recorder: Recorder::new(domid, name),
                 counters: Counters::new(counters),
             },
@@ -197,6 +204,7 @@ impl Guest {
                 .spawn(move || guest.run())?;
         }
         guest.desk.record(&Event::Attached);
+        guest.interrupt();
         Ok(guest)
     }
 
@@ -242,6 +250,7 @@ impl Guest {
                 self.answer(due, &mut hand.vcpus);
                 hand.answered = Some(Instant::now());
             }
+            self.interrupt();
         }
     }
 
@@ -322,10 +331,12 @@ impl Guest {
 
     /// The channel wakes nobody, because of the caller; false if that is so because of another thread.
     fn deafen(&self) -> bool {
-        self.bell.deafen(self.evtchn.as_fd()).unwrap_or_else(|error| {
-            self.trouble(error.to_string());
-            false
-        })
+        self.bell
+            .deafen(self.evtchn.as_fd())
+            .unwrap_or_else(|error| {
+                self.trouble(error.to_string());
+                false
+            })
     }
 
     /// The channel wakes threads again.
@@ -350,10 +361,22 @@ impl Guest {
         for due in answers {
             self.answer(due, vcpus);
         }
+        self.interrupt();
         if let Some(next) = next
             && let Err(error) = self.bell.at(next)
         {
             self.trouble(error.to_string());
+        }
+    }
+
+    /// Has the guest fetch what it does not know yet.
+    fn interrupt(&self) {
+        if let Some(interrupt) = self.desk.interrupt
+            && self.desk.calls.interrupts()
+            && let Err(error) = set_irq_level(&self.privcmd, self.domid, interrupt, true)
+        {
+            // The guest is gone; the daemon will find out.
+            tracing::debug!("domain {}: {error}", self.domid);
         }
     }
 
@@ -437,6 +460,21 @@ impl Guest {
             regions,
             shared_bytes,
             counters: desk.counters.snapshot(),
+        }
+    }
+}
+
+/// The interrupt of the guest's rights, if it has such a one: a guest that waits for one that never comes would wait for long.
+fn interrupt(privcmd: &PrivCmd, domid: DomId, rights: &Rights) -> Option<u32> {
+    let interrupt = rights.interrupt?;
+    // A level that it has already changes nothing.
+    match set_irq_level(privcmd, domid, interrupt, false) {
+        Ok(()) => Some(interrupt),
+        Err(error) => {
+            tracing::warn!(
+                "domain {domid}: interrupt {interrupt} cannot be used, so it asks again and again while a call lasts: {error}"
+            );
+            None
         }
     }
 }

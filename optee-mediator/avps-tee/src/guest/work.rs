@@ -119,7 +119,11 @@ impl Desk {
                     Err(comms(error.result()))
                 }
             },
-            Command::DoBottomHalf | Command::StopAsyncNotif => done,
+            Command::DoBottomHalf => done,
+            Command::StopAsyncNotif => {
+                self.notify(false);
+                done
+            }
         }
     }
 

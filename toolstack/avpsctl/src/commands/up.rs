@@ -84,7 +84,7 @@ async fn renew(
         .run(move |m| {
             let mut renewed = BTreeSet::new();
             for (domain, domid) in running {
-                if mediation::renew(m.store.as_ref(), domid, &domain)? {
+                if mediation::renew(m, domid, &domain)? {
                     renewed.insert(domain.name);
                 }
             }

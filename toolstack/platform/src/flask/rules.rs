@@ -24,7 +24,7 @@ pub(super) fn of(domain: &DomainPlan) -> Vec<Rule> {
     }
     devices(&mut rules, domain, &guest);
     if domain.is_mediated() {
-        mediator(&mut rules, &guest);
+        mediator(&mut rules, domain, &guest);
     }
     rules.all
 }
@@ -233,8 +233,8 @@ fn devices(rules: &mut Rules, domain: &DomainPlan, guest: &str) {
 
 /// avps-tee in the control domain. The ring of its monitor is a page of the guest's, which is found, zeroed and taken out of the
 /// guest's address space (xen/common/vm_event.c, xen/arch/arm/hvm.c); the ring's event channel is between the same types as
-/// XenStore's. A guest whose calls Xen itself carries out needs no rule: Xen asks about none of them, and `create` covers its TEE.
-fn mediator(rules: &mut Rules, guest: &str) {
+/// XenStore's. The guest's interrupt is raised as a device model raises one. A guest whose calls Xen itself carries out needs no rule: Xen asks about none of them, and `create` covers its TEE.
+fn mediator(rules: &mut Rules, domain: &DomainPlan, guest: &str) {
     rules.need = Need::Mediator;
     let registers = &[
         "getdomaininfo",
@@ -246,5 +246,8 @@ fn mediator(rules: &mut Rules, guest: &str) {
     rules.allow(CONTROL, guest, "domain", registers);
     rules.allow(CONTROL, guest, "domain2", &["vm_event"]);
     rules.allow(CONTROL, guest, "hvm", &["getparam"]);
+    if domain.tee_interrupt().is_some() {
+        rules.allow(CONTROL, guest, "hvm", &["dm"]);
+    }
     rules.allow(CONTROL, guest, "mmu", &["adjust", "map_read", "map_write"]);
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::TEE_IRQ;
 use super::device::{DevicePassthrough, VirtioPlan};
 use super::machine::Range;
 use crate::words::{Action, Asil, Boot, Console, DomainKind, Enhanced, TeeMode, WatchdogAction};
@@ -110,6 +111,13 @@ impl DomainPlan {
     pub fn is_mediated(&self) -> bool {
         let mode = self.tee.as_ref().map(|tee| tee.mode);
         mode == Some(TeeMode::Mediated)
+    }
+
+    /// The interrupt by which avps-tee can tell it that a call has ended: its device tree has to name it, which one that somebody
+    /// else wrote need not.
+    pub fn tee_interrupt(&self) -> Option<u32> {
+        let ours = self.boot == Boot::Toolstack && self.device_tree.is_none();
+        (ours && self.is_mediated()).then_some(TEE_IRQ)
     }
 
     /// What xl and libxl call the mediator in Xen that carries out its calls into the secure world, if one does.

@@ -31,6 +31,8 @@ pub const VIRTIO_MMIO_STRIDE: u64 = 0x200;
 pub const VIRTIO_IRQ_FIRST: u32 = 33;
 /// Virtio devices a domain can have (Xen: interrupts 33 to 43).
 pub const MAX_VIRTIO_DEVICES: usize = 11;
+/// Interrupt by which avps-tee tells a domain that a call has ended: the first one behind those.
+pub const TEE_IRQ: u32 = 44;
 /// Where guests see shared memory whose document does not say: a part of the guest's physical addresses that Xen uses for
 /// nothing, up to the grant table's frames (Xen: xen/include/public/arch-arm.h, between `GUEST_VPCI_MEM` and
 /// `GUEST_GNTTAB_BASE`).

@@ -87,11 +87,13 @@ impl Driver {
         let applications = Arc::new(Applications::default());
         let tee: Arc<dyn SecureWorld> = Arc::clone(&applications) as _;
         let journal = Journal::open(&shared.journals, domid, "test").unwrap();
+        let interrupt = rights.interrupt;
         let desk = Desk {
             shared: Arc::clone(shared),
             attachment: Attachment(number),
             rights: RwLock::new(Arc::new(rights)),
             pace: Mutex::new(Pace::new(Instant::now())),
+            interrupt,
             tee,
             memory: Registered::new(Box::new(ram.clone()), journal),
             // As two guests that began at other times.
@@ -130,6 +132,14 @@ impl Driver {
         let mut context = VcpuContext::default();
         context.x[..8].copy_from_slice(&registers);
         self.desk.called(Held { vcpu: 0, context })
+    }
+
+    /// A call without arguments that is answered at once.
+    pub(super) fn ask(&self, function: FunctionId) -> Answer {
+        match self.call([function.0.into(), 0, 0, 0, 0, 0, 0, 0]) {
+            Taken::Answered(due) => due.answer,
+            taken => panic!("{taken:?}"),
+        }
     }
 
     /// Has a message begun.

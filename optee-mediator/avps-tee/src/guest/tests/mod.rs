@@ -5,9 +5,11 @@ mod hostile;
 mod world;
 
 use optee_abi::message::{Direction, Param, Registered};
-use optee_abi::smc::{Answer, ReturnCode};
+use optee_abi::smc::{Answer, FunctionId, ReturnCode};
 use optee_abi::{ShmRef, TeeResult};
 
+use super::desk::Taken;
+use crate::rights::Rights;
 use driver::{Driver, Params};
 use world::{APPLICATION, OTHER, rights, shared};
 
@@ -157,6 +159,74 @@ fn a_call_that_lasts_sends_its_guest_to_sleep_and_is_answered_when_it_comes_back
     assert_eq!(driver.resume(thread), Answer::from(ReturnCode::BadResume));
     let (_, next) = driver.desk.expire();
     assert_eq!(next, None);
+}
+
+#[test]
+fn a_guest_that_takes_notifications_is_told_of_the_end_of_a_call() {
+    let rights = Rights {
+        interrupt: Some(44),
+        ..rights()
+    };
+    let driver = Driver::new(&shared(), 1, rights);
+    let fetched = |value, more| Answer::Notification { value, more };
+    assert_eq!(
+        driver.ask(FunctionId::ENABLE_ASYNC_NOTIF),
+        ReturnCode::Ok.into()
+    );
+    let works = [1, 2].map(|session| driver.begin(&Params::close(session)).unwrap());
+    std::thread::sleep(driver.desk.shared.hold);
+    let (answers, _) = driver.desk.expire();
+    assert_eq!(answers.len(), 2);
+    let request = driver.bytes(driver::MESSAGE + 32, 96);
+    assert_eq!(request[0], 4, "OPTEE_RPC_CMD_NOTIFICATION");
+    assert!(!driver.desk.calls.interrupts());
+    let threads = works.each_ref().map(|work| work.id);
+    for work in works {
+        assert!(driver.desk.work(work).is_none());
+    }
+    assert!(driver.desk.calls.interrupts());
+    assert!(!driver.desk.calls.interrupts());
+    let next = || driver.ask(FunctionId::GET_ASYNC_NOTIF_VALUE);
+    assert_eq!(next(), fetched(Some(1), true));
+    assert_eq!(next(), fetched(Some(2), false));
+    assert_eq!(next(), fetched(None, false));
+    for thread in threads {
+        assert_eq!(driver.resume(thread), Answer::from(ReturnCode::Ok));
+    }
+}
+
+#[test]
+fn a_call_that_is_told_of_too_soon_is_held_again_and_the_next_life_tells_of_all() {
+    let rights = || Rights {
+        interrupt: Some(44),
+        ..rights()
+    };
+    let shared = shared();
+    let driver = Driver::new(&shared, 1, rights());
+    driver.ask(FunctionId::ENABLE_ASYNC_NOTIF);
+    let work = driver.begin(&Params::close(1)).unwrap();
+    std::thread::sleep(driver.desk.shared.hold);
+    assert_eq!(driver.desk.expire().0.len(), 1);
+    let function = FunctionId::RETURN_FROM_RPC.0.into();
+    let back = driver.call([function, 0, 0, work.id.into(), 0, 0, 0, 0]);
+    assert!(matches!(back, Taken::Held), "{back:?}");
+    let due = driver.desk.work(work).unwrap();
+    assert_eq!(due.answer, Answer::from(ReturnCode::Ok));
+
+    let again = Driver::new(&shared, 1, rights());
+    assert!(again.desk.memory.notifies());
+    again.desk.calls.tell_all();
+    let told: Vec<_> = (0..9)
+        .map(|_| again.ask(FunctionId::GET_ASYNC_NOTIF_VALUE))
+        .collect();
+    let last = Answer::Notification {
+        value: Some(8),
+        more: false,
+    };
+    assert_eq!(told[7], last);
+    // A driver begins anew, and says nothing.
+    again.ask(FunctionId::EXCHANGE_CAPABILITIES);
+    assert!(!Driver::new(&shared, 1, rights()).desk.memory.notifies());
 }
 
 #[test]

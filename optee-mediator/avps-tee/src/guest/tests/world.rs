@@ -31,6 +31,7 @@ pub(super) fn rights() -> Rights {
         concurrency: 2,
         timeout_ms: None,
         weight: 1,
+        interrupt: None,
     }
 }
 

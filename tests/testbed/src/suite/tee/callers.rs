@@ -58,7 +58,7 @@ const BUILT_IN: [&str; 6] = [
     "bc50d971-d4c9-42c4-82cb-343fb7f37896",
 ];
 /// The mediator's log in dom0.
-const LOG: &str = "/var/log/avps-tee.log";
+pub(super) const LOG: &str = "/var/log/avps-tee.log";
 /// Where secure storage lies, sealed, in each domain.
 const STORAGE: &str = "/var/lib/tee";
 /// What a mediated guest may share with the secure world.
@@ -191,7 +191,11 @@ fn document(modes: &[Mode], all: &[String], own: &[String]) -> String {
         let rights = match mode {
             Mode::Hypervisor | Mode::Ffa => String::new(),
             Mode::Mediated => {
-                let own = if signed::NUMBERS.contains(&number) { own } else { &[] };
+                let own = if signed::NUMBERS.contains(&number) {
+                    own
+                } else {
+                    &[]
+                };
                 let shared = all.iter().filter(|application| !own.contains(application));
                 let shared: Vec<&String> = shared.collect();
                 format!(

@@ -63,7 +63,9 @@ pub(super) fn judge(differences: &[Difference], results: &Results) -> (Vec<Strin
                 said.push(format!("{name} passed, which is not expected here"));
                 right = false;
             }
-            (Verdict::Failed(_), Some(known)) => said.push(format!("{name} differs: {}", known.why)),
+            (Verdict::Failed(_), Some(known)) => {
+                said.push(format!("{name} differs: {}", known.why))
+            }
             (Verdict::Failed(what), None) => {
                 said.push(format!("{name} FAILED {what}"));
                 right = false;

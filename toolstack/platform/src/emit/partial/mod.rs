@@ -81,25 +81,36 @@ pub fn emit(plan: &Plan, base: &[u8]) -> Result<Vec<PartialTree>, PartialError> 
 }
 
 /// The partial tree of a domain that has none of its own, and needs one only to find the OP-TEE that avps-tee plays for it. It says
-/// nothing about the machine.
-pub fn of_mediated(domain: &DomainPlan) -> Option<Vec<u8>> {
+/// nothing about the machine. `interrupt`: by which it is told that a call has ended.
+pub fn of_mediated(domain: &DomainPlan, interrupt: Option<u32>) -> Option<Vec<u8>> {
     if !domain.is_mediated() || domain.device_tree.is_some() {
         return None;
     }
-    build(domain, &Tree::empty()).ok()
+    with_interrupt(domain, &Tree::empty(), interrupt).ok()
 }
 
 /// An OP-TEE that is called by SMC: Xen tells only these to a mediator, not the HVC of a guest's power management
 /// (Linux: Documentation/devicetree/bindings/arm/firmware/linaro,optee-tz.yaml).
-fn optee() -> Node {
+fn optee(interrupt: Option<u32>) -> Node {
     let mut node = Node::new("optee");
     node.text("compatible", "linaro,optee-tz");
     node.text("method", "smc");
+    if let Some(interrupt) = interrupt {
+        virtio::interrupt(&mut node, interrupt);
+    }
     node
 }
 
 /// The partial tree of one domain.
 pub(super) fn build(domain: &DomainPlan, base: &Tree) -> Result<Vec<u8>, PartialError> {
+    with_interrupt(domain, base, None)
+}
+
+fn with_interrupt(
+    domain: &DomainPlan,
+    base: &Tree,
+    interrupt: Option<u32>,
+) -> Result<Vec<u8>, PartialError> {
     let taken = base
         .phandles
         .keys()
@@ -131,9 +142,8 @@ pub(super) fn build(domain: &DomainPlan, base: &Tree) -> Result<Vec<u8>, Partial
     passthrough.number("#size-cells", 2);
     passthrough.children = clocks.nodes.into_iter().map(|(_, clock)| clock).collect();
     passthrough.children.extend(virtio);
-    passthrough
-        .children
-        .extend(domain.is_mediated().then(optee));
+    let tee = domain.is_mediated().then(|| optee(interrupt));
+    passthrough.children.extend(tee);
     // A stand-in: Xen makes the real one, with the same phandle.
     let mut gic = Node::new("gic");
     gic.number("#interrupt-cells", 3);

@@ -6,7 +6,7 @@
 //! (Linux: `driver_override`, Documentation/ABI/testing/sysfs-bus-platform).
 
 use crate::emit::tree::{Cell, Handle, Node};
-use crate::plan::{DomainPlan, MemoryModel, VIRTIO_IRQ_FIRST, VIRTIO_MMIO_STRIDE, VirtioPlan};
+use crate::plan::{DomainPlan, MemoryModel, VIRTIO_MMIO_STRIDE, VirtioPlan};
 
 use super::GIC_PHANDLE;
 
@@ -20,6 +20,13 @@ const FIRST_SPI: u32 = 32;
 const SPI: u32 = 0;
 /// All CPUs may get it, at its rising edge: as libxl writes it.
 const EDGE_RISING: u32 = 0xf01;
+
+/// A device raises this interrupt, counted as the controller counts.
+pub(super) fn interrupt(node: &mut Node, interrupt: u32) {
+    node.number("interrupt-parent", GIC_PHANDLE);
+    let spi = interrupt.max(FIRST_SPI) - FIRST_SPI;
+    node.cells("interrupts", [SPI, spi, EDGE_RISING].map(Cell::Number));
+}
 
 /// The nodes of a domain's virtio devices, and one that they refer to when the backend uses grants.
 pub(super) fn nodes(domain: &DomainPlan) -> Vec<Node> {
@@ -40,12 +47,7 @@ pub(super) fn nodes(domain: &DomainPlan) -> Vec<Node> {
         let mut node = Node::new(format!("virtio@{:x}", device.mmio_base));
         node.text("compatible", COMPATIBLE);
         node.wide("reg", [device.mmio_base, VIRTIO_MMIO_STRIDE]);
-        node.number("interrupt-parent", GIC_PHANDLE);
-        let interrupt = device.irq.max(VIRTIO_IRQ_FIRST) - FIRST_SPI;
-        node.cells(
-            "interrupts",
-            [SPI, interrupt, EDGE_RISING].map(Cell::Number),
-        );
+        interrupt(&mut node, device.irq);
         node.flag("dma-coherent");
         if with_grants(device) {
             let backend = Cell::Number(device.backend_domid.into());
