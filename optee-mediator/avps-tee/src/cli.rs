@@ -40,9 +40,10 @@ pub(crate) struct Arguments {
     /// (CFG_NUM_THREADS). With two or more, no guest gets the last one while it has others
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) threads: u16,
-    /// Buffers of at most 512 KiB that are shared with the secure world for guests' parameters. Xen's
-    /// mediator lets dom0 share 16 of them, of which dom0's own programs need some. At least one for each of
-    /// --threads: so no call finds them all lent
+    /// Buffers that are shared with the secure world for guests' parameters; each holds a little more than
+    /// 512 KiB. A call may have as many as there are for each of --threads (--buffers divided by it), at most
+    /// one for each of its parameters, which are four: so no call finds too few because of others. At least
+    /// one for each of --threads. Xen's mediator lets dom0 share 16, of which dom0's own programs need some
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) buffers: u16,
     /// How long a call may keep its vCPU waiting, in milliseconds. A longer call has the guest's driver sleep
@@ -115,6 +116,13 @@ mod tests {
         let arguments = Arguments::try_parse_from(["avps-tee"]).unwrap();
         assert_eq!((arguments.threads, arguments.buffers), (2, 8));
         assert!(arguments.checked().is_ok());
+    }
+
+    #[test]
+    fn by_default_a_call_may_have_a_buffer_for_each_of_its_parameters() {
+        let arguments = Arguments::try_parse_from(["avps-tee"]).unwrap();
+        let each = usize::from(arguments.buffers / arguments.threads);
+        assert_eq!(each, tee_device::PARAMETERS);
     }
 
     #[test]

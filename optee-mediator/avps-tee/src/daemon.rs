@@ -120,7 +120,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), DaemonError> {
             hold: Duration::from_millis(arguments.hold.into()),
             polling: arguments.polling == Polling::Auto,
             slots: Slots::new(turns),
-            pool: Pool::new(arguments.buffers.into()),
+            pool: Pool::new(arguments.buffers.into(), turns),
             audit: audit::Audit::default(),
         }),
         store,

@@ -59,7 +59,7 @@ pub(crate) trait SecureWorld: Send + Sync + Debug {
         application: [u8; 16],
         client: Client,
         cancel_id: u32,
-        buffer: Option<&mut Buffer>,
+        buffers: &mut [Buffer],
         parameters: &mut [Parameter; PARAMETERS],
     ) -> tee_device::Result<(Outcome, u32)>;
     /// As [`Tee::invoke`].
@@ -68,7 +68,7 @@ pub(crate) trait SecureWorld: Send + Sync + Debug {
         session: u32,
         function: u32,
         cancel_id: u32,
-        buffer: Option<&mut Buffer>,
+        buffers: &mut [Buffer],
         parameters: &mut [Parameter; PARAMETERS],
     ) -> tee_device::Result<Outcome>;
     /// As [`Tee::cancel`].
@@ -85,10 +85,10 @@ impl SecureWorld for Tee {
         application: [u8; 16],
         client: Client,
         cancel_id: u32,
-        buffer: Option<&mut Buffer>,
+        buffers: &mut [Buffer],
         parameters: &mut [Parameter; PARAMETERS],
     ) -> tee_device::Result<(Outcome, u32)> {
-        Tee::open_session(self, application, client, cancel_id, buffer, parameters)
+        Tee::open_session(self, application, client, cancel_id, buffers, parameters)
     }
 
     fn invoke(
@@ -96,10 +96,10 @@ impl SecureWorld for Tee {
         session: u32,
         function: u32,
         cancel_id: u32,
-        buffer: Option<&mut Buffer>,
+        buffers: &mut [Buffer],
         parameters: &mut [Parameter; PARAMETERS],
     ) -> tee_device::Result<Outcome> {
-        Tee::invoke(self, session, function, cancel_id, buffer, parameters)
+        Tee::invoke(self, session, function, cancel_id, buffers, parameters)
     }
 
     fn cancel(&self, session: u32, cancel_id: u32) -> tee_device::Result<()> {

@@ -115,6 +115,14 @@ impl Buffer {
     pub(crate) fn id(&self) -> i32 {
         self.id
     }
+
+    /// As if the kernel had given it this number.
+    #[cfg(test)]
+    pub(crate) fn numbered(self, id: i32) -> Self {
+        let mut this = self;
+        this.id = id;
+        this
+    }
 }
 
 impl Drop for Buffer {

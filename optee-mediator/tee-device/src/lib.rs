@@ -88,10 +88,13 @@ pub enum Parameter {
     None,
     /// Numbers; OP-TEE's applications see 32 bits of the first two.
     Value(Direction, [u64; 3]),
-    /// A part of the call's buffer. After the call `size` is what the application wanted or wrote, which may be more than there is.
+    /// A part of one of the call's buffers. After the call `size` is what the application wanted or wrote, which may be more than
+    /// there is.
     Memory {
         /// Which way.
         direction: Direction,
+        /// Which of the call's buffers, from 0 on.
+        buffer: usize,
         /// First byte in the buffer.
         offset: u64,
         /// Bytes.
@@ -156,7 +159,7 @@ impl Tee {
         application: [u8; 16],
         client: Client,
         cancel_id: u32,
-        buffer: Option<&mut Buffer>,
+        buffers: &mut [Buffer],
         parameters: &mut [Parameter; PARAMETERS],
     ) -> Result<(Outcome, u32)> {
         let mut call = sys::OpenSession {
@@ -168,7 +171,7 @@ impl Tee {
             result: 0,
             origin: 0,
             number: PARAMETERS as u32,
-            params: raw(parameters, buffer.as_deref())?,
+            params: raw(parameters, buffers)?,
         };
         self.call(sys::OPEN_SESSION, &raw mut call, "open a session")?;
         answers(parameters, &call.params);
@@ -188,7 +191,7 @@ impl Tee {
         session: u32,
         function: u32,
         cancel_id: u32,
-        buffer: Option<&mut Buffer>,
+        buffers: &mut [Buffer],
         parameters: &mut [Parameter; PARAMETERS],
     ) -> Result<Outcome> {
         let mut call = sys::Invoke {
@@ -198,7 +201,7 @@ impl Tee {
             result: 0,
             origin: 0,
             number: PARAMETERS as u32,
-            params: raw(parameters, buffer.as_deref())?,
+            params: raw(parameters, buffers)?,
         };
         self.call(sys::INVOKE, &raw mut call, "call a trusted application")?;
         answers(parameters, &call.params);
@@ -244,10 +247,10 @@ impl Tee {
     }
 }
 
-/// Parameters as the kernel takes them; memory must be within the buffer.
+/// Parameters as the kernel takes them; memory must be within its buffer.
 fn raw(
     parameters: &[Parameter; PARAMETERS],
-    buffer: Option<&Buffer>,
+    buffers: &[Buffer],
 ) -> Result<[sys::Param; PARAMETERS]> {
     let mut raw = [sys::Param::default(); PARAMETERS];
     for (raw, parameter) in raw.iter_mut().zip(parameters) {
@@ -261,6 +264,7 @@ fn raw(
             },
             Parameter::Memory {
                 direction,
+                buffer,
                 offset,
                 size,
             } => {
@@ -268,7 +272,7 @@ fn raw(
                     what: "give an application memory",
                     source: io::Error::from_raw_os_error(libc::EINVAL),
                 };
-                let buffer = buffer.ok_or_else(beyond)?;
+                let buffer = buffers.get(buffer).ok_or_else(beyond)?;
                 let end = offset.checked_add(size).ok_or_else(beyond)?;
                 if end > buffer.len() as u64 {
                     return Err(beyond());
@@ -329,7 +333,7 @@ mod tests {
             Parameter::Null(Direction::Output, 7),
             Parameter::None,
         ];
-        let mut raw = raw(&parameters, None).unwrap();
+        let mut raw = raw(&parameters, &[]).unwrap();
         let attributes = raw.map(|raw| raw.attributes);
         assert_eq!(attributes, [1, 3, 6, 0]);
         assert_eq!(raw[2].c, u64::MAX);
@@ -354,24 +358,46 @@ mod tests {
         let mut buffer = Buffer::unshared(100).unwrap();
         buffer.bytes_mut().fill(7);
         assert_eq!(buffer.bytes(), [7; 100]);
-        let memory = Parameter::Memory {
+        assert!(raw(&one(memory(0, 0, 1)), &[buffer]).is_err());
+    }
+
+    fn memory(buffer: usize, offset: u64, size: u64) -> Parameter {
+        Parameter::Memory {
             direction: Direction::Input,
-            offset: 0,
-            size: 1,
-        };
-        let parameters = [memory, Parameter::None, Parameter::None, Parameter::None];
-        assert!(raw(&parameters, Some(&buffer)).is_err());
+            buffer,
+            offset,
+            size,
+        }
+    }
+
+    fn one(parameter: Parameter) -> [Parameter; PARAMETERS] {
+        let mut parameters = [Parameter::None; PARAMETERS];
+        parameters[0] = parameter;
+        parameters
     }
 
     #[test]
-    fn memory_needs_a_buffer() {
-        let memory = Parameter::Memory {
-            direction: Direction::Input,
-            offset: 0,
-            size: 1,
-        };
-        let parameters = [memory, Parameter::None, Parameter::None, Parameter::None];
-        assert!(raw(&parameters, None).is_err());
+    fn memory_is_within_the_buffer_that_it_names() {
+        let buffer = |size, id| Buffer::unshared(size).unwrap().numbered(id);
+        let buffers = [buffer(100, 5), buffer(200, 6)];
+        let parameters = [
+            memory(1, 50, 150),
+            memory(0, 0, 100),
+            memory(1, 0, 50),
+            Parameter::None,
+        ];
+        let ids = raw(&parameters, &buffers).unwrap().map(|raw| raw.c);
+        assert_eq!(ids, [6, 5, 6, 0]);
+        for beyond in [
+            memory(0, 50, 51),
+            memory(1, 200, 1),
+            memory(1, u64::MAX, 1),
+            memory(2, 0, 0),
+        ] {
+            let error = raw(&one(beyond), &buffers).err().unwrap();
+            assert_eq!(error.errno(), Some(libc::EINVAL), "{beyond:?}");
+        }
+        assert!(raw(&one(memory(0, 0, 1)), &[]).is_err());
     }
 
     #[test]

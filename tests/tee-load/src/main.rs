@@ -3,6 +3,7 @@
 //! Its calls are those of OP-TEE's own test applications (optee_test: ta/os_test/include/ta_os_test.h); what it is answered, as a
 //! number of GlobalPlatform's, is for the test to judge. It must never turn a refusal into something else.
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Parser, Subcommand};
 use optee_abi::Uuid;
 use serde_json::{Value, json};
@@ -10,6 +11,7 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::slice;
 use std::time::{Duration, Instant};
 use tee_device::{Buffer, Client, Direction, Outcome, PARAMETERS, Parameter, Tee};
 
@@ -57,6 +59,9 @@ enum Command {
         /// Bytes of a buffer that goes both ways
         #[arg(long, default_value_t = 0)]
         bytes: usize,
+        /// So many parameters of so many bytes, each a buffer of its own
+        #[arg(long, value_name = "N", default_value_t = 1, value_parser = RangedU64ValueParser::<usize>::new().range(1..=PARAMETERS as u64))]
+        buffers: usize,
     },
     /// Have another application hash a buffer, one call after the other; a wrong hash is an error
     Hash {
@@ -98,7 +103,11 @@ fn run(command: Command) -> Result<Value, String> {
             count,
             until,
         } => share(bytes, count, until.as_deref()),
-        Command::Calls { count, bytes } => calls(count, bytes),
+        Command::Calls {
+            count,
+            bytes,
+            buffers,
+        } => calls(count, bytes, buffers),
         Command::Hash { count, bytes } => hash(count, bytes),
         Command::Wait {
             milliseconds,
@@ -127,7 +136,7 @@ fn session(tee: &Tee, application: [u8; 16], login: u32) -> Result<Result<u32, u
     };
     let mut parameters = [Parameter::None; PARAMETERS];
     let (outcome, session) = tee
-        .open_session(application, client, 0, None, &mut parameters)
+        .open_session(application, client, 0, &mut [], &mut parameters)
         .map_err(|error| error.to_string())?;
     Ok(match outcome.result {
         0 => Ok(session),
@@ -195,32 +204,35 @@ type Results = BTreeMap<String, usize>;
 fn with_each(tee: &Tee, session: u32, buffers: &mut [Buffer]) -> Result<Results, String> {
     let mut results = Results::new();
     for buffer in buffers {
-        let outcome = nothing(tee, session, Some(buffer))?;
+        let outcome = nothing(tee, session, slice::from_mut(buffer))?;
         *results.entry(hexadecimal(outcome.result)).or_default() += 1;
     }
     Ok(results)
 }
 
-/// Calls the function that there is not; a buffer goes both ways.
-fn nothing(tee: &Tee, session: u32, buffer: Option<&mut Buffer>) -> Result<Outcome, String> {
+/// Calls the function that there is not; buffers, a parameter each, go both ways.
+fn nothing(tee: &Tee, session: u32, buffers: &mut [Buffer]) -> Result<Outcome, String> {
     let mut parameters = [Parameter::None; PARAMETERS];
-    if let (Some(first), Some(buffer)) = (parameters.first_mut(), &buffer) {
-        *first = Parameter::Memory {
+    let each = parameters.iter_mut().zip(buffers.iter()).enumerate();
+    for (number, (parameter, buffer)) in each {
+        *parameter = Parameter::Memory {
             direction: Direction::Both,
+            buffer: number,
             offset: 0,
             size: buffer.len() as u64,
         };
     }
-    tee.invoke(session, NOTHING, 0, buffer, &mut parameters)
+    tee.invoke(session, NOTHING, 0, buffers, &mut parameters)
         .map_err(|error| error.to_string())
 }
 
-fn calls(count: usize, bytes: usize) -> Result<Value, String> {
+fn calls(count: usize, bytes: usize, buffers: usize) -> Result<Value, String> {
     let tee = tee()?;
     let session = needed(&tee, OS_TEST)?;
-    let buffer = (bytes > 0).then(|| Buffer::new(&tee, bytes)).transpose();
-    let mut buffer = buffer.map_err(|error| error.to_string())?;
-    let timed = timed(count, || nothing(&tee, session, buffer.as_mut()))?;
+    let some = if bytes > 0 { buffers } else { 0 };
+    let buffers: Result<Vec<_>, _> = (0..some).map(|_| Buffer::new(&tee, bytes)).collect();
+    let mut buffers = buffers.map_err(|error| error.to_string())?;
+    let timed = timed(count, || nothing(&tee, session, &mut buffers))?;
     tee.close_session(session)
         .map_err(|error| error.to_string())?;
     Ok(timed)
@@ -240,12 +252,14 @@ fn hash(count: usize, bytes: usize) -> Result<Value, String> {
         let mut parameters = [Parameter::None; PARAMETERS];
         let memory = |direction, offset: usize, size: usize| Parameter::Memory {
             direction,
+            buffer: 0,
             offset: offset as u64,
             size: size as u64,
         };
         parameters[0] = memory(Direction::Input, 0, bytes);
         parameters[1] = memory(Direction::Output, bytes, length);
-        tee.invoke(session, SHA256, 0, Some(&mut buffer), &mut parameters)
+        let buffers = slice::from_mut(&mut buffer);
+        tee.invoke(session, SHA256, 0, buffers, &mut parameters)
             .map_err(|error| error.to_string())
     })?;
     tee.close_session(session)
@@ -281,7 +295,7 @@ fn wait(milliseconds: u64, at_once: usize) -> Result<Value, String> {
         }
         let began = Instant::now();
         let outcome = tee
-            .invoke(session, WAIT, 1, None, &mut parameters)
+            .invoke(session, WAIT, 1, &mut [], &mut parameters)
             .map_err(|error| error.to_string())?;
         let seconds = began.elapsed().as_secs_f64();
         // What was given up can be closed, too.

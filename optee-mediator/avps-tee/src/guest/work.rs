@@ -1,5 +1,6 @@
 //! Carries messages out: what the guest asks of the secure world, as far as it may.
 
+use std::ops::Range;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -17,11 +18,13 @@ use super::memory::Region;
 use crate::audit::Event;
 use crate::counters::{add, count};
 use crate::lock;
-use crate::pool::Loan;
+use crate::pool::{LARGE, Loan};
 use crate::rights::Denied;
 
 /// Parameters in a buffer begin at multiples of this.
 const ALIGN: u64 = 64;
+/// Bytes of a buffer, at most.
+const MOST: u64 = LARGE as u64;
 
 /// A parameter that is memory.
 #[derive(Debug)]
@@ -33,8 +36,15 @@ struct Piece {
     /// In the region.
     offset: u64,
     size: u64,
+    place: Place,
+}
+
+/// Where a parameter is among the call's buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    buffer: usize,
     /// In the buffer.
-    place: u64,
+    offset: u64,
 }
 
 /// What the secure world is given.
@@ -44,11 +54,19 @@ struct Prepared {
     pieces: Vec<Piece>,
     /// Kept for the call only.
     temporary: Vec<Arc<Region>>,
-    /// Bytes of the buffer.
-    total: u64,
+    /// Bytes of each buffer.
+    totals: Vec<u64>,
 }
 
 type Refused = (TeeResult, Origin);
+
+impl Place {
+    /// So many bytes from there on.
+    fn range(self, size: u64) -> Option<Range<usize>> {
+        let begin = usize::try_from(self.offset).ok()?;
+        Some(begin..begin.checked_add(usize::try_from(size).ok()?)?)
+    }
+}
 
 impl Desk {
     /// Carries a message out; none if the call was given up meanwhile.
@@ -148,13 +166,12 @@ impl Desk {
         let place =
             place.ok_or_else(|| denied(Denied::Sessions(rights.sessions), TeeResult::BUSY))?;
         let mut prepared = self.prepare(params)?;
-        // Kept as long as the buffer: no more are lent than there are turns.
+        // Kept as long as the buffers: there are enough for each turn's share.
         let Some(_turn) = self.turn(id, rights.weight) else {
             return Ok(None);
         };
-        let mut loan = self.buffer(&prepared)?;
-        let mut buffer = loan.as_mut().and_then(Loan::buffer);
-        copy_in(&prepared, buffer.as_deref_mut(), self)?;
+        let mut loan = self.buffers(&prepared)?;
+        copy_in(&prepared, loan.buffers(), self)?;
         if !self.calls.running(id, None, Some(ta)) {
             return Ok(None);
         }
@@ -163,13 +180,9 @@ impl Desk {
             login: login.raw() as u32,
             uuid: [0; 16],
         };
-        let opened = self.tee.open_session(
-            ta.0,
-            client,
-            id,
-            buffer.as_deref_mut(),
-            &mut prepared.parameters,
-        );
+        let opened =
+            self.tee
+                .open_session(ta.0, client, id, loan.buffers(), &mut prepared.parameters);
         let (outcome, host) = opened.map_err(|error| self.trouble(&error))?;
         let opened = outcome.result == TeeResult::SUCCESS.0;
         if !self.calls.ending(id) {
@@ -185,7 +198,7 @@ impl Desk {
         if !opened {
             self.record(&Event::Failed(ta, outcome.result));
         }
-        let mut answer = self.copy_out(&prepared, buffer.as_deref(), outcome);
+        let mut answer = self.copy_out(&prepared, loan.buffers(), outcome);
         answer.session = session;
         Ok(Some(answer))
     }
@@ -206,13 +219,12 @@ impl Desk {
         }
         self.pace(Some(open.application))?;
         let mut prepared = self.prepare(params)?;
-        // Kept as long as the buffer: no more are lent than there are turns.
+        // Kept as long as the buffers: there are enough for each turn's share.
         let Some(_turn) = self.turn(id, rights.weight) else {
             return Ok(None);
         };
-        let mut loan = self.buffer(&prepared)?;
-        let mut buffer = loan.as_mut().and_then(Loan::buffer);
-        copy_in(&prepared, buffer.as_deref_mut(), self)?;
+        let mut loan = self.buffers(&prepared)?;
+        copy_in(&prepared, loan.buffers(), self)?;
         if !self
             .calls
             .running(id, Some(session), Some(open.application))
@@ -224,7 +236,7 @@ impl Desk {
             open.host,
             function,
             id,
-            buffer.as_deref_mut(),
+            loan.buffers(),
             &mut prepared.parameters,
         );
         let outcome = called.map_err(|error| self.trouble(&error))?;
@@ -233,7 +245,7 @@ impl Desk {
             self.close(open.host);
             return Ok(None);
         }
-        Ok(Some(self.copy_out(&prepared, buffer.as_deref(), outcome)))
+        Ok(Some(self.copy_out(&prepared, loan.buffers(), outcome)))
     }
 
     fn close(&self, host: u32) {
@@ -271,22 +283,22 @@ impl Desk {
         (result, Origin::COMMS)
     }
 
-    fn buffer(&self, prepared: &Prepared) -> Result<Option<Loan<'_>>, Refused> {
-        if prepared.pieces.is_empty() {
-            return Ok(None);
-        }
-        let size = usize::try_from(prepared.total).unwrap_or(usize::MAX);
+    fn buffers(&self, prepared: &Prepared) -> Result<Loan<'_>, Refused> {
+        let totals = prepared.totals.iter();
+        let sizes: Vec<usize> = totals
+            .map(|total| usize::try_from(*total).unwrap_or(usize::MAX))
+            .collect();
         let loan = self
             .shared
             .pool
-            .lend(self.attachment, self.tee.as_ref(), size);
-        loan.map(Some).map_err(|error| {
+            .lend(self.attachment, self.tee.as_ref(), &sizes);
+        loan.map_err(|error| {
             self.record(&Event::Trouble(error.to_string()));
             (TeeResult::OUT_OF_MEMORY, Origin::COMMS)
         })
     }
 
-    /// Finds the memory that the parameters name, and its place in a buffer.
+    /// Finds the memory that the parameters name, and its place in the buffers.
     fn prepare(&self, params: &Params) -> Result<Prepared, Refused> {
         let mut prepared = Prepared::default();
         let given = params.given();
@@ -324,9 +336,11 @@ impl Desk {
                     (*direction, region, 0, memory.size)
                 }
             };
+            let place = place(&mut prepared.totals, size);
             *parameter = Parameter::Memory {
                 direction: way(direction),
-                offset: prepared.total,
+                buffer: place.buffer,
+                offset: place.offset,
                 size,
             };
             prepared.pieces.push(Piece {
@@ -335,11 +349,8 @@ impl Desk {
                 region: Arc::downgrade(&region),
                 offset,
                 size,
-                place: prepared.total,
+                place,
             });
-            let end = prepared.total.checked_add(size);
-            let end = end.and_then(|end| end.checked_next_multiple_of(ALIGN));
-            prepared.total = end.ok_or((TeeResult::OUT_OF_MEMORY, Origin::COMMS))?;
         }
         Ok(prepared)
     }
@@ -348,7 +359,7 @@ impl Desk {
     fn copy_out(
         &self,
         prepared: &Prepared,
-        buffer: Option<&Buffer>,
+        buffers: &[Buffer],
         outcome: tee_device::Outcome,
     ) -> Outcome {
         let mut answer = Outcome::only(TeeResult(outcome.result), Origin(outcome.origin));
@@ -375,10 +386,9 @@ impl Desk {
                 continue;
             }
             let size = piece.size.min(*size);
-            let (Some(region), Some(bytes)) = (
-                piece.region.upgrade(),
-                buffer.and_then(|buffer| slice(buffer.bytes(), piece.place, size)),
-            ) else {
+            let (Some(region), Some(bytes)) =
+                (piece.region.upgrade(), slice(buffers, piece.place, size))
+            else {
                 continue;
             };
             if region.write(piece.offset, bytes) {
@@ -391,14 +401,10 @@ impl Desk {
 }
 
 /// Copies what the secure world is to read, once; what it is to write begins as zeros.
-fn copy_in(prepared: &Prepared, buffer: Option<&mut Buffer>, desk: &Desk) -> Result<(), Refused> {
-    let Some(buffer) = buffer else {
-        return Ok(());
-    };
-    let all = buffer.bytes_mut();
+fn copy_in(prepared: &Prepared, buffers: &mut [Buffer], desk: &Desk) -> Result<(), Refused> {
     for piece in &prepared.pieces {
         let gone = (TeeResult::BAD_PARAMETERS, Origin::COMMS);
-        let bytes = slice_mut(all, piece.place, piece.size).ok_or(gone)?;
+        let bytes = slice_mut(buffers, piece.place, piece.size).ok_or(gone)?;
         if piece.direction == Direction::Output {
             bytes.fill(0);
             continue;
@@ -413,14 +419,33 @@ fn copy_in(prepared: &Prepared, buffer: Option<&mut Buffer>, desk: &Desk) -> Res
     Ok(())
 }
 
-fn slice(bytes: &[u8], place: u64, size: u64) -> Option<&[u8]> {
-    let begin = usize::try_from(place).ok()?;
-    bytes.get(begin..begin.checked_add(usize::try_from(size).ok()?)?)
+/// The place of a parameter of `size` bytes: behind the one before if it fits there, else in a next buffer.
+fn place(totals: &mut Vec<u64>, size: u64) -> Place {
+    let last = totals.len().saturating_sub(1);
+    if let Some(total) = totals.last_mut()
+        && let Some(offset) = total.checked_next_multiple_of(ALIGN)
+        && let Some(end) = offset.checked_add(size).filter(|end| *end <= MOST)
+    {
+        *total = end;
+        return Place {
+            buffer: last,
+            offset,
+        };
+    }
+    totals.push(size);
+    Place {
+        buffer: totals.len().saturating_sub(1),
+        offset: 0,
+    }
 }
 
-fn slice_mut(bytes: &mut [u8], place: u64, size: u64) -> Option<&mut [u8]> {
-    let begin = usize::try_from(place).ok()?;
-    bytes.get_mut(begin..begin.checked_add(usize::try_from(size).ok()?)?)
+fn slice(buffers: &[Buffer], place: Place, size: u64) -> Option<&[u8]> {
+    buffers.get(place.buffer)?.bytes().get(place.range(size)?)
+}
+
+fn slice_mut(buffers: &mut [Buffer], place: Place, size: u64) -> Option<&mut [u8]> {
+    let buffer = buffers.get_mut(place.buffer)?;
+    buffer.bytes_mut().get_mut(place.range(size)?)
 }
 
 fn way(direction: optee_abi::message::Direction) -> Direction {
@@ -428,5 +453,43 @@ fn way(direction: optee_abi::message::Direction) -> Direction {
         optee_abi::message::Direction::Input => Direction::Input,
         optee_abi::message::Direction::Output => Direction::Output,
         optee_abi::message::Direction::Inout => Direction::Both,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parameter_is_behind_the_one_before_or_in_a_next_buffer() {
+        let places = |sizes: &[u64]| {
+            let mut totals = Vec::new();
+            let place = |size: &u64| {
+                let place = place(&mut totals, *size);
+                (place.buffer, place.offset)
+            };
+            let places: Vec<_> = sizes.iter().map(place).collect();
+            (places, totals)
+        };
+        assert_eq!(
+            places(&[0, 1, 64, 65]),
+            (vec![(0, 0), (0, 0), (0, 64), (0, 128)], vec![193])
+        );
+        assert_eq!(
+            places(&[MOST; 4]),
+            (vec![(0, 0), (1, 0), (2, 0), (3, 0)], vec![MOST; 4])
+        );
+        assert_eq!(
+            places(&[100, MOST - 128, 1, MOST]),
+            (vec![(0, 0), (0, 128), (1, 0), (2, 0)], vec![MOST, 1, MOST])
+        );
+        // Too large for any: it is refused when the buffers are lent.
+        assert_eq!(
+            places(&[1, MOST + 1, u64::MAX, 1]),
+            (
+                vec![(0, 0), (1, 0), (2, 0), (3, 0)],
+                vec![1, MOST + 1, u64::MAX, 1]
+            )
+        );
     }
 }

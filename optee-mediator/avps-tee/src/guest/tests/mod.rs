@@ -4,6 +4,8 @@ mod driver;
 mod hostile;
 mod world;
 
+use std::sync::Arc;
+
 use optee_abi::message::{Direction, Param, Registered};
 use optee_abi::smc::{Answer, FunctionId, ReturnCode};
 use optee_abi::{ShmRef, TeeResult};
@@ -12,6 +14,10 @@ use super::desk::Taken;
 use crate::rights::Rights;
 use driver::{Driver, Params};
 use world::{APPLICATION, OTHER, rights, shared};
+
+use crate::Shared;
+use crate::pool::{LARGE, Pool};
+use crate::rights::Rights;
 
 fn driver() -> Driver {
     Driver::new(&shared(), 1, rights())
@@ -48,6 +54,132 @@ fn a_buffer_goes_to_the_application_and_what_it_wrote_comes_back() {
     assert_eq!(beyond.result, TeeResult::SECURITY);
     driver.close(session).unwrap();
     assert_eq!(driver.invoke(session, &[]).result, TeeResult::COMMUNICATION);
+}
+
+/// A guest that has shared so many pieces of [`LARGE`] bytes, one behind the other; the parameters that they are.
+fn with_large(shared: &Arc<Shared>, pieces: u64) -> (Driver, Vec<Param>) {
+    let all = Rights {
+        shared_memory_bytes: pieces * BYTES,
+        ..rights()
+    };
+    let driver = Driver::new(shared, 1, all);
+    let params = (0..pieces).map(|number| {
+        driver
+            .share(ShmRef(number), large(number), BYTES, 0)
+            .unwrap();
+        Param::Registered {
+            direction: Direction::Inout,
+            memory: Registered {
+                offset: 0,
+                size: BYTES,
+                shm_ref: ShmRef(number),
+            },
+        }
+    });
+    let params = params.collect();
+    (driver, params)
+}
+
+const BYTES: u64 = LARGE as u64;
+
+/// Where the piece of this number is.
+fn large(number: u64) -> u64 {
+    0x6000 + number * BYTES
+}
+
+#[test]
+fn each_parameter_of_a_call_may_be_as_large_as_a_buffer() {
+    let (driver, params) = with_large(&shared(), 2);
+    let session = driver.open(APPLICATION).unwrap();
+    let contents = [251_usize, 241].map(|period| {
+        let bytes = (0..LARGE).map(|number| (number % period) as u8);
+        bytes.collect::<Vec<u8>>()
+    });
+    for (number, content) in (0..).zip(&contents) {
+        driver.fill(large(number), content);
+    }
+    let answer = driver.invoke(session, &params);
+    assert_eq!(answer.result, TeeResult::SUCCESS);
+    assert_eq!(answer.sizes, [BYTES; 2]);
+    for (number, mut content) in (0..).zip(contents) {
+        content.reverse();
+        assert!(driver.bytes(large(number), LARGE) == content, "{number}");
+    }
+    // One that goes there and one that comes from there, both twice: the buffers are the same ones.
+    let ways = [Direction::Input, Direction::Output];
+    let turned = |(param, way): (&Param, Direction)| match *param {
+        Param::Registered { memory, .. } => Param::Registered {
+            direction: way,
+            memory,
+        },
+        _ => unreachable!("none of these"),
+    };
+    let params: Vec<Param> = params.iter().zip(ways).map(turned).collect();
+    let before = driver.bytes(large(0), LARGE);
+    for _ in 0..2 {
+        let answer = driver.invoke(session, &params);
+        assert_eq!(answer.result, TeeResult::SUCCESS);
+        assert!(driver.bytes(large(0), LARGE) == before);
+        assert!(driver.bytes(large(1), LARGE) == vec![0; LARGE]);
+    }
+}
+
+#[test]
+fn small_parameters_share_a_buffer_with_each_other_and_none_is_mistaken_for_another() {
+    let (driver, params) = with_large(&shared(), 1);
+    let session = driver.open(APPLICATION).unwrap();
+    driver.fill(large(0), b"abcdefghij");
+    let piece = |offset, size| Param::Registered {
+        direction: Direction::Inout,
+        memory: Registered {
+            offset,
+            size,
+            shm_ref: ShmRef(0),
+        },
+    };
+    let answer = driver.invoke(session, &[piece(0, 3), piece(3, 2), piece(5, 0), params[0]]);
+    assert_eq!(answer.result, TeeResult::SUCCESS);
+    assert_eq!(answer.sizes, [3, 2, 0, BYTES]);
+    // The last one covers all and is copied back last, as it was before.
+    assert_eq!(driver.bytes(large(1) - 10, 10), b"jihgfedcba");
+    let answer = driver.invoke(session, &[piece(BYTES - 10, 3), piece(BYTES - 7, 2)]);
+    assert_eq!(answer.result, TeeResult::SUCCESS);
+    assert_eq!(driver.bytes(large(1) - 10, 10), b"hijfgedcba");
+}
+
+#[test]
+fn a_call_that_needs_more_buffers_than_it_may_have_is_told_so() {
+    let mut shared = shared();
+    Arc::get_mut(&mut shared).unwrap().pool = Pool::new(2, 2);
+    let (driver, params) = with_large(&shared, 2);
+    let session = driver.open(APPLICATION).unwrap();
+    let answer = driver.invoke(session, &params);
+    assert_eq!(answer.result, TeeResult::OUT_OF_MEMORY);
+    let events = format!("{:?}", shared.audit.entries());
+    assert!(events.contains("--buffers to 4"), "{events}");
+    let answer = driver.invoke(session, &params[..1]);
+    assert_eq!(answer.result, TeeResult::SUCCESS);
+}
+
+#[test]
+fn a_parameter_that_no_buffer_holds_is_told_so() {
+    let (driver, _) = with_large(&shared(), 2);
+    let session = driver.open(APPLICATION).unwrap();
+    driver.unshare(ShmRef(0)).unwrap();
+    driver.unshare(ShmRef(1)).unwrap();
+    driver.share(ShmRef(2), large(0), BYTES + 1, 0).unwrap();
+    let param = Param::Registered {
+        direction: Direction::Input,
+        memory: Registered {
+            offset: 0,
+            size: BYTES + 1,
+            shm_ref: ShmRef(2),
+        },
+    };
+    let answer = driver.invoke(session, &[param]);
+    assert_eq!(answer.result, TeeResult::OUT_OF_MEMORY);
+    let events = format!("{:?}", driver.desk.shared.audit.entries());
+    assert!(events.contains(&format!("{} bytes", BYTES + 1)), "{events}");
 }
 
 #[test]

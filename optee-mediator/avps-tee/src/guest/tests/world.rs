@@ -19,7 +19,7 @@ use crate::world::{GuestMemory, Pages, SecureWorld};
 pub(super) const APPLICATION: Uuid = Uuid([7; 16]);
 pub(super) const OTHER: Uuid = Uuid([8; 16]);
 /// Pages of a guest, from address 0 on.
-pub(super) const PAGES: usize = 32;
+pub(super) const PAGES: usize = 320;
 
 pub(super) fn rights() -> Rights {
     Rights {
@@ -45,7 +45,7 @@ pub(super) fn shared() -> Arc<Shared> {
         hold: Duration::from_millis(5),
         polling: true,
         slots: Slots::new(2),
-        pool: Pool::new(4),
+        pool: Pool::new(8, 2),
         audit: Audit::default(),
     })
 }
@@ -147,12 +147,12 @@ impl SecureWorld for Applications {
         application: [u8; 16],
         client: Client,
         _: u32,
-        buffer: Option<&mut Buffer>,
+        buffers: &mut [Buffer],
         parameters: &mut [Parameter; PARAMETERS],
     ) -> tee_device::Result<(Outcome, u32)> {
         assert_eq!(application, APPLICATION.0, "not among its rights");
         assert_eq!(client.login, 0);
-        work(buffer, parameters);
+        work(buffers, parameters);
         let mut next = self.next.lock().unwrap();
         *next += 1;
         self.open.lock().unwrap().insert(*next);
@@ -164,11 +164,11 @@ impl SecureWorld for Applications {
         session: u32,
         function: u32,
         _: u32,
-        buffer: Option<&mut Buffer>,
+        buffers: &mut [Buffer],
         parameters: &mut [Parameter; PARAMETERS],
     ) -> tee_device::Result<Outcome> {
         assert!(self.open.lock().unwrap().contains(&session));
-        work(buffer, parameters);
+        work(buffers, parameters);
         Ok(done(if function == FAILS { 0xffff_0000 } else { 0 }))
     }
 
@@ -190,19 +190,19 @@ fn done(result: u32) -> Outcome {
     Outcome { result, origin: 4 }
 }
 
-fn work(buffer: Option<&mut Buffer>, parameters: &mut [Parameter; PARAMETERS]) {
-    let mut nothing = [];
-    let bytes = buffer.map_or(&mut nothing[..], |buffer| buffer.bytes_mut());
+fn work(buffers: &mut [Buffer], parameters: &mut [Parameter; PARAMETERS]) {
     for parameter in parameters {
         match parameter {
             Parameter::Value(_, values) => values.swap(0, 1),
             Parameter::Memory {
                 direction,
+                buffer,
                 offset,
                 size,
             } => {
                 // The kernel refuses what is beyond the buffer.
                 let begin = usize::try_from(*offset).unwrap();
+                let bytes = buffers[*buffer].bytes_mut();
                 let piece = &mut bytes[begin..begin + usize::try_from(*size).unwrap()];
                 if *direction == Direction::Output {
                     assert!(piece.iter().all(|byte| *byte == 0), "of somebody else");
