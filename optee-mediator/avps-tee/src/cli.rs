@@ -46,8 +46,9 @@ pub(crate) struct Arguments {
     /// one for each of --threads. Xen's mediator lets dom0 share 16, of which dom0's own programs need some
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) buffers: u16,
-    /// How long a call may keep its vCPU waiting, in milliseconds. A longer call has the guest's driver sleep
-    /// and ask again, for a quarter of the time that the call has taken, at most 50 ms
+    /// How long a call may keep its vCPU waiting, in milliseconds. A longer call has the guest's driver wait until
+    /// an interrupt tells it of the end; or, where it has none, sleep and ask again, for a quarter of the time
+    /// that the call has taken, at most 50 ms
     #[arg(long, value_name = "MS", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) hold: u16,
     /// Whether a thread that has answered a guest looks for its next call for a while before it sleeps, if the

@@ -151,6 +151,7 @@ mod tests {
                     concurrency: 4,
                     timeout_ms: None,
                     weight: 100,
+                    interrupt: Some(44),
                 },
                 sessions: Vec::new(),
                 calls: 1,

@@ -448,7 +448,10 @@ impl Guest {
         tee_report::Guest {
             domid: self.domid.get(),
             name: self.name.clone(),
-            rights: desk.rights().told(),
+            rights: tee_report::Rights {
+                interrupt: desk.interrupt,
+                ..desk.rights().told()
+            },
             sessions: sessions
                 .map(|(id, session)| tee_report::Session {
                     id: id.0,

@@ -178,6 +178,11 @@ fn policy(ui: &Ui, report: &Report) {
             format!("a time limit of {ms}ms")
         });
         ui.line(&format!("  {rate} per second, {timeout} for each"));
+        let end = rights.interrupt.map_or(
+            "asks again and again while a long call lasts".to_owned(),
+            |interrupt| format!("can be told of a long call's end by interrupt {interrupt}"),
+        );
+        ui.line(&format!("  {end}"));
         for application in &rights.applications {
             ui.line(&format!("  may open {application}"));
         }

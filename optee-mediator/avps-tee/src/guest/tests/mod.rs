@@ -10,11 +10,10 @@ use optee_abi::message::{Direction, Param, Registered};
 use optee_abi::smc::{Answer, FunctionId, ReturnCode};
 use optee_abi::{ShmRef, TeeResult};
 
-use super::desk::Taken;
-use crate::rights::Rights;
 use driver::{Driver, Params};
 use world::{APPLICATION, OTHER, rights, shared};
 
+use super::desk::Taken;
 use crate::Shared;
 use crate::pool::{LARGE, Pool};
 use crate::rights::Rights;

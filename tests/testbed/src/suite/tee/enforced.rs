@@ -147,7 +147,11 @@ fn without(
     ensure(refused, || "Xen refused nothing")?;
     if !speaks {
         calls(guest, 1, 0)?;
-        let stood = if taken_over { "the guest stood still" } else { "" };
+        let stood = if taken_over {
+            "the guest stood still"
+        } else {
+            ""
+        };
         return Ok(format!("{error}{untold}{stood}"));
     }
     let said = ended(guest, Duration::from_secs(20))?;

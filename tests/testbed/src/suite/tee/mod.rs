@@ -11,7 +11,7 @@ mod many;
 mod rights;
 mod xtest;
 
-use super::{Context, Outcome, Test, driver, ensure};
+use super::{Context, Failed, Outcome, Test, driver, ensure};
 use crate::artefacts::tee::Abi;
 use crate::failure::Failure;
 use crate::run::media::Media;
@@ -89,7 +89,8 @@ fn mediated(context: &Context) -> Outcome {
     let outcome = callers
         .at_once(context, |guest| {
             quick(context, guest)?;
-            stored(context, guest)
+            stored(context, guest)?;
+            large(guest)
         })
         .map(drop);
     context.note(context.sh("avpsctl tee status")?);
@@ -102,6 +103,19 @@ fn stored(context: &Context, caller: &Remote) -> Outcome {
     let (others, _) = differences::judge(&[], &results);
     ensure(others.is_empty() && results.passed() >= 5, || {
         format!("{} passed; {}", results.passed(), others.join("; "))
+    })
+}
+
+/// A call with four buffers, each as large as Xen's mediator takes, is answered like one without.
+fn large(caller: &Remote) -> Outcome {
+    let answer = |more: &[&str]| {
+        let args = [&["calls", "2"], more].concat();
+        Ok::<_, Failed>(client::bed_tee(caller, &args)?["results"].take())
+    };
+    let (bytes, plain) = ((129 * 4096).to_string(), answer(&[])?);
+    let seen = answer(&["--buffers", "4", "--bytes", &bytes])?;
+    ensure(seen == plain, || {
+        format!("{seen}, and {plain} without buffers")
     })
 }
 
