@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use super::error::{Error, Result};
 use super::lock::Lock;
 use super::store::{Artefact, remove};
-use super::tee::{self, ffa, firmware};
+use super::tee::{self, ffa, firmware, signed};
 use super::{Workshop, bed, host, key, linux, rust, userland, xen};
 use crate::failure::Failure;
 use crate::paths;
@@ -245,6 +245,10 @@ fn used(workshop: &Workshop) -> Result<(BTreeSet<String>, BTreeSet<String>)> {
     }
     if let Some(pins) = tee::userland::pinned(workshop) {
         let key = tee::userland::key(&pins);
+        if let Some(signing) = signed::pinned(workshop) {
+            let key = signed::key(&signing, &pins);
+            keep("tee-signed", signing, key);
+        }
         keep("tee-userland", pins, key);
     }
     if let Some((pins, key)) = rust::pinned(workshop) {

@@ -66,15 +66,26 @@ fn pins(workshop: &Workshop) -> Result<Vec<Pin>> {
     })
 }
 
+/// What has been chosen before, if anything.
+pub(crate) fn pinned(workshop: &Workshop) -> Option<Vec<Pin>> {
+    workshop.pins.read("tee-signed", &request())
+}
+
+/// Everything that could change what is signed: also the files of [`userland`].
+pub(crate) fn key(pins: &[Pin], userland: &[Pin]) -> Key {
+    let mut key = Key::new(RECIPE);
+    for pin in pins.iter().chain(userland) {
+        pin.add_to(&mut key);
+    }
+    key
+}
+
 /// The signed files.
 pub(crate) fn artefact(workshop: &Workshop) -> Result<Artefact> {
     let userland = userland::artefact(workshop)?;
     workshop.choosing_anew_when_gone("tee-signed", &request(), || {
         let pins = pins(workshop)?;
-        let mut key = Key::new(RECIPE);
-        for pin in pins.iter().chain(&userland::pins(workshop)?) {
-            pin.add_to(&mut key);
-        }
+        let key = key(&pins, &userland::pins(workshop)?);
         workshop.store.ensure("tee-signed", &key, |build| {
             let applications = userland.file(userland::TREE).join(userland::APPLICATIONS);
             recipe(workshop, &pins, &applications, build)
