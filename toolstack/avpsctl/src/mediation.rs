@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use platform::plan::DomainPlan;
+use platform::units::XenVersion;
 use serde_json::json;
 use tee_report::{DAEMON, Rights, folder};
 use tokio::time::Instant;
@@ -17,7 +18,7 @@ use crate::observe::{Event, Observer};
 use crate::start::{Building, changed_before};
 
 /// First release of libxl that can be told how many interrupts a domain has.
-const INTERRUPTS_SINCE: (u32, u32) = (4, 20);
+const INTERRUPTS_SINCE: XenVersion = XenVersion::new(4, 20);
 
 /// The interrupt by which the daemon tells a domain that a call has ended, if it can have one.
 ///
@@ -27,10 +28,9 @@ pub(crate) fn interrupt(m: &Machine, domain: &DomainPlan) -> Result<Option<u32>>
     let Some(interrupt) = domain.tee_interrupt() else {
         return Ok(None);
     };
-    let release = m.domains.host()?.libxl_release;
-    let mut numbers = release.split('.').map_while(|number| number.parse().ok());
-    let release = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    Ok((release >= INTERRUPTS_SINCE).then_some(interrupt))
+    let release = m.domains.host()?.libxl_release.parse::<XenVersion>();
+    let can = release.is_ok_and(|release| release >= INTERRUPTS_SINCE);
+    Ok(can.then_some(interrupt))
 }
 
 /// The rights of a domain as the daemon reads them.

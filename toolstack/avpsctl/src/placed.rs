@@ -1,7 +1,9 @@
 //! A domain of the plan on this machine: what is only known once others run.
 
 use platform::emit::libxl_json::{self, Pool};
-use platform::plan::{Console, DeviceDma, DevicePassthrough, DomainPlan, TeeMode, VirtioPlan};
+use platform::plan::{
+    Console, DeviceDma, DevicePassthrough, DomainPlan, FIRST_SPI, TeeMode, VirtioPlan,
+};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
@@ -57,8 +59,6 @@ pub fn with_ramdisk(mut config: Value, ramdisk: Option<&Ramdisk>) -> Value {
 
 /// The same, with a partial device tree that was made for it, and the interrupt that stands there.
 pub fn with_tree(mut config: Value, tree: Option<&Ramdisk>, interrupt: Option<u32>) -> Value {
-    /// The first shared interrupt, as a guest's controller counts.
-    const FIRST_SPI: u32 = 32;
     if let Some(tree) = tree {
         config["b_info"]["device_tree"] = Value::from(tree.path().to_string_lossy());
     }

@@ -1,8 +1,8 @@
 //! What a guest has registered, kept for the next life of this program.
 //!
 //! A guest's driver registers memory once and uses it for as long as it runs; it would never learn that somebody has forgotten it.
-//! So each registration, and that it takes notifications, is a line in a file below `/run`, which goes with the domain. Only places in the guest's own memory stand
-//! there: wrong ones can hurt nobody but the guest.
+//! So each registration, and that it takes notifications, is a line in a file below `/run`, which goes with the domain. Only places
+//! in the guest's own memory stand there: wrong ones can hurt nobody but the guest.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};

@@ -342,9 +342,7 @@ impl Guest {
     /// The channel wakes threads again.
     fn hear(&self) {
         let heard = self.bell.hear(self.evtchn.as_fd(), || {
-            let mut ports = Vec::new();
-            self.evtchn.pending(&mut ports).map_err(io::Error::other)?;
-            self.evtchn.unmask(&ports).map_err(io::Error::other)
+            self.unmask(&mut Vec::new()).map_err(io::Error::other)
         });
         if let Err(error) = heard {
             self.trouble(error.to_string());
@@ -397,13 +395,15 @@ impl Guest {
             return;
         }
         ports.clear();
-        let read = self
-            .evtchn
-            .pending(ports)
-            .and_then(|_| self.evtchn.unmask(ports));
-        if let Err(error) = read {
+        if let Err(error) = self.unmask(ports) {
             self.trouble(error.to_string());
         }
+    }
+
+    /// Takes what the channel has raised, so that it raises the next event. `ports` is empty, and room for that.
+    fn unmask(&self, ports: &mut Vec<EventPort>) -> xen::Result<()> {
+        self.evtchn.pending(ports)?;
+        self.evtchn.unmask(ports)
     }
 
     /// Tells that something is wrong here, and is in no hurry to meet it again.

@@ -3,11 +3,8 @@
 use super::parties::{self, who};
 use super::shared_memory::is_direct;
 use crate::finding::Finding;
-use crate::plan::{Asil, DomainPlan, Enhanced, Plan};
+use crate::plan::{Asil, DomainPlan, Enhanced, FIRST_SPI, Plan};
 use crate::rules;
-
-/// The first shared interrupt of a GIC.
-const FIRST_SPI: u32 = 32;
 
 pub(super) fn check(plan: &Plan, findings: &mut Vec<Finding>) {
     for (number, domain) in plan.domains.iter().enumerate() {

@@ -233,7 +233,8 @@ fn devices(rules: &mut Rules, domain: &DomainPlan, guest: &str) {
 
 /// avps-tee in the control domain. The ring of its monitor is a page of the guest's, which is found, zeroed and taken out of the
 /// guest's address space (xen/common/vm_event.c, xen/arch/arm/hvm.c); the ring's event channel is between the same types as
-/// XenStore's. The guest's interrupt is raised as a device model raises one. A guest whose calls Xen itself carries out needs no rule: Xen asks about none of them, and `create` covers its TEE.
+/// XenStore's. The guest's interrupt is raised as a device model raises one. A guest whose calls Xen itself carries out needs no rule:
+/// Xen asks about none of them, and `create` covers its TEE.
 fn mediator(rules: &mut Rules, domain: &DomainPlan, guest: &str) {
     rules.need = Need::Mediator;
     let registers = &[

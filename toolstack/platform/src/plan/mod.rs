@@ -27,6 +27,8 @@ pub const SCHEMA: &str = "avps-plan/1";
 pub const VIRTIO_MMIO_BASE: u64 = 0x0200_0000;
 /// Distance of two register files in bytes (Xen: `VIRTIO_MMIO_DEV_SIZE` in libxl_arm.c).
 pub const VIRTIO_MMIO_STRIDE: u64 = 0x200;
+/// The first shared interrupt (SPI), as a guest's controller counts.
+pub const FIRST_SPI: u32 = 32;
 /// Interrupt of the first virtio device (Xen: `GUEST_VIRTIO_MMIO_SPI_FIRST`).
 pub const VIRTIO_IRQ_FIRST: u32 = 33;
 /// Virtio devices a domain can have (Xen: interrupts 33 to 43).

@@ -6,7 +6,9 @@
 //! (Linux: `driver_override`, Documentation/ABI/testing/sysfs-bus-platform).
 
 use crate::emit::tree::{Cell, Handle, Node};
-use crate::plan::{DomainPlan, MemoryModel, VIRTIO_MMIO_STRIDE, VirtioPlan};
+use crate::plan::{
+    DomainPlan, FIRST_SPI, MemoryModel, VIRTIO_IRQ_FIRST, VIRTIO_MMIO_STRIDE, VirtioPlan,
+};
 
 use super::GIC_PHANDLE;
 
@@ -14,8 +16,6 @@ use super::GIC_PHANDLE;
 pub(super) const GRANTS_PHANDLE: u32 = GIC_PHANDLE + 1;
 /// What a device is called that waits for its backend.
 const COMPATIBLE: &str = "avps,virtio-mmio-late";
-/// The first shared interrupt of a GIC.
-const FIRST_SPI: u32 = 32;
 /// A shared interrupt (Linux: include/dt-bindings/interrupt-controller/arm-gic.h, `GIC_SPI`).
 const SPI: u32 = 0;
 /// All CPUs may get it, at its rising edge: as libxl writes it.
@@ -47,7 +47,7 @@ pub(super) fn nodes(domain: &DomainPlan) -> Vec<Node> {
         let mut node = Node::new(format!("virtio@{:x}", device.mmio_base));
         node.text("compatible", COMPATIBLE);
         node.wide("reg", [device.mmio_base, VIRTIO_MMIO_STRIDE]);
-        interrupt(&mut node, device.irq);
+        interrupt(&mut node, device.irq.max(VIRTIO_IRQ_FIRST));
         node.flag("dma-coherent");
         if with_grants(device) {
             let backend = Cell::Number(device.backend_domid.into());
