@@ -33,6 +33,7 @@ use error::{Error, Result};
 use initramfs::{Compression, Inputs, Program, Text};
 use key::Key;
 use pins::Pin;
+use rust::Profile;
 use store::{Artefact, Store};
 
 use crate::paths;
@@ -47,6 +48,8 @@ pub(crate) struct Workshop {
     pub(crate) tree: Store,
     /// Jobs of a compilation.
     pub(crate) jobs: usize,
+    /// How the workspace's programs for arm64 are compiled.
+    pub(crate) profile: Profile,
     apt: apt::Apt,
     downloads: download::Downloads,
     pins: pins::Pins,
@@ -322,7 +325,13 @@ impl Workshop {
             store: Store::new(cache),
             tree: Store::new(paths::tree_target()),
             jobs,
+            profile: Profile::default(),
         }
+    }
+
+    /// The same, with programs compiled like this.
+    pub(crate) fn compiling(self, profile: Profile) -> Self {
+        Self { profile, ..self }
     }
 
     fn fetch(&self, pins: &[Pin], step: &Step) -> Result<Vec<PathBuf>> {

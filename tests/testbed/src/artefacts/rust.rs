@@ -32,6 +32,26 @@ pub(crate) enum Linking {
     Bare,
 }
 
+/// How programs are compiled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// For tests: optimised, without link-time optimisation.
+    #[default]
+    Bed,
+    /// As shipped, for benchmarks.
+    Release,
+}
+
+impl Profile {
+    /// Cargo's name for it, which is also that of the folder below the target's.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Bed => "bed",
+            Self::Release => "release",
+        }
+    }
+}
+
 /// A program of this workspace.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Binary {
@@ -165,7 +185,7 @@ pub(crate) fn rust_binaries(workshop: &Workshop, names: &[&str]) -> Result<Vec<P
         .map(|binary| {
             target_folder(binary.linking)
                 .join(TARGET)
-                .join("release")
+                .join(workshop.profile.name())
                 .join(binary.name)
         })
         .collect())
@@ -199,7 +219,8 @@ fn build(
     };
     let mut cargo = Run::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .current_dir(paths::workspace())
-        .args(["build", "--release", "--target", TARGET, "--jobs"])
+        .args(["build", "--profile", workshop.profile.name()])
+        .args(["--target", TARGET, "--jobs"])
         .arg(workshop.jobs.to_string())
         .env("CARGO_TARGET_DIR", target_folder(linking))
         .env(

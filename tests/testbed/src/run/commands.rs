@@ -5,6 +5,7 @@ use super::qemu::Machine;
 use super::secure::{self, Secure};
 use super::session::{self, Session};
 use super::{Error, folder};
+use crate::artefacts::rust::Profile;
 use crate::artefacts::tee::Abi;
 use crate::failure::Failure;
 use crate::paths;
@@ -97,7 +98,7 @@ impl Boot {
     /// What is booted, on which machine.
     fn media_and_machine(&self) -> Result<(Media, Machine), Failure> {
         if let Some(abi) = self.tee {
-            let (own, machine) = secure::machine(self.machine(), abi)?;
+            let (own, machine) = secure::machine(self.machine(), abi, Profile::Bed)?;
             return Ok((self.instead_of(own), machine));
         }
         Ok((self.media()?, self.machine()))

@@ -1,5 +1,6 @@
 //! What is booted: the bed's own artefacts, or what a developer of Xen or Linux brings along.
 
+use crate::artefacts::rust::Profile;
 use crate::artefacts::{self, Workshop};
 use crate::failure::Failure;
 use std::path::PathBuf;
@@ -20,6 +21,11 @@ pub(crate) struct Media {
 }
 
 impl Media {
+    /// The same with the workspace's programs as shipped, for benchmarks.
+    pub(crate) fn as_shipped() -> Result<Self, Failure> {
+        Self::compiled(Profile::Release)
+    }
+
     /// The bed's own, with a hypervisor that has the changes which ship in `configs/xen`.
     pub(crate) fn changed() -> Result<Self, Failure> {
         let xen = artefacts::xen::changed(&Workshop::open())?;
@@ -34,6 +40,10 @@ impl Media {
     /// `AVPS_BED_XEN`, `AVPS_BED_KERNEL` and `AVPS_BED_INITRAMFS` are all set, those files; `AVPS_BED_XEN_SOURCE` then names the
     /// folder of that Xen's source.
     pub(crate) fn get() -> Result<Self, Failure> {
+        Self::compiled(Profile::Bed)
+    }
+
+    fn compiled(profile: Profile) -> Result<Self, Failure> {
         let own = |name: &str| std::env::var_os(name).map(PathBuf::from);
         if let (Some(xen), Some(kernel), Some(initramfs)) = (
             own("AVPS_BED_XEN"),
@@ -48,7 +58,8 @@ impl Media {
                 policy_source: own("AVPS_BED_XEN_SOURCE"),
             });
         }
-        Ok(Self::of(artefacts::bed(&Workshop::open())?))
+        let workshop = Workshop::open().compiling(profile);
+        Ok(Self::of(artefacts::bed(&workshop)?))
     }
 
     /// The files of a bed.

@@ -9,6 +9,7 @@ use super::media::Media;
 use super::qemu::{INITRAMFS_AT, KERNEL_AT, Layout, Machine};
 use super::{Error, Result};
 use crate::artefacts::oracle::machine_tree;
+use crate::artefacts::rust::Profile;
 use crate::artefacts::tee::Abi;
 use crate::artefacts::tee::firmware::NORMAL_WORLD;
 use crate::artefacts::{self, Workshop};
@@ -33,8 +34,12 @@ pub(crate) struct Secure {
 }
 
 /// What a boot with a secure world needs, got and built as far as it is missing; the machine is `like` this one.
-pub(crate) fn machine(like: Machine, abi: Abi) -> std::result::Result<(Media, Machine), Failure> {
-    let workshop = Workshop::open();
+pub(crate) fn machine(
+    like: Machine,
+    abi: Abi,
+    profile: Profile,
+) -> std::result::Result<(Media, Machine), Failure> {
+    let workshop = Workshop::open().compiling(profile);
     let (bed, firmware) = artefacts::secure_bed(&workshop, abi)?;
     let board = Board {
         options: OPTIONS.to_owned(),

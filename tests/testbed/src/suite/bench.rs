@@ -1,6 +1,7 @@
 //! `cargo xtask bench …`: measurements, each a subcommand, printed as a table for people or as one JSON object.
 
 use super::{Context, Failed, bench_block, bench_start, bench_vhost, driver, tee};
+use crate::artefacts::rust::Profile;
 use crate::failure::{FAILED, Failure};
 use crate::run::bed::Bed;
 use crate::run::media::Media;
@@ -142,7 +143,7 @@ impl BenchCommand {
                 cases,
                 rounds,
             } => {
-                let media = Media::get()?;
+                let media = Media::as_shipped()?;
                 let filter = filter.unwrap_or_default();
                 let measure = |context: &Context| bench_block::run(context, &filter, cases, rounds);
                 ("bench block", in_bed(&media, "bench", measure)?)
@@ -155,20 +156,20 @@ impl BenchCommand {
                 let filter = filter.unwrap_or_default();
                 let measure =
                     |context: &Context| driver::bench::run(context, &filter, cases, rounds);
-                let media = Media::get()?;
+                let media = Media::as_shipped()?;
                 (
                     "bench driver",
                     on(&media, &driver::machine(), "bench", measure)?,
                 )
             }
             What::Tee { cases, rounds } => {
-                let (media, machine) = tee::boot()?;
+                let (media, machine) = tee::boot(Profile::Release)?;
                 let measure = |context: &Context| tee::bench::run(context, cases, rounds);
                 ("bench tee", on(&media, &machine, "bench", measure)?)
             }
             What::Vhost { cases, rounds } => ("bench vhost", bench_vhost::run(cases, rounds)?),
             What::Start { cases } => ("bench start", bench_start::run(cases)?),
-            What::Boot { cases } => ("bench boot", boot(&Media::get()?, cases)?),
+            What::Boot { cases } => ("bench boot", boot(&Media::as_shipped()?, cases)?),
         };
         Ok(show(&figures, name, self.json))
     }

@@ -8,6 +8,7 @@ use super::{
     runner, tee, unit, vhost_user,
 };
 use crate::artefacts::Workshop;
+use crate::artefacts::rust::Profile;
 use crate::failure::{FAILED, Failure, INTERRUPTED};
 use crate::oracle::Oracle;
 use crate::paths;
@@ -197,7 +198,7 @@ impl TestCommand {
             return Ok(Vec::new());
         }
         let began = Instant::now();
-        let (media, machine) = tee::boot()?;
+        let (media, machine) = tee::boot(Profile::Bed)?;
         let (_, enforcing) = tee::boot_under_flask()?;
         report.part(Part::Build, began.elapsed());
         let began = Instant::now();

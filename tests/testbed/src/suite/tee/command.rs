@@ -5,6 +5,7 @@ use super::super::{Context, Failed};
 use super::callers::{self, Callers, Mode};
 use super::differences;
 use super::xtest::{self, Results};
+use crate::artefacts::rust::Profile;
 use crate::failure::Failure;
 use crate::progress::Step;
 use crate::run::qemu::Machine;
@@ -44,7 +45,7 @@ impl XtestCommand {
                 self.guests
             )));
         }
-        let (media, machine) = secure::machine(Machine::default(), self.mode.abi())?;
+        let (media, machine) = secure::machine(Machine::default(), self.mode.abi(), Profile::Bed)?;
         let figures = bench::on(&media, &machine, "xtest", |context| self.cases(context))?;
         Ok(show(&figures, "xtest", self.json))
     }

@@ -12,6 +12,7 @@ mod rights;
 mod xtest;
 
 use super::{Context, Failed, Outcome, Test, driver, ensure};
+use crate::artefacts::rust::Profile;
 use crate::artefacts::tee::Abi;
 use crate::failure::Failure;
 use crate::run::media::Media;
@@ -22,8 +23,8 @@ use callers::{Callers, Mode};
 use std::time::Duration;
 
 /// What these tests boot.
-pub(super) fn boot() -> Result<(Media, Machine), Failure> {
-    secure::machine(Machine::default(), Abi::Smc)
+pub(super) fn boot(profile: Profile) -> Result<(Media, Machine), Failure> {
+    secure::machine(Machine::default(), Abi::Smc, profile)
 }
 
 /// The tests, in their order.
@@ -49,7 +50,7 @@ pub(super) fn tests() -> Vec<Test> {
 
 /// What the tests under FLASK boot.
 pub(super) fn boot_under_flask() -> Result<(Media, Machine), Failure> {
-    secure::machine(driver::machine(), Abi::Smc)
+    secure::machine(driver::machine(), Abi::Smc, Profile::Bed)
 }
 
 /// The tests under FLASK, enforcing, in their order.
