@@ -6,15 +6,23 @@
 
 use std::io::IsTerminal;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 const QUIET: Duration = Duration::from_secs(1);
 const PLAIN_INTERVAL: Duration = Duration::from_secs(15);
 const TICK: Duration = Duration::from_millis(120);
+
+/// The steps under way on a terminal; several threads may have one each.
+static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+
+/// Prints something above the steps under way.
+pub(crate) fn above<T>(print: impl FnOnce() -> T) -> T {
+    BARS.suspend(print)
+}
 
 /// One step under way. Dropped without [`Step::done`], it counts as failed and its line vanishes.
 pub(crate) struct Step {
@@ -62,10 +70,7 @@ impl Step {
 
     /// Prints a line above the progress display.
     pub(crate) fn note(&self, text: &str) {
-        match &self.view {
-            View::Terminal(bar) => bar.suspend(|| eprintln!("  {}: {text}", self.name)),
-            View::Plain { .. } => eprintln!("  {}: {text}", self.name),
-        }
+        above(|| eprintln!("  {}: {text}", self.name));
     }
 
     /// Ends the step well. Printed only if it took over a second.
@@ -74,7 +79,7 @@ impl Step {
         let name = self.name.clone();
         drop(self);
         if elapsed >= QUIET {
-            eprintln!("✓ {name:<18} {detail}  {}", duration(elapsed));
+            above(|| eprintln!("✓ {name:<18} {detail}  {}", duration(elapsed)));
         }
     }
 }
@@ -94,7 +99,7 @@ impl Drop for Step {
 }
 
 fn terminal(name: &str, state: String) -> View {
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    let bar = BARS.add(ProgressBar::new_spinner());
     let template = "{spinner} {prefix:18!} {wide_msg} {elapsed}";
     bar.set_style(
         ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner()),

@@ -50,14 +50,40 @@ enum Outcome {
 }
 
 impl OracleCommand {
+    /// So many documents, from another seed each time.
+    pub(crate) fn of_documents(cases: usize) -> Self {
+        Self {
+            cases: Some(cases),
+            layouts: false,
+            ..Self::of_layouts()
+        }
+    }
+
+    /// All layouts written by hand.
+    pub(crate) fn of_layouts() -> Self {
+        Self {
+            cases: None,
+            seed: None,
+            filter: None,
+            layouts: true,
+            verdicts: false,
+            json: false,
+        }
+    }
+
     /// Asks, and prints.
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+        Ok(show(&self.figures()?, "oracle", self.json))
+    }
+
+    /// Asks.
+    pub(crate) fn figures(&self) -> Result<Figures, Failure> {
         let oracle = Oracle::get(Workshop::open())?;
         if !self.layouts {
             let wanted = documents::Wanted {
                 cases: self.cases.unwrap_or(300),
                 seed: self.seed.unwrap_or_else(seed_of_now),
-                filter: self.filter.unwrap_or_default(),
+                filter: self.filter.clone().unwrap_or_default(),
                 verdicts: self.verdicts,
             };
             let mut figures = documents::run(&oracle, &wanted)?;
@@ -66,7 +92,7 @@ impl OracleCommand {
                     .notes
                     .push(format!("Logs: {}", oracle.logs().display()));
             }
-            return Ok(show(&figures, "oracle", self.json));
+            return Ok(figures);
         }
         let filter = self.filter.as_deref().unwrap_or_default();
         let mut chosen: Vec<Case> = cases::all();
@@ -104,7 +130,7 @@ impl OracleCommand {
             let logs = oracle.logs().display();
             figures.notes.push(format!("Logs: {logs}"));
         }
-        Ok(show(&figures, "oracle", self.json))
+        Ok(figures)
     }
 }
 

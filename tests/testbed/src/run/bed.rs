@@ -11,11 +11,16 @@ use agent::message::{Hello, Step};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// From QEMU's start to dom0's agent. A warm boot takes 4 s on an idle machine; CI machines are not idle.
 const BOOT_LIMIT: Duration = Duration::from_secs(120);
 const POWEROFF_LIMIT: Duration = Duration::from_secs(20);
+/// A warm boot on an idle host with two cores.
+const IDLE_BOOT: Duration = Duration::from_secs(5);
+/// A machine slower than this many times is not worth waiting for.
+const MOST_PACE: f64 = 6.0;
 
 /// A booted machine. Dropped, it is switched off hard.
 pub(crate) struct Bed {
@@ -25,6 +30,8 @@ pub(crate) struct Bed {
     folder: Folder,
     times: Times,
     policy_source: Option<PathBuf>,
+    /// Bytes of Xen's console when the lines that are looked at began.
+    lines_from: AtomicU64,
 }
 
 /// How long the boot took.
@@ -65,6 +72,7 @@ impl Bed {
             folder,
             times,
             policy_source: media.policy_source.clone(),
+            lines_from: AtomicU64::new(0),
         };
         bed.judge(&hello)?;
         *bed.keeper() = Some(Keeper::start(&bed.dom0(), bed.logs())?);
@@ -134,6 +142,27 @@ impl Bed {
         &self.times
     }
 
+    /// How many times longer than on an idle host things take here: the boot is the measure. At least 1.
+    pub(crate) fn pace(&self) -> f64 {
+        let boot = self.times.xen + self.times.dom0;
+        (boot.as_secs_f64() / IDLE_BOOT.as_secs_f64()).clamp(1.0, MOST_PACE)
+    }
+
+    /// From here on lines of Xen's console belong to another test.
+    pub(crate) fn begin_lines(&self) {
+        let length = std::fs::metadata(self.folder.log(SERIAL_LOG)).map_or(0, |file| file.len());
+        self.lines_from.store(length, Ordering::SeqCst);
+    }
+
+    /// Whether the kernel says, since [`Self::begin_lines`], that a CPU's timer did not fire for seconds. QEMU's emulation
+    /// loses a timer now and then; a component under test cannot.
+    pub(crate) fn lost_a_timer(&self) -> bool {
+        let console = std::fs::read(self.folder.log(SERIAL_LOG)).unwrap_or_default();
+        let from = usize::try_from(self.lines_from.load(Ordering::SeqCst)).unwrap_or(0);
+        let own = console.get(from..).unwrap_or_default();
+        tells_of_lost_timer(&String::from_utf8_lossy(own))
+    }
+
     /// QEMU still runs.
     pub(crate) fn alive(&self) -> bool {
         self.qemu.ended().is_none()
@@ -170,6 +199,16 @@ impl Bed {
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+/// What Linux says when a CPU of the machine gets no timer interrupts: a warning of the timer code (kernel/time/hrtimer.c),
+/// and stalls told by RCU (kernel/rcu/tree_stall.h).
+fn tells_of_lost_timer(console: &str) -> bool {
+    console.lines().any(|line| {
+        line.contains("kthread timer wakeup didn't happen")
+            || line.contains("WARNING:") && line.contains("hrtimer_forward")
+            || line.contains("rcu:") && line.contains("detected") && line.contains("stall")
+    })
 }
 
 /// Connects to the control channel and waits for its agent.
@@ -225,4 +264,28 @@ fn check(qemu: &Qemu, folder: &Folder, began: Instant) -> Result<()> {
         });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::tells_of_lost_timer;
+
+    #[test]
+    fn a_lost_timer_is_told_from_other_trouble() {
+        for line in [
+            "[   54.1] rcu: rcu_sched kthread timer wakeup didn't happen for 2101 jiffies! g1 f0x0",
+            "[   60.0] WARNING: CPU: 1 PID: 0 at kernel/time/hrtimer.c:1054 hrtimer_forward+0xc8/0xd0",
+            "[   81.2] rcu: INFO: rcu_sched detected stalls on CPUs/tasks:",
+            "[   81.2] rcu: INFO: rcu_sched self-detected stall on CPU",
+        ] {
+            assert!(tells_of_lost_timer(line), "{line}");
+        }
+        for line in [
+            "[    3.0] WARNING: CPU: 1 PID: 9 at drivers/xen/grant-table.c:600",
+            "test: a guest stalls",
+            "[    0.0] rcu: Hierarchical RCU implementation.",
+        ] {
+            assert!(!tells_of_lost_timer(line), "{line}");
+        }
+    }
 }

@@ -119,6 +119,20 @@ fn stamp(time: SystemTime) -> String {
     )
 }
 
+/// `2026-11-23 05:30`, in UTC.
+pub(crate) fn minute(time: SystemTime) -> String {
+    let stamp = stamp(time);
+    let part = |from: usize, to: usize| stamp.get(from..to).unwrap_or_default();
+    format!(
+        "{}-{}-{} {}:{}",
+        part(0, 4),
+        part(4, 6),
+        part(6, 8),
+        part(9, 11),
+        part(11, 13)
+    )
+}
+
 /// The proleptic Gregorian date of a day counted from 1970-01-01, by eras of 400 years that begin in March.
 fn date(days: u64) -> (u64, u64, u64) {
     let shifted = days + 719_468;

@@ -1,7 +1,8 @@
 //! libxl's bindings made anew from Xen's headers and compared with the checked-in ones, where libclang is there.
 
+use super::case::Case;
 use super::checks::{cargo, log};
-use super::report::{Case, Report};
+use super::report::Report;
 use crate::artefacts::{Workshop, headers};
 use crate::process::Error;
 use crate::progress::Step;
@@ -15,7 +16,7 @@ pub(super) const NAME: &str = "source: libxl's bindings are what Xen's headers g
 const CROSS_HEADERS: &str = "/usr/aarch64-linux-gnu/include/stdint.h";
 
 /// Runs it; what keeps it from being run is noted.
-pub(super) fn run(report: &mut Report) -> Result<(), Error> {
+pub(super) fn run(report: &Report) -> Result<(), Error> {
     let Some(libclang) = libclang() else {
         report.note("libxl's bindings: not made anew (there is no libclang; Debian: libclang-dev)");
         return Ok(());
@@ -52,12 +53,7 @@ pub(super) fn run(report: &mut Report) -> Result<(), Error> {
         ended => ended.err().map(|error| error.to_string()),
     };
     drop(step);
-    report.case(Case {
-        suite: "source",
-        name: NAME.into(),
-        time: began.elapsed(),
-        failure,
-    });
+    report.case(Case::new("source", NAME, began.elapsed(), failure));
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! Checks of the source: formatting and lints.
 
-use super::report::{Case, Report};
+use super::case::Case;
+use super::report::Report;
 use crate::paths;
 use crate::process::{Error, Run};
 use crate::progress::Step;
@@ -49,7 +50,7 @@ pub(super) struct Check {
 
 impl Check {
     /// Runs it.
-    pub(super) fn run(&self, report: &mut Report) -> Result<(), Error> {
+    pub(super) fn run(&self, report: &Report) -> Result<(), Error> {
         let log = log(self.log);
         let step = Step::begin(self.log, "running");
         let began = Instant::now();
@@ -61,12 +62,7 @@ impl Check {
             Ok(()) => None,
         };
         let time = began.elapsed();
-        report.case(Case {
-            suite: "source",
-            name: self.name.into(),
-            time,
-            failure,
-        });
+        report.case(Case::new("source", self.name, time, failure));
         Ok(())
     }
 }

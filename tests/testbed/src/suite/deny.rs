@@ -1,7 +1,8 @@
 //! Licences, banned crates and sources, by cargo-deny: from the user's path, else installed once into the cache.
 
+use super::case::Case;
 use super::checks::{cargo, log};
-use super::report::{Case, Report};
+use super::report::Report;
 use crate::paths;
 use crate::process::{Error, Run, in_path};
 use crate::progress::Step;
@@ -13,7 +14,7 @@ pub(super) const NAME: &str = "source: licences, banned crates and sources are a
 const ADVISORIES: &str = "source: no crate has a known advisory";
 
 /// Runs it; what cannot be run is noted.
-pub(super) fn run(report: &mut Report) -> Result<(), Error> {
+pub(super) fn run(report: &Report) -> Result<(), Error> {
     let Some(path) = program(report)? else {
         return Ok(());
     };
@@ -27,12 +28,7 @@ pub(super) fn run(report: &mut Report) -> Result<(), Error> {
         Err(Error::Interrupted) => return Err(Error::Interrupted),
         ended => ended.err().map(|error| error.to_string()),
     };
-    report.case(Case {
-        suite: "source",
-        name: NAME.into(),
-        time: began.elapsed(),
-        failure,
-    });
+    report.case(Case::new("source", NAME, began.elapsed(), failure));
 
     let began = Instant::now();
     match deny("advisories", &["advisories"]) {
@@ -42,12 +38,7 @@ pub(super) fn run(report: &mut Report) -> Result<(), Error> {
         }
         ended => {
             let failure = ended.err().map(|error| error.to_string());
-            report.case(Case {
-                suite: "source",
-                name: ADVISORIES.into(),
-                time: began.elapsed(),
-                failure,
-            });
+            report.case(Case::new("source", ADVISORIES, began.elapsed(), failure));
         }
     }
     Ok(())
@@ -60,7 +51,7 @@ fn no_database() -> bool {
 }
 
 /// The search path with which `cargo deny` is found; `None` when it cannot be had.
-fn program(report: &mut Report) -> Result<Option<OsString>, Error> {
+fn program(report: &Report) -> Result<Option<OsString>, Error> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     if in_path("cargo-deny") {
         return Ok(Some(path));

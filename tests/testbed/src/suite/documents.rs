@@ -5,7 +5,8 @@
 
 mod shared;
 
-use super::report::{Case, Report};
+use super::case::Case;
+use super::run::Run;
 use super::{Failed, Outcome, ensure};
 use crate::artefacts::{self, Workshop};
 use crate::failure::Failure;
@@ -58,14 +59,9 @@ pub(super) fn names() -> impl Iterator<Item = String> {
 }
 
 /// Runs those whose names are wanted.
-pub(super) fn run(
-    oracle: &Oracle,
-    wanted: &dyn Fn(&str) -> bool,
-    report: &mut Report,
-) -> Result<(), Failure> {
+pub(super) fn run(oracle: &Oracle, run: &Run) -> Result<(), Failure> {
     for (name, test) in names().zip(&TESTS) {
-        if !wanted(&name) {
-            report.skip(1);
+        if !run.wants_or_skips(&name) {
             continue;
         }
         let step = Step::begin("documents", test.promise);
@@ -76,14 +72,11 @@ pub(super) fn run(
             return Err(crate::oracle::Error::Interrupted.into());
         }
         let logs = oracle.logs().display();
-        report.case(Case {
-            suite: "oracle",
-            name,
-            time: began.elapsed(),
-            failure: outcome
-                .err()
-                .map(|Failed(seen)| format!("{seen}\nLogs: {logs}")),
-        });
+        let failure = outcome
+            .err()
+            .map(|Failed(seen)| format!("{seen}\nLogs: {logs}"));
+        run.report
+            .case(Case::new("oracle", name, began.elapsed(), failure));
     }
     Ok(())
 }

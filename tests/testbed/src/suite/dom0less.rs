@@ -34,7 +34,7 @@ const RHYTHM: f64 = 1.2;
 const FLOODING: &str = "flooding";
 
 /// Runs it.
-pub(super) fn run(media: &Media, oracle: &Oracle, report: &mut Report) -> Result<(), Failure> {
+pub(super) fn run(media: &Media, oracle: &Oracle, report: &Report) -> Result<(), Failure> {
     let own = own_machine::Test {
         name: NAME,
         folder: "dom0less",

@@ -30,7 +30,7 @@ const TIME: Duration = Duration::from_secs(120);
 const SAYS: &str = "late-disk: ";
 
 /// Runs it.
-pub(super) fn run(media: &Media, oracle: &Oracle, report: &mut Report) -> Result<(), Failure> {
+pub(super) fn run(media: &Media, oracle: &Oracle, report: &Report) -> Result<(), Failure> {
     let own = own_machine::Test {
         name: NAME,
         folder: "dom0less-disk",

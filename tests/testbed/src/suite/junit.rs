@@ -1,6 +1,6 @@
 //! JUnit's XML, as CI systems read it.
 
-use super::report::Case;
+use super::case::{Case, Verdict};
 use std::fmt::Write;
 
 /// The whole document.
@@ -8,22 +8,21 @@ pub(super) fn document(cases: &[Case]) -> String {
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     let mut suites: Vec<&str> = Vec::new();
     for case in cases {
-        if !suites.contains(&case.suite) {
-            suites.push(case.suite);
+        if !suites.contains(&case.suite.as_str()) {
+            suites.push(&case.suite);
         }
     }
     out.push_str("<testsuites name=\"avps\">\n");
     for suite in suites {
         let of_suite: Vec<&Case> = cases.iter().filter(|case| case.suite == suite).collect();
-        let failures = of_suite
-            .iter()
-            .filter(|case| case.failure.is_some())
-            .count();
+        let count = |is: fn(&Case) -> bool| of_suite.iter().filter(|case| is(case)).count();
+        let failures = count(|case| case.failure().is_some());
+        let flakes = count(|case| case.flaky().is_some());
         let time: f64 = of_suite.iter().map(|case| case.time.as_secs_f64()).sum();
         // Writing to a string cannot fail.
         let _ = writeln!(
             out,
-            "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{failures}\" errors=\"0\" time=\"{time:.3}\">",
+            "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{failures}\" flakes=\"{flakes}\" errors=\"0\" time=\"{time:.3}\">",
             escape(suite),
             of_suite.len()
         );
@@ -35,18 +34,22 @@ pub(super) fn document(cases: &[Case]) -> String {
                 escape(&case.name),
                 case.time.as_secs_f64()
             );
-            match &case.failure {
-                None => out.push_str("/>\n"),
-                Some(text) => {
-                    let first = text.lines().next().unwrap_or_default();
-                    let _ = writeln!(
-                        out,
-                        ">\n      <failure message=\"{}\">{}</failure>\n    </testcase>",
-                        escape(first),
-                        escape(text)
-                    );
+            let (element, text) = match &case.verdict {
+                Verdict::Passed => {
+                    out.push_str("/>\n");
+                    continue;
                 }
-            }
+                Verdict::Failed(text) => ("failure", text),
+                // As Maven Surefire has it: the first try of a test that passed later.
+                Verdict::Flaky(text) => ("flakyFailure", text),
+            };
+            let first = text.lines().next().unwrap_or_default();
+            let _ = writeln!(
+                out,
+                ">\n      <{element} message=\"{}\">{}</{element}>\n    </testcase>",
+                escape(first),
+                escape(text)
+            );
         }
         out.push_str("  </testsuite>\n");
     }
@@ -79,19 +82,20 @@ mod tests {
 
     #[test]
     fn failures_are_counted_and_what_was_seen_is_escaped() {
-        let case = |name: &str, failure: Option<&str>| Case {
-            suite: "bed",
-            name: name.into(),
-            time: Duration::from_millis(1500),
-            failure: failure.map(str::to_owned),
+        let time = Duration::from_millis(1500);
+        let flaky = Case {
+            verdict: Verdict::Flaky("late".into()),
+            ..Case::new("bed", "d", time, None)
         };
+        let seen = "saw <x> & \"y\"\u{1b}\nmore".to_owned();
         let text = document(&[
-            case("a: b", None),
-            case("c", Some("saw <x> & \"y\"\u{1b}\nmore")),
+            Case::new("bed", "a: b", time, None),
+            Case::new("bed", "c", time, Some(seen)),
+            flaky,
         ]);
         assert!(
             text.contains(
-                r#"<testsuite name="bed" tests="2" failures="1" errors="0" time="3.000">"#
+                r#"<testsuite name="bed" tests="3" failures="1" flakes="1" errors="0" time="4.500">"#
             ),
             "{text}"
         );
@@ -100,5 +104,9 @@ mod tests {
             "{text}"
         );
         assert!(text.contains(r#"name="a: b" time="1.500"/>"#), "{text}");
+        assert!(
+            text.contains(r#"<flakyFailure message="late">late</flakyFailure>"#),
+            "{text}"
+        );
     }
 }

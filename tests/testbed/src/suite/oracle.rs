@@ -2,7 +2,8 @@
 //!
 //! `cargo xtask oracle` tries as many as one likes, from another seed each time.
 
-use super::report::{Case, Report};
+use super::case::Case;
+use super::run::Run;
 use crate::failure::Failure;
 use crate::oracle::Oracle;
 use crate::oracle::documents::{Wanted, trials};
@@ -15,15 +16,13 @@ const CASES: usize = 160;
 const SEED: u64 = 4;
 
 /// Puts the sample on trial; each document is a test.
-pub(super) fn run(
-    oracle: &Oracle,
-    filter: Option<&str>,
-    report: &mut Report,
-) -> Result<(), Failure> {
+pub(super) fn run(oracle: &Oracle, run: &Run) -> Result<(), Failure> {
     let wanted = Wanted {
         cases: CASES,
         seed: SEED,
-        filter: filter
+        filter: run
+            .filter
+            .as_deref()
             .unwrap_or_default()
             .trim_start_matches(NAME)
             .to_owned(),
@@ -33,11 +32,8 @@ pub(super) fn run(
         let failure = told
             .is_wrong()
             .then(|| format!("{}\nLogs: {}", told.text, oracle.logs().display()));
-        report.quiet_case(Case {
-            suite: "oracle",
-            name: format!("{NAME}{}", told.name),
-            time: told.time,
-            failure,
-        });
+        let name = format!("{NAME}{}", told.name);
+        run.report
+            .quiet_case(Case::new("oracle", name, told.time, failure));
     })
 }

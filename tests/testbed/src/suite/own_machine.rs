@@ -1,6 +1,7 @@
 //! Tests that boot a machine of their own: a document with a control domain and guests that Xen itself starts.
 
-use super::report::{Case, Report};
+use super::case::Case;
+use super::report::Report;
 use super::{Context, Failed, Outcome};
 use crate::failure::Failure;
 use crate::oracle::{Content, Oracle, documents};
@@ -30,7 +31,7 @@ impl Test {
         &self,
         media: &Media,
         machine: &Machine,
-        report: &mut Report,
+        report: &Report,
         body: impl FnOnce(&Context, &Step) -> Outcome,
     ) -> Result<(), Failure> {
         let step = Step::begin("dom0less", self.boots);
@@ -43,12 +44,7 @@ impl Test {
         let failure = outcome
             .err()
             .map(|Failed(seen)| format!("{seen}\nLogs: {logs}"));
-        report.case(Case {
-            suite: "bed",
-            name: self.name.to_owned(),
-            time: began.elapsed(),
-            failure,
-        });
+        report.case(Case::new("bed", self.name, began.elapsed(), failure));
         for note in context.notes() {
             report.aside(&note);
         }

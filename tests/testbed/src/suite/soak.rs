@@ -2,7 +2,7 @@
 
 use super::bench::{self, Figures, in_bed, show};
 use super::kills::{self, Victim};
-use super::{driver, hostile, soak_block, test};
+use super::{driver, hostile as guest_attack, soak_block};
 use crate::failure::Failure;
 use crate::paths;
 use crate::process::{Error, Run};
@@ -79,7 +79,8 @@ impl SoakCommand {
     }
 }
 
-fn kills(cases: u32) -> Result<Figures, Failure> {
+/// Kills workers, and a tenth as many holders, under load.
+pub(super) fn kills(cases: u32) -> Result<Figures, Failure> {
     in_bed(&Media::get()?, "soak", |context| {
         let mut figures = Figures::default();
         kills::run(context, Victim::Worker, cases, &mut figures)?;
@@ -88,12 +89,24 @@ fn kills(cases: u32) -> Result<Figures, Failure> {
     })
 }
 
-fn block(cases: u64) -> Result<Figures, Failure> {
+/// Mixed requests on two disks.
+pub(super) fn block(cases: u64) -> Result<Figures, Failure> {
     in_bed(&Media::get()?, "soak", |context| {
         let mut figures = Figures::default();
         soak_block::run(context, cases, &mut figures)?;
         Ok(figures)
     })
+}
+
+/// The attack on this host alone, from the first seed.
+pub(super) fn hostile(operations: u64) -> Result<Figures, Failure> {
+    Hostile {
+        operations,
+        seed: 1,
+        guest_operations: None,
+        mutants: false,
+    }
+    .attack()
 }
 
 impl Hostile {
@@ -116,7 +129,7 @@ impl Hostile {
         if let Some(operations) = self.guest_operations {
             let seen = in_bed(&Media::get()?, "soak", |context| {
                 let mut seen = Figures::default();
-                for (name, value) in hostile::attack(context, operations)? {
+                for (name, value) in guest_attack::attack(context, operations)? {
                     seen.add(format!("guest.{name}"), value);
                 }
                 Ok(seen)
@@ -161,7 +174,7 @@ fn harness(
     // It fails when it found something, and then says what; without a word it broke down.
     let said = match (ended, said) {
         (Err(error @ Error::Interrupted), _) | (Err(error), None) => {
-            return Err(test::failure(error));
+            return Err(error.into());
         }
         (_, said) => said.unwrap_or_default(),
     };

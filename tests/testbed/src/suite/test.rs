@@ -1,39 +1,65 @@
-//! `cargo xtask test`: everything, from the source's form to Xen on QEMU.
+//! `cargo xtask test`: the gate, or everything.
 
-use super::checks::CHECKS;
-use super::parts::Part;
-use super::report::Report;
-use super::{
-    Test, bindings, deny, documents, dom0less, dom0less_disk, driver, junit, oracle, registry,
-    runner, tee, unit, vhost_user,
-};
-use crate::artefacts::Workshop;
-use crate::artefacts::rust::Profile;
+use super::groups::{GROUPS, Group, Lane};
+use super::history::{self, Past};
+use super::junit;
+use super::kept::Kept;
+use super::report::{GroupTime, Report};
+use super::run::{Run, Tier};
 use crate::failure::{FAILED, Failure, INTERRUPTED};
-use crate::oracle::Oracle;
 use crate::paths;
 use crate::process::Error;
-use crate::run::media::Media;
-use crate::run::qemu::Machine;
+use crate::progress::duration;
 use clap::Args;
 use std::process::ExitCode;
+use std::thread;
 use std::time::Instant;
 
-/// Run all tests: formatting, lints, licences, unit tests, then Xen on QEMU.
+/// How much less the lane beside the bed gets of this host's cores, as a nice value.
+const NICE: i32 = 10;
+
+/// Run the tests: formatting, lints, licences, unit tests, then Xen on QEMU.
+///
+/// Without options this is the gate: what CI runs, and what every change must pass. It takes at most 25 minutes on two
+/// cores once everything is built. `--full` adds the long cases and proofs. With a filter, all cases whose name holds that
+/// text run, whichever tier they are in.
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  cargo xtask test                          the gate
+  cargo xtask test \"restart: a worker\"      all cases whose name holds this text
+  cargo xtask test --full                   everything; interrupted, it goes on where it stopped
+  cargo xtask test --full --only \"OP-TEE\"   one group of it
+  cargo xtask test --history                past runs and their flaky cases
+
+Exit codes: 0 all passed, 1 a case failed, 2 usage, 3 this host cannot run it, 130 interrupted.
+JUnit's report is target/bed/junit.xml.")]
 pub(crate) struct TestCommand {
-    /// Only tests whose name holds this text.
+    /// Only cases whose name holds this text.
     filter: Option<String>,
+    /// Everything: the gate, its long cases, and the long proofs (up to 150 minutes). Groups that have passed for the same
+    /// source are taken from the earlier run.
+    #[arg(long, conflicts_with_all = ["filter", "unit_only", "bed_only"])]
+    full: bool,
+    /// With --full: run every group again.
+    #[arg(long, requires = "full")]
+    again: bool,
+    /// Only groups whose name holds this text; --list prints the groups.
+    #[arg(long, value_name = "GROUP")]
+    only: Option<String>,
     /// Only what needs no Xen.
     #[arg(long, conflicts_with = "bed_only")]
     unit_only: bool,
     /// Only what runs in the bed.
     #[arg(long)]
     bed_only: bool,
-    /// Print the names of the bed's tests.
+    /// Print groups and the names of their cases.
     #[arg(long)]
     list: bool,
-    /// How many of the bed's tests that fail get a second try, in a fresh boot. The report names each and what it saw first.
+    /// Print past runs of this user: tier, cases, time, flaky cases.
+    #[arg(long, conflicts_with = "list")]
+    history: bool,
+    /// How many cases of the whole run get a second try, in a fresh boot, when they fail. Both tries are reported.
     #[arg(long, value_name = "COUNT", default_value_t = 2)]
     second_tries: u32,
     /// One JSON object on standard output; everything else goes to standard error.
@@ -45,206 +71,147 @@ impl TestCommand {
     /// Runs them; exit code 1 when one failed.
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         if self.list {
-            for test in registry::tests()? {
-                println!("{}", test.name);
-            }
-            let own_boots = [
-                driver::tests(),
-                driver::on_changed_xen(),
-                tee::tests(),
-                tee::under_flask(),
-            ];
-            for test in own_boots.iter().flatten() {
-                println!("{}", test.name);
-            }
-            println!("{}", vhost_user::NAME);
-            documents::names().for_each(|name| println!("{name}"));
-            println!("{}", dom0less::NAME);
-            println!("{}", dom0less_disk::NAME);
-            println!("{}<document>", oracle::NAME);
-            return Ok(ExitCode::SUCCESS);
+            return self.print_list();
         }
-        let mut report = Report::new(self.json);
-        if !self.bed_only {
-            let began = Instant::now();
-            self.skeleton(&mut report).map_err(failure)?;
-            report.part(Part::Skeleton, began.elapsed());
+        if self.history {
+            return history::print(self.json);
         }
-        let mut logs = Vec::new();
-        if !self.unit_only {
-            logs = self.bed(&mut report)?;
-            logs.extend(self.drivers(&mut report)?);
-            logs.extend(self.tee(&mut report)?);
-            self.oracle(&mut report)?;
+        let began = Instant::now();
+        let tier = if self.full { Tier::Full } else { Tier::Gate };
+        let run = Run::new(
+            Report::new(self.json),
+            tier,
+            self.filter.clone(),
+            self.second_tries,
+        );
+        let kept = self.full.then(|| Kept::open(self.again)).flatten();
+        if self.full && kept.is_none() {
+            run.report
+                .note("results of groups are not kept: git cannot tell what the source is");
         }
-        write_junit(&report)?;
-        report.finish(&logs);
-        if report.cases().is_empty() {
+        let groups: Vec<&Group> = GROUPS.iter().filter(|group| self.wants(group)).collect();
+        let ended = lanes(&run, kept.as_ref(), &groups);
+        write_junit(&run.report)?;
+        if !self.is_partial() {
+            history::add(&Past::of(&run, began.elapsed()));
+        }
+        run.report.finish(began.elapsed());
+        ended?;
+        if run.report.cases().is_empty() {
             return Err(Failure::new(
-                "no test has such a name; `cargo xtask test --list` prints the bed's",
+                "no case has such a name; `cargo xtask test --list` prints them",
             ));
         }
-        Ok(if report.failed() == 0 {
+        Ok(if run.report.sum().failed == 0 {
             ExitCode::SUCCESS
         } else {
             ExitCode::from(FAILED)
         })
     }
 
-    fn wanted(&self, name: &str) -> bool {
-        self.filter
-            .as_deref()
-            .is_none_or(|filter| name.contains(filter))
+    fn wants(&self, group: &Group) -> bool {
+        let only = self.only.as_deref();
+        only.is_none_or(|only| group.name.contains(only))
+            && !(self.unit_only && group.needs_xen())
+            && !(self.bed_only && !group.needs_xen())
     }
 
-    fn skeleton(&self, report: &mut Report) -> Result<(), Error> {
-        for check in CHECKS {
-            if self.wanted(check.name) {
-                check.run(report)?;
-            } else {
-                report.skip(1);
+    /// Such a run says nothing about the whole.
+    fn is_partial(&self) -> bool {
+        self.filter.is_some() || self.only.is_some() || self.unit_only || self.bed_only
+    }
+
+    fn print_list(&self) -> Result<ExitCode, Failure> {
+        for group in GROUPS.iter().filter(|group| self.wants(group)) {
+            let lane = match group.lane {
+                Lane::Bed => "",
+                Lane::Beside => ", beside the bed",
+            };
+            println!(
+                "{}: {} min in the gate, {} min in full{lane}",
+                group.name, group.gate, group.full
+            );
+            for name in group.names()? {
+                let tier = match super::tiers::moved(&name) {
+                    Some(moved) => format!(" [full; the gate has \"{}\"]", moved.covered_by),
+                    None if group.gate == 0 => " [full]".to_owned(),
+                    None => String::new(),
+                };
+                println!("  {name}{tier}");
             }
         }
-        if self.wanted(deny::NAME) {
-            deny::run(report)?;
-        } else {
-            report.skip(1);
-        }
-        if self.wanted(bindings::NAME) {
-            bindings::run(report)?;
-        } else {
-            report.skip(1);
-        }
-        unit::run(self.filter.as_deref(), report)
+        Ok(ExitCode::SUCCESS)
     }
+}
 
-    /// Documents against Xen: the oracle's sample, when all tests are wanted or its name is, those that ship, and a whole
-    /// machine.
-    fn oracle(&self, report: &mut Report) -> Result<(), Failure> {
-        let filter = self.filter.as_deref();
-        let began = Instant::now();
-        let sample = filter.is_none_or(|filter| filter.starts_with(oracle::NAME));
-        let shipped = documents::names().any(|name| self.wanted(&name));
-        let machine = self.wanted(dom0less::NAME);
-        if !machine {
-            report.skip(1);
-        }
-        let disk = self.wanted(dom0less_disk::NAME);
-        if !disk {
-            report.skip(1);
-        }
-        if !sample && !shipped && !machine && !disk {
-            report.skip(documents::names().count());
-            return Ok(());
-        }
-        let oracle = Oracle::get(Workshop::open())?;
-        if sample {
-            oracle::run(&oracle, filter, report)?;
-        }
-        documents::run(&oracle, &|name| self.wanted(name), report)?;
-        if machine {
-            dom0less::run(&Media::get()?, &oracle, report)?;
-        }
-        if disk {
-            dom0less_disk::run(&Media::get()?, &oracle, report)?;
-        }
-        report.part(Part::Oracle, began.elapsed());
-        Ok(())
-    }
+/// Runs both lanes at once. The first failure that concerns the whole run is returned once both have ended.
+fn lanes(run: &Run, kept: Option<&Kept>, groups: &[&Group]) -> Result<(), Failure> {
+    let lane = |wanted: Lane| {
+        groups
+            .iter()
+            .filter(move |group| group.lane == wanted)
+            .try_for_each(|group| one(run, kept, group))
+    };
+    thread::scope(|scope| {
+        let beside = scope.spawn(|| {
+            // Linux has a nice value for each thread; what it starts inherits it. Without it the lanes are only less apart.
+            let _ = rustix::process::setpriority_process(None, NICE);
+            lane(Lane::Beside)
+        });
+        let bed = lane(Lane::Bed);
+        let beside = beside.join().unwrap_or_else(|_| {
+            Err(Failure::new(
+                "the lane beside the bed panicked; its message is above",
+            ))
+        });
+        bed.and(beside)
+    })
+}
 
-    /// Those tests that are wanted.
-    fn some(&self, tests: Vec<Test>, report: &mut Report) -> Vec<Test> {
-        let (tests, others): (Vec<_>, Vec<_>) =
-            tests.into_iter().partition(|test| self.wanted(&test.name));
-        report.skip(others.len());
-        tests
+fn one(run: &Run, kept: Option<&Kept>, group: &Group) -> Result<(), Failure> {
+    let run = run.of_group(group.name);
+    if run.tier == Tier::Gate && group.gate == 0 && run.filter.is_none() {
+        run.report.skip(group.names()?.len());
+        return Ok(());
     }
-
-    /// Driver domains: Xen enforces a policy in their boot.
-    fn drivers(&self, report: &mut Report) -> Result<Vec<String>, Failure> {
-        let tests = self.some(driver::tests(), report);
-        let on_changed_xen = self.some(driver::on_changed_xen(), report);
-        if tests.is_empty() && on_changed_xen.is_empty() {
-            return Ok(Vec::new());
+    if let Some(earlier) = kept.and_then(|kept| kept.of(group.name)) {
+        let (count, when) = (earlier.cases.len(), &earlier.when);
+        run.report
+            .aside(&format!("{}: {count} cases passed at {when}", group.name));
+        run.report.note(format!(
+            "{}: taken from the run of the same source at {when}",
+            group.name
+        ));
+        for case in earlier.cases {
+            run.report.quiet_case(case);
         }
-        let began = Instant::now();
-        let media = Media::get()?;
-        report.part(Part::Build, began.elapsed());
-        let began = Instant::now();
-        let machine = driver::machine();
-        let mut logs = Vec::new();
-        if !tests.is_empty() {
-            logs = runner::run(&media, &machine, tests, self.second_tries, report)?;
-        }
-        if !on_changed_xen.is_empty() {
-            let media = Media::changed()?;
-            logs.extend(runner::run(
-                &media,
-                &machine,
-                on_changed_xen,
-                self.second_tries,
-                report,
-            )?);
-        }
-        report.part(Part::DriverDomain, began.elapsed());
-        Ok(logs)
+        run.report.group(GroupTime {
+            name: group.name,
+            time: earlier.time,
+            budget: Some(group.budget(run.tier)),
+        });
+        return Ok(());
     }
-
-    /// OP-TEE: the machine of these tests has a secure world. In the second boot Xen enforces a policy.
-    fn tee(&self, report: &mut Report) -> Result<Vec<String>, Failure> {
-        let tests = self.some(tee::tests(), report);
-        let under_flask = self.some(tee::under_flask(), report);
-        if tests.is_empty() && under_flask.is_empty() {
-            return Ok(Vec::new());
-        }
-        let began = Instant::now();
-        let (media, machine) = tee::boot(Profile::Bed)?;
-        let (_, enforcing) = tee::boot_under_flask()?;
-        report.part(Part::Build, began.elapsed());
-        let began = Instant::now();
-        let mut logs = Vec::new();
-        for (machine, tests) in [(machine, tests), (enforcing, under_flask)] {
-            logs.extend(runner::run(
-                &media,
-                &machine,
-                tests,
-                self.second_tries,
-                report,
-            )?);
-        }
-        report.part(Part::OpTee, began.elapsed());
-        Ok(logs)
+    let time = group.run(&run)?;
+    let cases = run.report.own_cases();
+    if let Some(kept) = kept
+        && !cases.is_empty()
+        && cases.iter().all(|case| case.failure().is_none())
+    {
+        kept.keep(group.name, &cases, time)
+            .unwrap_or_else(|error| run.report.note(error));
     }
-
-    fn bed(&self, report: &mut Report) -> Result<Vec<String>, Failure> {
-        let tests = self.some(registry::tests()?, report);
-        let without_xen = self.wanted(vhost_user::NAME);
-        if !without_xen {
-            report.skip(1);
-        }
-        if tests.is_empty() && without_xen {
-            vhost_user::run(report)?;
-        }
-        if tests.is_empty() {
-            return Ok(Vec::new());
-        }
-        let began = Instant::now();
-        let media = Media::get()?;
-        report.part(Part::Build, began.elapsed());
-        let began = Instant::now();
-        if without_xen {
-            vhost_user::run(report)?;
-        }
-        let logs = runner::run(
-            &media,
-            &Machine::default(),
-            tests,
-            self.second_tries,
-            report,
-        )?;
-        report.part(Part::VirtioCore, began.elapsed());
-        Ok(logs)
+    if !cases.is_empty() {
+        let partial = run.filter.is_some();
+        run.report.group(GroupTime {
+            name: group.name,
+            time,
+            budget: (!partial).then(|| group.budget(run.tier)),
+        });
+        run.report
+            .aside(&format!("{}: {}", group.name, duration(time)));
     }
+    Ok(())
 }
 
 pub(super) fn failure(error: Error) -> Failure {
@@ -259,9 +226,15 @@ pub(super) fn failure(error: Error) -> Failure {
     }
 }
 
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        failure(error)
+    }
+}
+
 fn write_junit(report: &Report) -> Result<(), Failure> {
     let path = paths::tree_target().join("junit.xml");
     std::fs::create_dir_all(paths::tree_target())
-        .and_then(|()| std::fs::write(&path, junit::document(report.cases())))
+        .and_then(|()| std::fs::write(&path, junit::document(&report.cases())))
         .map_err(|e| Failure::new(format!("cannot write {}: {e}", path.display())))
 }

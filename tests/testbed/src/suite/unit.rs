@@ -1,13 +1,16 @@
 //! The workspace's unit tests, by `cargo test`.
 
+use super::case::{Case, Verdict};
 use super::checks::{cargo, log};
-use super::report::{Case, Report};
+use super::run::Run;
+use crate::failure::Failure;
 use crate::process::Error;
 use crate::progress::Step;
 use std::time::{Duration, Instant};
 
 /// Runs them all, or those whose name holds `filter`.
-pub(super) fn run(filter: Option<&str>, report: &mut Report) -> Result<(), Error> {
+pub(super) fn run(run: &Run) -> Result<(), Failure> {
+    let (report, filter) = (&run.report, run.filter.as_deref());
     let log = log("unit");
     let mut arguments = vec!["test", "--workspace", "--no-fail-fast"];
     if let Some(filter) = filter {
@@ -27,23 +30,19 @@ pub(super) fn run(filter: Option<&str>, report: &mut Report) -> Result<(), Error
     } = reader;
     let (count, failed) = (
         cases.len(),
-        cases.iter().filter(|case| case.failure.is_some()).count(),
+        cases.iter().filter(|case| !case.passed()).count(),
     );
     for case in cases {
         report.quiet_case(case);
     }
     report.skip(filtered);
     match ended {
-        Err(Error::Interrupted) => Err(Error::Interrupted),
+        Err(error @ Error::Interrupted) => Err(error.into()),
         // cargo fails when a test did; otherwise something could not be built.
         Err(error) if failed == 0 => {
             let failure = Some(error.to_string());
-            report.case(Case {
-                suite: "unit",
-                name: "unit: all tests build".into(),
-                time: began.elapsed(),
-                failure,
-            });
+            let name = "unit: all tests build";
+            report.case(Case::new("unit", name, began.elapsed(), failure));
             Ok(())
         }
         _ => {
@@ -90,7 +89,7 @@ impl Reader {
         }
         if let Some(name) = &self.output_of {
             if let Some(case) = self.cases.iter_mut().find(|case| &case.name == name)
-                && let Some(failure) = &mut case.failure
+                && let Verdict::Failed(failure) = &mut case.verdict
                 && failure.len() < 8192
             {
                 failure.push_str(line);
@@ -112,12 +111,8 @@ impl Reader {
                 self.program,
                 name.trim_end_matches(" - should panic")
             );
-            self.cases.push(Case {
-                suite: "unit",
-                name,
-                time: Duration::ZERO,
-                failure,
-            });
+            self.cases
+                .push(Case::new("unit", name, Duration::ZERO, failure));
         }
         None
     }
@@ -187,14 +182,14 @@ test src/lib.rs - x (line 3) ... ok
             ]
         );
         assert_eq!(
-            reader.cases[2].failure.as_deref(),
+            reader.cases[2].failure(),
             Some("thread panicked at x.rs:1\nleft: 1\n\n")
         );
         assert_eq!(
             reader
                 .cases
                 .iter()
-                .filter(|case| case.failure.is_some())
+                .filter(|case| case.failure().is_some())
                 .count(),
             1
         );

@@ -1,6 +1,7 @@
 //! The same device without Xen: `avps-backend vhost-user` serves a guest of plain QEMU.
 
-use super::report::{Case, Report};
+use super::case::Case;
+use super::run::Run as TestRun;
 use super::{Failed, Outcome, ensure, guests};
 use crate::artefacts::{self, Workshop};
 use crate::failure::Failure;
@@ -147,7 +148,7 @@ pub(super) fn names(guest: &Remote) -> Result<(String, Option<String>), Failed> 
 }
 
 /// Runs it as a test.
-pub(super) fn run(report: &mut Report) -> Result<(), Failure> {
+pub(super) fn run(run: &TestRun) -> Result<(), Failure> {
     let media = artefacts::plain(&Workshop::open())?;
     let program = backend(false)?;
     let folder = Folder::new("vhost-user")?;
@@ -155,12 +156,9 @@ pub(super) fn run(report: &mut Report) -> Result<(), Failure> {
     let failure = serve(&media, &program, &folder)
         .err()
         .map(|Failed(seen)| format!("{seen}\nLogs: {}", folder.logs().display()));
-    report.case(Case {
-        suite: "vhost-user",
-        name: NAME.into(),
-        time: began.elapsed(),
-        failure,
-    });
+    let time = began.elapsed();
+    run.report
+        .case(Case::new("vhost-user", NAME, time, failure));
     Ok(())
 }
 

@@ -36,8 +36,23 @@ pub(crate) struct XtestCommand {
 }
 
 impl XtestCommand {
+    /// All cases, in dom0 or in this many guests whose calls are mediated.
+    pub(crate) fn all(guests: u8) -> Self {
+        Self {
+            cases: Vec::new(),
+            guests,
+            mode: Mode::Mediated,
+            json: false,
+        }
+    }
+
     /// Runs and prints.
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+        Ok(show(&self.figures()?, "xtest", self.json))
+    }
+
+    /// Runs.
+    pub(crate) fn figures(&self) -> Result<Figures, Failure> {
         let most = self.mode.most();
         if self.guests > most {
             return Err(Failure::new(format!(
@@ -46,8 +61,7 @@ impl XtestCommand {
             )));
         }
         let (media, machine) = secure::machine(Machine::default(), self.mode.abi(), Profile::Bed)?;
-        let figures = bench::on(&media, &machine, "xtest", |context| self.cases(context))?;
-        Ok(show(&figures, "xtest", self.json))
+        bench::on(&media, &machine, "xtest", |context| self.cases(context))
     }
 
     fn cases(&self, context: &Context) -> Result<Figures, Failed> {
