@@ -113,12 +113,16 @@ pub(super) fn print(json: bool) -> Result<ExitCode, Failure> {
         *flaky.entry(name).or_default() += 1;
     }
     if json {
-        println!("{}", serde_json::json!({"runs": runs, "flaky": flaky}));
+        crate::print(&format!(
+            "{}\n",
+            serde_json::json!({"runs": runs, "flaky": flaky})
+        ));
         return Ok(ExitCode::SUCCESS);
     }
+    let mut text = String::new();
     for run in &runs {
-        println!(
-            "{}  {:<4}  {:>6.1} min  {} passed, {} failed, {} flaky, {} lost timers  {}",
+        text.push_str(&format!(
+            "{}  {:<4}  {:>6.1} min  {} passed, {} failed, {} flaky, {} lost timers  {}\n",
             run.when,
             run.tier,
             run.minutes,
@@ -127,19 +131,18 @@ pub(super) fn print(json: bool) -> Result<ExitCode, Failure> {
             run.flaky.len(),
             run.lost_timers,
             run.commit
-        );
-        for name in &run.failed {
-            println!("    failed: {name}");
-        }
-        for name in &run.flaky {
-            println!("    flaky: {name}");
+        ));
+        for (word, names) in [("failed", &run.failed), ("flaky", &run.flaky)] {
+            for name in names {
+                text.push_str(&format!("    {word}: {name}\n"));
+            }
         }
     }
-    let count = runs.len();
-    println!("{count} runs in {}", file().display());
+    text.push_str(&format!("{} runs in {}\n", runs.len(), file().display()));
     for (name, times) in flaky {
-        println!("flaky {times} times: {name}");
+        text.push_str(&format!("flaky {times} times: {name}\n"));
     }
+    crate::print(&text);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -122,24 +122,26 @@ impl TestCommand {
     }
 
     fn print_list(&self) -> Result<ExitCode, Failure> {
+        let mut text = String::new();
         for group in GROUPS.iter().filter(|group| self.wants(group)) {
             let lane = match group.lane {
                 Lane::Bed => "",
                 Lane::Beside => ", beside the bed",
             };
-            println!(
-                "{}: {} min in the gate, {} min in full{lane}",
+            text.push_str(&format!(
+                "{}: {} min in the gate, {} min in full{lane}\n",
                 group.name, group.gate, group.full
-            );
+            ));
             for name in group.names()? {
                 let tier = match super::tiers::moved(&name) {
                     Some(moved) => format!(" [full; the gate has \"{}\"]", moved.covered_by),
                     None if group.gate == 0 => " [full]".to_owned(),
                     None => String::new(),
                 };
-                println!("  {name}{tier}");
+                text.push_str(&format!("  {name}{tier}\n"));
             }
         }
+        crate::print(&text);
         Ok(ExitCode::SUCCESS)
     }
 }
