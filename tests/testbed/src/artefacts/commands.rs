@@ -287,7 +287,7 @@ fn sweep(
         }
     }
     if all {
-        for name in ["apt", "apt-backports", "pins", "logs"] {
+        for name in ["apt", "apt-backports", "cargo", "pins", "logs"] {
             freed += discard(&root.join(name))?;
         }
     }
@@ -309,12 +309,7 @@ fn is_artefact(name: &str) -> bool {
 
 fn discard(path: &Path) -> Result<u64> {
     let bytes = if path.is_dir() {
-        let files = super::tools::files_below(path)?;
-        files
-            .iter()
-            .filter_map(|file| file.symlink_metadata().ok())
-            .map(|metadata| metadata.len())
-            .sum()
+        super::tools::bytes_below(path)?
     } else {
         path.symlink_metadata().map_or(0, |metadata| metadata.len())
     };

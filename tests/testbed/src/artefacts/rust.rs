@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::apt::{self, compare};
 use super::error::{Error, Result};
 use super::key::Key;
+use super::lock::Lock;
 use super::pins::{Pin, pick};
 use super::store::{Build, create};
 use super::{Workshop, tools};
@@ -20,6 +21,9 @@ pub(crate) const TARGET: &str = "aarch64-unknown-linux-gnu";
 const STD_PACKAGE: &str = "libstd-rust-web-dev";
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const RECIPE: u32 = 1;
+/// A shared target folder that has grown beyond this is emptied before the next build: each clone of the source leaves its own
+/// crates there.
+const MOST_BYTES: u64 = 4 << 30;
 
 /// How a program is linked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +34,17 @@ pub(crate) enum Linking {
     Dynamic,
     /// Without any library or kernel below it; the package's own build script says how.
     Bare,
+}
+
+impl Linking {
+    /// The name of its folders.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Static => "static",
+            Self::Dynamic => "dynamic",
+            Self::Bare => "bare",
+        }
+    }
 }
 
 /// How programs are compiled.
@@ -182,22 +197,42 @@ pub(crate) fn rust_binaries(workshop: &Workshop, names: &[&str]) -> Result<Vec<P
     }
     Ok(wanted
         .iter()
-        .map(|binary| {
-            target_folder(binary.linking)
-                .join(TARGET)
-                .join(workshop.profile.name())
-                .join(binary.name)
-        })
+        .map(|binary| program(workshop, binary))
         .collect())
 }
 
-fn target_folder(linking: Linking) -> PathBuf {
-    // Apart, because the two differ in flags that apply to every dependency.
-    paths::tree_target().join(match linking {
-        Linking::Static => "static",
-        Linking::Dynamic => "dynamic",
-        Linking::Bare => "bare",
-    })
+/// Where this tree's own copy of a program is.
+fn program(workshop: &Workshop, binary: &Binary) -> PathBuf {
+    paths::tree_target()
+        .join("programs")
+        .join(workshop.profile.name())
+        .join(binary.linking.name())
+        .join(binary.name)
+}
+
+/// Cargo's target folder. All source trees of this user share it, so that a new clone compiles no crate of others again.
+fn target_folder(workshop: &Workshop, linking: Linking) -> PathBuf {
+    // Apart, because they differ in flags that apply to every dependency.
+    workshop.store.root().join("cargo").join(linking.name())
+}
+
+/// Copies what cargo built to this tree's own place. A file that is the same stays, with its time.
+fn take(workshop: &Workshop, target: &Path, binary: &Binary) -> Result<()> {
+    let from = target
+        .join(TARGET)
+        .join(workshop.profile.name())
+        .join(binary.name);
+    let to = program(workshop, binary);
+    let read = |path: &Path| std::fs::read(path).map_err(Error::io("read", path));
+    let built = read(&from)?;
+    if std::fs::read(&to).is_ok_and(|old| old == built) {
+        return Ok(());
+    }
+    create(to.parent().unwrap_or(Path::new(".")))?;
+    let part = to.with_extension("part");
+    std::fs::copy(&from, &part)
+        .and_then(|_| std::fs::rename(&part, &to))
+        .map_err(Error::io("write", &to))
 }
 
 fn build(
@@ -211,6 +246,12 @@ fn build(
         .map(|binary| binary.name)
         .collect::<Vec<_>>()
         .join(", ");
+    let target = target_folder(workshop, linking);
+    create(&target)?;
+    let _lock = Lock::take(&target.with_extension("lock"), "arm64 programs")?;
+    if tools::bytes_below(&target)? > MOST_BYTES {
+        super::store::remove(&target)?;
+    }
     let step = Step::begin("arm64 programs", format!("building {names}"));
     let mut flags = match linking {
         Linking::Static => "-C target-feature=+crt-static".to_owned(),
@@ -222,7 +263,7 @@ fn build(
         .args(["build", "--profile", workshop.profile.name()])
         .args(["--target", TARGET, "--jobs"])
         .arg(workshop.jobs.to_string())
-        .env("CARGO_TARGET_DIR", target_folder(linking))
+        .env("CARGO_TARGET_DIR", &target)
         .env(
             "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER",
             format!("{}gcc", tools::CROSS_PREFIX),
@@ -256,6 +297,9 @@ fn build(
             }
         })
         .map_err(Error::child(format!("building {names} for arm64")))?;
+    for binary in binaries {
+        take(workshop, &target, binary)?;
+    }
     step.done(&names);
     Ok(())
 }

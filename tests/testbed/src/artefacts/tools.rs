@@ -129,6 +129,16 @@ pub(crate) fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+/// The sizes of all files below a folder, in bytes.
+pub(crate) fn bytes_below(folder: &Path) -> Result<u64> {
+    let files = files_below(folder)?;
+    let sizes = files
+        .iter()
+        .filter_map(|file| file.symlink_metadata().ok())
+        .map(|metadata| metadata.len());
+    Ok(sizes.sum())
+}
+
 /// The file names (without folders) of everything below a folder.
 pub(crate) fn names_below(folder: &Path) -> Result<BTreeSet<String>> {
     let name = |path: PathBuf| {
