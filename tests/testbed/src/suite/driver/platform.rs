@@ -5,7 +5,9 @@ use super::super::guests::{self, IMAGES};
 use super::super::{Context, Failed, Outcome};
 use crate::process::Run;
 use agent::client::Remote;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// The document.
@@ -50,7 +52,10 @@ pub(in super::super) fn load(context: &Context, policy: &[u8]) -> Outcome {
         .map(drop)
 }
 
-/// Compiles a document or a policy's source as a user does on his desk; `others` lie beside it.
+/// Policies that this run has compiled, by what they were made of.
+static COMPILED: Mutex<BTreeMap<String, Vec<u8>>> = Mutex::new(BTreeMap::new());
+
+/// Compiles a document or a policy's source on this host, once a run; `others` lie beside it.
 pub(super) fn build(
     context: &Context,
     name: &str,
@@ -60,6 +65,11 @@ pub(super) fn build(
     let xen = context.bed().policy_source().ok_or_else(|| {
         Failed("a policy needs the source of the Xen that was brought along".into())
     })?;
+    let made_of = format!("{}\n{name}\n{text}\n{others:?}", xen.display());
+    let compiled = || COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(policy) = compiled().get(&made_of) {
+        return Ok(policy.clone());
+    }
     let folder = tempfile::tempdir()?;
     let (source, policy) = (folder.path().join(name), folder.path().join("xenpolicy"));
     std::fs::write(&source, text)?;
@@ -67,20 +77,20 @@ pub(super) fn build(
         std::fs::write(folder.path().join(name), text)?;
     }
     let arguments: [PathBuf; 4] = [xen.into(), "--output".into(), policy.clone(), source];
-    Run::new("cargo")
-        .args([
-            "run",
-            "-q",
-            "-p",
-            "avpsctl",
-            "--",
-            "policy",
-            "build",
-            "--xen-source",
-        ])
-        .args(arguments)
-        .run()?;
-    Ok(std::fs::read(policy)?)
+    let cargo = [
+        "run",
+        "-q",
+        "-p",
+        "avpsctl",
+        "--",
+        "policy",
+        "build",
+        "--xen-source",
+    ];
+    Run::new("cargo").args(cargo).args(arguments).run()?;
+    let policy = std::fs::read(policy)?;
+    compiled().insert(made_of, policy.clone());
+    Ok(policy)
 }
 
 /// Ends everything; nothing may be left.
