@@ -1,8 +1,6 @@
 //! What goes back into a message, and what never does.
 
-mod common;
-
-use common::driver::{self, Words};
+use crate::common::driver::{self, Words};
 use optee_abi::message::{OutcomeError, refuse};
 use optee_abi::{Message, Origin, Outcome, Output, SessionId, TeeResult};
 use proptest::prelude::*;

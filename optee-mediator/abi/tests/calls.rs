@@ -1,8 +1,6 @@
 //! Registers as Linux's driver sets them, and as it expects to find them (drivers/tee/optee/smc_abi.c).
 
-mod common;
-
-use common::driver;
+use crate::common::driver;
 use optee_abi::smc::{
     API_REVISION, API_UID, Allocation, FunctionId, NormalCapabilities, OS_UUID, Resume, ReturnCode,
     Rpc, SecureCapabilities,

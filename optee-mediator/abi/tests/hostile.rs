@@ -1,9 +1,7 @@
 //! Bytes of every kind: nothing panics, and every promise about every guest is kept.
 
-mod common;
-
-use common::driver::{self, Words};
-use common::exercise::exercise;
+use crate::common::driver::{self, Words};
+use crate::common::exercise::exercise;
 use optee_abi::smc::FunctionId;
 use proptest::prelude::*;
 

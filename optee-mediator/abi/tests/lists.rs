@@ -1,8 +1,6 @@
 //! Lists of pages as Linux's driver makes them (drivers/tee/optee/smc_abi.c, `optee_fill_pages_list`), and others.
 
-mod common;
-
-use common::driver;
+use crate::common::driver;
 use optee_abi::message::{Memory, Place};
 use optee_abi::pages::{PageListError, Wanted};
 use optee_abi::{Ipa, PageList, ShmRef};

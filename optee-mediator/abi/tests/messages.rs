@@ -1,8 +1,6 @@
 //! Messages as Linux's driver writes them, what they say, and what is refused with which code.
 
-mod common;
-
-use common::driver::{
+use crate::common::driver::{
     self, Header, META, NONCONTIG, RMEM_INPUT, TMEM_INPUT, TMEM_OUTPUT, VALUE_INPUT, Words,
 };
 use optee_abi::limits::{MAX_MESSAGE, MAX_PARAMS};

@@ -1,8 +1,6 @@
 //! Parameters for a trusted application, one at a time: what they say, and what they cannot be.
 
-mod common;
-
-use common::driver::{self, META, NONCONTIG, RMEM_INPUT, TMEM_INPUT, VALUE_INPUT, Words};
+use crate::common::driver::{self, META, NONCONTIG, RMEM_INPUT, TMEM_INPUT, VALUE_INPUT, Words};
 use optee_abi::message::{
     Direction, Memory, MessageError, ParamError, ParamFault, Place, Registered, Verdict,
 };

@@ -1,8 +1,6 @@
 //! Requests to a guest as Linux's driver reads them (drivers/tee/optee/rpc.c, smc_abi.c), and its answers.
 
-mod common;
-
-use common::driver::{NONCONTIG, TMEM_INPUT, TMEM_OUTPUT};
+use crate::common::driver::{NONCONTIG, TMEM_INPUT, TMEM_OUTPUT};
 use optee_abi::message::rpc::{REQUEST_LEN, Reply, ReplyError, Request, RpcCommand, ShmKind};
 use optee_abi::message::{Memory, ParamFault, Place};
 use optee_abi::{Ipa, ShmRef, TeeResult};

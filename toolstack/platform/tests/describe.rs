@@ -1,14 +1,9 @@
 //! What is told of the format is what the reader does: JSON Schema and reference page.
 
-mod common {
-    pub(crate) mod corpus;
-    pub(crate) mod schema;
-}
-
 use std::fs;
 
-use common::corpus::{configs, documents};
-use common::schema::{as_json, validate};
+use crate::common::corpus::{configs, documents};
+use crate::common::schema::{as_json, validate};
 use platform::rules;
 
 fn errors(text: &str) -> Vec<String> {

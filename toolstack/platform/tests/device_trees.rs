@@ -1,10 +1,8 @@
 //! Facts about a machine are those of its device tree, and whatever is wrong with the tree is told, never followed.
 
-mod common;
-
 use std::io::{self, ErrorKind};
 
-use common::{analyse_on, machine, plan_on};
+use crate::common::{analyse_on, machine, plan_on};
 use platform::device_tree::{DeviceTreeError, MAX_DEVICE_TREE_BYTES, facts};
 use platform::plan::{Gic, Iommu, Llc, MachineDevice, MachinePlan, NamedRange, Range};
 use platform::{Files, HostFiles};
@@ -199,7 +197,7 @@ fn names_longer_than_the_specification_allows_are_read() {
     let name = "nvidia,pad-autocal-pull-up-offset-3v3-timeout";
     let source =
         format!("/dts-v1/; / {{ mmc-with-a-name-of-more-than-31-letters {{ {name} = <7>; }}; }};");
-    assert!(facts(&common::dtc(&source, true)).is_ok());
+    assert!(facts(&crate::common::dtc(&source, true)).is_ok());
 }
 
 /// A header with these offsets of the reservations, the nodes and the names.

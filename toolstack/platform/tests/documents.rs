@@ -1,11 +1,9 @@
 //! Promises about documents that are not single broken rules: several findings at once, defaults,
 //! and that no input whatsoever panics.
 
-mod common;
-
 use std::sync::LazyLock;
 
-use common::corpus::{configs, documents};
+use crate::common::corpus::{configs, documents};
 use platform::{Finding, Style, analyse, render};
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -125,8 +123,8 @@ fn the_time_for_a_document_grows_with_its_length_and_not_faster() {
 
 /// Runs everything that is ever done with a text.
 fn exercise(text: &str) {
-    static VIRT: LazyLock<Vec<u8>> = LazyLock::new(|| common::machine("virt.dts"));
-    common::exercise::exercise(text, &VIRT);
+    static VIRT: LazyLock<Vec<u8>> = LazyLock::new(|| crate::common::machine("virt.dts"));
+    crate::common::exercise::exercise(text, &VIRT);
 }
 
 /// The documents of configs/, fixtures and all.

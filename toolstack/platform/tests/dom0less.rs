@@ -1,11 +1,9 @@
 //! What Xen is told by device tree is what the plan says: read back by another reader, accepted by dtc without a word, and
 //! the same however it is written.
 
-mod common;
-
 use std::collections::BTreeMap;
 
-use common::{dtc, machine, plan_on};
+use crate::common::{dtc, machine, plan_on};
 use dtoolkit::fdt::{Fdt, FdtNode};
 use dtoolkit::model::DeviceTree;
 use dtoolkit::model::overlay::OverlayApplier;

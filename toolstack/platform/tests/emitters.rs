@@ -1,8 +1,6 @@
 //! Emitters other than the device tree: each says what the plan says, in a language that its reader accepts.
 
-mod common;
-
-use common::{machine, plan_on};
+use crate::common::{machine, plan_on};
 use platform::Plan;
 use platform::emit::uboot::UbootError;
 use platform::emit::{cmdline, kconfig, libxl_json, uboot, xl};

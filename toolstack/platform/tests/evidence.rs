@@ -1,13 +1,9 @@
 //! Promises about what reviewers and their tools are given: the safety report and SARIF.
 
-mod common {
-    pub(crate) mod corpus;
-}
-
 use std::fs;
 use std::path::PathBuf;
 
-use common::corpus;
+use crate::common::corpus;
 use platform::emit::report::emit;
 use platform::{Analysis, Severity};
 use serde_json::Value;

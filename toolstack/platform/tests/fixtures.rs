@@ -2,13 +2,9 @@
 //! configs/fixtures/good is as near to it as can be, and has no finding. Each document that ships is accepted. What people
 //! see is kept as snapshots.
 
-mod common {
-    pub(crate) mod corpus;
-}
-
 use std::fs;
 
-use common::corpus::{configs, documents};
+use crate::common::corpus::{configs, documents};
 use platform::{Report, Style, rules};
 
 #[test]

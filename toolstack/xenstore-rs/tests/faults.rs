@@ -1,14 +1,12 @@
 //! What happens when the server is slow, dead, or out of its mind.
 
-mod common;
-
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::peer::{client_and_peer, oversized_header, reply_bytes};
-use common::{eventually, within};
+use crate::common::peer::{client_and_peer, oversized_header, reply_bytes};
+use crate::common::{eventually, within};
 use xenstore::wire::{MessageType, encode};
 use xenstore::{Client, Error};
 
@@ -17,7 +15,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// Runs `ask` with a client while `answer` plays the server.
 fn exchange<T: Send + 'static>(
     ask: impl FnOnce(Client) -> T + Send + 'static,
-    answer: impl FnOnce(&mut common::peer::Peer),
+    answer: impl FnOnce(&mut crate::common::peer::Peer),
 ) -> T {
     let (client, mut peer) = client_and_peer();
     let asking = thread::spawn(move || ask(client));

@@ -1,15 +1,13 @@
 //! The tokio client: the same promises as the blocking one, and those about dropped futures.
 
-mod common;
-
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use common::peer::{oversized_header, reply_bytes, socket_and_peer};
-use common::store::Server;
-use common::{eventually, within};
+use crate::common::peer::{oversized_header, reply_bytes, socket_and_peer};
+use crate::common::store::Server;
+use crate::common::{eventually, within};
 use xenstore::tokio::{Client, Watch};
 use xenstore::wire::MessageType;
 use xenstore::{Error, PENDING_MAX, Permission, RetryPolicy};

@@ -1,14 +1,12 @@
 //! Transactions of the blocking client: nothing lost, nothing left open.
 
-mod common;
-
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::peer::client_and_peer;
-use common::store::Server;
-use common::{eventually, within};
+use crate::common::peer::client_and_peer;
+use crate::common::store::Server;
+use crate::common::{eventually, within};
 use xenstore::wire::MessageType;
 use xenstore::{Client, Error, RetryPolicy};
 

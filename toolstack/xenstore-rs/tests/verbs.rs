@@ -1,13 +1,11 @@
 //! Every verb of the blocking client against a server that keeps a tree.
 
-mod common;
-
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use common::store::Server;
-use common::{eventually, within};
+use crate::common::store::Server;
+use crate::common::{eventually, within};
 use xenstore::{Access, Client, Error, Permission, wire::PAYLOAD_MAX};
 
 fn connected() -> (Server, Client) {

@@ -1,14 +1,12 @@
 //! Watches of the blocking client: what an event means, and that a storm neither hangs nor grows.
 
-mod common;
-
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
-use common::peer::client_and_peer;
-use common::store::Server;
-use common::{eventually, within};
+use crate::common::peer::client_and_peer;
+use crate::common::store::Server;
+use crate::common::{eventually, within};
 use xenstore::wire::MessageType;
 use xenstore::{Client, Error, PENDING_MAX, Watch};
 

@@ -1,9 +1,8 @@
 //! What tests about device trees share: the machines in tests/machines, and dtc.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
-
 pub(crate) mod corpus;
 pub(crate) mod exercise;
+pub(crate) mod schema;
 
 use std::io::Write;
 use std::path::Path;

@@ -1,8 +1,6 @@
 //! The tests' own servers: [`store`] keeps a tree and obeys the protocol, [`peer`] does what a
 //! test tells it to, nonsense included.
 
-#![allow(dead_code, reason = "each test binary uses its own part")]
-
 pub(crate) mod peer;
 pub(crate) mod store;
 

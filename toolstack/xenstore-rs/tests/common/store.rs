@@ -66,7 +66,6 @@ struct Shared {
     peers: Mutex<Vec<Arc<Peer>>>,
     faults: Faults,
     open_transactions: AtomicU32,
-    commits: AtomicU32,
     conflicts: AtomicU32,
 }
 
@@ -94,7 +93,6 @@ impl Server {
             peers: Mutex::default(),
             faults: Faults::default(),
             open_transactions: AtomicU32::new(0),
-            commits: AtomicU32::new(0),
             conflicts: AtomicU32::new(0),
         });
         let accepting = Arc::clone(&shared);
@@ -118,10 +116,6 @@ impl Server {
 
     pub(crate) fn open_transactions(&self) -> u32 {
         self.shared.open_transactions.load(Ordering::SeqCst)
-    }
-
-    pub(crate) fn commits(&self) -> u32 {
-        self.shared.commits.load(Ordering::SeqCst)
     }
 
     pub(crate) fn conflicts(&self) -> u32 {
@@ -359,7 +353,6 @@ impl Connection {
             self.shared.conflicts.fetch_add(1, Ordering::SeqCst);
             return Err("EAGAIN");
         }
-        self.shared.commits.fetch_add(1, Ordering::SeqCst);
         for path in &transaction.touched {
             match transaction.tree.nodes.get(path) {
                 None => {
