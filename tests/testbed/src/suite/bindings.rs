@@ -1,4 +1,4 @@
-//! libxl's bindings made anew from Xen's headers and compared with the checked-in ones, where libclang is there.
+//! libxl's bindings made anew from Xen's headers and compared with the checked-in ones.
 
 use super::checks::{cargo, log};
 use super::report::{Case, Report};
@@ -14,30 +14,22 @@ pub(super) const NAME: &str = "source: libxl's bindings are what Xen's headers g
 /// The C library's arm64 headers, which the generator reads.
 const CROSS_HEADERS: &str = "/usr/aarch64-linux-gnu/include/stdint.h";
 
-/// Runs it; what keeps it from being run is noted.
+/// Runs it. Where it cannot be run it has failed: nobody knows whether the bindings still fit.
 pub(super) fn run(report: &mut Report) -> Result<(), Error> {
-    let Some(libclang) = libclang() else {
-        report.note("libxl's bindings: not made anew (there is no libclang; Debian: libclang-dev)");
-        return Ok(());
-    };
-    if !PathBuf::from(CROSS_HEADERS).exists() {
-        report.note(format!(
-            "libxl's bindings: not made anew ({CROSS_HEADERS} is not there; Debian: libc6-dev-arm64-cross)"
-        ));
-        return Ok(());
-    }
-    let folders = match headers::folders(&Workshop::open()) {
-        Ok(folders) => folders,
-        Err(crate::artefacts::error::Error::Interrupted) => return Err(Error::Interrupted),
-        Err(error) => {
-            report.note(format!(
-                "libxl's bindings: not made anew (Xen's headers: {error})"
-            ));
+    let began = Instant::now();
+    let (libclang, folders) = match needs()? {
+        Ok(needs) => needs,
+        Err(why) => {
+            report.case(Case {
+                suite: "source",
+                name: NAME.into(),
+                time: began.elapsed(),
+                failure: Some(format!("not made anew: {why}")),
+            });
             return Ok(());
         }
     };
     let step = Step::begin("bindings", "making them anew");
-    let began = Instant::now();
     let mut test = cargo(
         &log("bindings"),
         &["test", "--package", "libxl-sys", "--features", "bindgen"],
@@ -59,6 +51,26 @@ pub(super) fn run(report: &mut Report) -> Result<(), Error> {
         failure,
     });
     Ok(())
+}
+
+/// libclang's folder and Xen's headers, or what is missing.
+type Needs = (PathBuf, Vec<(&'static str, PathBuf)>);
+
+fn needs() -> Result<Result<Needs, String>, Error> {
+    let Some(libclang) = libclang() else {
+        let why = "there is no libclang. Install it with: apt-get install libclang1";
+        return Ok(Err(why.to_owned()));
+    };
+    if !PathBuf::from(CROSS_HEADERS).exists() {
+        return Ok(Err(format!(
+            "{CROSS_HEADERS} is not there. Install it with: apt-get install libc6-dev-arm64-cross"
+        )));
+    }
+    match headers::folders(&Workshop::open()) {
+        Ok(folders) => Ok(Ok((libclang, folders))),
+        Err(crate::artefacts::error::Error::Interrupted) => Err(Error::Interrupted),
+        Err(error) => Ok(Err(format!("Xen's headers: {error}"))),
+    }
 }
 
 /// The folder of libclang: the user's choice, else Debian's newest.
