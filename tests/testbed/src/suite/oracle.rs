@@ -6,6 +6,7 @@ use super::report::{Case, Report};
 use crate::failure::Failure;
 use crate::oracle::Oracle;
 use crate::oracle::documents::{Wanted, trials};
+use std::time::Instant;
 
 /// Begins the names of these tests.
 pub(super) const NAME: &str = "oracle: ";
@@ -29,7 +30,8 @@ pub(super) fn run(
             .to_owned(),
         verdicts: false,
     };
-    trials(oracle, &wanted, &mut |told| {
+    let began = Instant::now();
+    let judged = trials(oracle, &wanted, &mut |told| {
         let failure = told
             .is_wrong()
             .then(|| format!("{}\nLogs: {}", told.text, oracle.logs().display()));
@@ -39,5 +41,15 @@ pub(super) fn run(
             time: told.time,
             failure,
         });
-    })
+    })?;
+    // All are wanted: fewer would mean that documents went missing, or that nothing can be made of them.
+    if wanted.filter.is_empty() && judged < CASES {
+        report.case(Case {
+            suite: "oracle",
+            name: format!("{NAME}{CASES} documents are judged"),
+            time: began.elapsed(),
+            failure: Some(format!("only {judged} were")),
+        });
+    }
+    Ok(())
 }
