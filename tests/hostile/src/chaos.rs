@@ -293,7 +293,7 @@ impl Scribbler {
     /// Ends it; how often it wrote.
     pub fn stop(self) -> u64 {
         self.running.store(false, Ordering::Relaxed);
-        let _ = self.thread.join();
+        self.thread.join().expect("the scribbler panicked");
         self.written.load(Ordering::Relaxed)
     }
 }

@@ -9,6 +9,9 @@ use crate::coverage;
 use crate::machine::{collect_panics, panics};
 use crate::neighbour::{self, Neighbour};
 
+/// Operations of the attacker in which the neighbour makes a request at least.
+const OPERATIONS_BESIDE: u64 = 5_000;
+
 /// How long to attack.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -88,9 +91,18 @@ impl Summary {
         self.behaved() && self.missed.is_empty()
     }
 
-    /// Nothing is wrong.
+    /// Nothing is wrong, also for a neighbour that was at work.
     pub fn behaved(&self) -> bool {
-        self.panics.is_empty() && self.findings.is_empty() && self.neighbour.errors.is_empty()
+        self.panics.is_empty()
+            && self.findings.is_empty()
+            && self.neighbour.errors.is_empty()
+            && self.neighbour_worked()
+    }
+
+    /// The neighbour made requests all the while: it is quick, so that many operations without one mean that it stood still.
+    fn neighbour_worked(&self) -> bool {
+        let least = (self.counts.total() / OPERATIONS_BESIDE).max(1);
+        self.neighbour.requests >= least
     }
 
     /// Name and value of each figure.
@@ -135,6 +147,12 @@ impl Summary {
         );
         let errors = self.neighbour.errors.iter();
         notes.extend(errors.map(|words| format!("neighbour: {words}")));
+        if !self.neighbour_worked() {
+            let (requests, operations) = (self.neighbour.requests, self.counts.total());
+            notes.push(format!(
+                "neighbour: {requests} requests during {operations} operations: it stood still"
+            ));
+        }
         let missed = self.missed.iter();
         notes.extend(missed.map(|name| format!("never reached: {name}")));
         notes

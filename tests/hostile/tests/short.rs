@@ -13,16 +13,14 @@ fn a_hostile_driver_harms_only_itself_and_every_refusal_is_reached() {
     let limits = Limits {
         operations: 70_000,
         seed: 1,
-        time: Some(Duration::from_secs(14)),
+        // Many times what an idle machine takes: a slow one is to try everything, too.
+        time: Some(Duration::from_secs(300)),
         impatient: false,
     };
     let summary = run(&limits, |_| {});
-    assert!(summary.behaved(), "{:#?}", summary.notes());
-    assert!(summary.neighbour.requests > 0);
-    // On a machine that is too slow the time is over before everything was tried.
-    if summary.counts.total() >= limits.operations {
-        assert!(summary.passed(), "{:#?}", summary.notes());
-    }
+    assert!(summary.passed(), "{:#?}", summary.notes());
+    assert!(summary.counts.total() >= limits.operations, "{summary:#?}");
+    assert!(summary.scribbles > 0);
 }
 
 #[test]

@@ -45,6 +45,8 @@ pub(crate) fn open() -> libxl::Result<Libxl> {
 pub(crate) enum Tiny {
     /// It waits for interrupts.
     Idle,
+    /// It takes all the CPU time that it is given.
+    Busy,
     /// It shuts down with this reason (`SHUTDOWN_*` in Xen's `public/sched.h`).
     ShutDown(u32),
 }
@@ -64,6 +66,8 @@ pub(crate) fn tiny(name: &str, does: Tiny) -> Result<DomainConfig, Box<dyn Error
             &[0xd503_207f_u32, 0x17ff_ffff][..],
             0,
         ),
+        // b .
+        Tiny::Busy => ("/tmp/libxl-busy".to_owned(), &[0x1400_0000][..], 0),
         // adr x1, data; mov x0, SCHEDOP_shutdown; mov x16, sched_op; hvc 0xea1; b .
         Tiny::ShutDown(reason) => (
             format!("/tmp/libxl-shutdown-{reason}"),

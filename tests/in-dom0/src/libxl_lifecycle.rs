@@ -105,19 +105,34 @@ fn a_domain_is_created_paused() -> Outcome {
 
 fn a_domain_runs_and_can_be_paused() -> Outcome {
     let libxl = open()?;
-    let guest = running(&libxl, "libxl-runs")?;
+    drop(running(&libxl, "libxl-runs")?);
+    // One that takes all the time it gets: that it gets none shows that it is paused.
+    let guest = Guest::create(&libxl, &tiny("libxl-busy", Tiny::Busy)?)?;
+    libxl.unpause(guest.domid)?;
+    let took = burns(&libxl, guest.domid)?;
     libxl.pause(guest.domid)?;
     let paused = libxl.domain(guest.domid)?;
-    std::thread::sleep(Duration::from_millis(300));
+    std::thread::sleep(Duration::from_millis(300).max(2 * took));
     let later = libxl.domain(guest.domid)?;
     check(
-        paused.paused && paused.cpu_time_ns > 0 && later.cpu_time_ns == paused.cpu_time_ns,
+        paused.paused && later.paused && later.cpu_time_ns == paused.cpu_time_ns,
         || format!("{paused:?} then {later:?}"),
     )?;
     libxl.unpause(guest.domid)?;
     check(!libxl.domain(guest.domid)?.paused, || {
         "still paused".to_owned()
-    })
+    })?;
+    burns(&libxl, guest.domid).map(drop)
+}
+
+/// Waits until the domain has had a tenth of a second of CPU time more; how long that took.
+fn burns(libxl: &Libxl, domid: u32) -> Result<Duration, Box<dyn Error>> {
+    let began = Instant::now();
+    let before = libxl.domain(domid)?.cpu_time_ns;
+    until("a busy domain gets CPU time", || {
+        Ok(libxl.domain(domid)?.cpu_time_ns >= before + 100_000_000)
+    })?;
+    Ok(began.elapsed())
 }
 
 /// Waits until the guest says on its console that it is up.

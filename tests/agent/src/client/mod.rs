@@ -78,6 +78,9 @@ pub enum Error {
 /// What this module returns.
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// How long more is awaited of an answer of which a part has come.
+const PROGRESS: Duration = Duration::from_secs(10);
+
 /// One stream to dom0's agent.
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
@@ -324,7 +327,7 @@ impl Exchange {
         time: Duration,
         mut sink: impl FnMut(Kind, Vec<u8>) -> Result<()>,
     ) -> Result<Reply> {
-        let until = Instant::now() + time;
+        let mut until = Instant::now() + time;
         loop {
             let Some(frame) = self.next(Some(until))? else {
                 return Err(Error::Timeout {
@@ -335,6 +338,8 @@ impl Exchange {
             };
             if frame.kind != Kind::Reply {
                 sink(frame.kind, frame.payload)?;
+                // It is on its way, and its end is, too.
+                until = until.max(Instant::now() + PROGRESS);
                 continue;
             }
             return match serde_json::from_slice(&frame.payload) {

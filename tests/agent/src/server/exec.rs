@@ -1,19 +1,23 @@
 //! Runs a program for a request: its output streamed and bounded, its time limited.
 
-use super::{Cancel, Input, Outbox, Outcome, Work};
+use super::{Cancel, Input, Outbox, Outcome, Work, locked};
 use crate::frame::{Frame, Kind};
 use crate::message::{Exit, Program, Reply};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::ioctl_fionread;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// How long output is awaited after the program ended: a daemon it left behind may hold the pipe for ever.
+/// How long the end of the output is awaited after the program ended: a daemon it left behind may hold the pipe for ever. What is
+/// in the pipe by then still goes to the host, however slow the way there is.
 const LAST_OUTPUT: Duration = Duration::from_millis(500);
 
 pub(super) fn run(program: &Program, timeout_ms: u64, max_output: u64, work: Work) -> Outcome {
@@ -41,22 +45,23 @@ pub(super) fn run(program: &Program, timeout_ms: u64, max_output: u64, work: Wor
         out: out.clone(),
         over: Arc::clone(&over),
         dropped: Arc::default(),
+        read: Arc::default(),
+        passed: Arc::default(),
     };
     let (out_pump, err_pump) = (
         pump(Kind::Output, max_output),
         pump(Kind::ErrorOutput, max_output),
     );
     let dropped = [Arc::clone(&out_pump.dropped), Arc::clone(&err_pump.dropped)];
-    let ends = [
+    let flows = [
         child.stdout.take().map(|pipe| out_pump.start(pipe)),
         child.stderr.take().map(|pipe| err_pump.start(pipe)),
     ];
 
     let ended = wait(&mut child, Duration::from_millis(timeout_ms), &cancel);
     let last = Instant::now() + LAST_OUTPUT;
-    for end in ends.into_iter().flatten() {
-        // Disconnected means that the stream ended; a time-out means that somebody else holds the pipe.
-        let _ = end.recv_timeout(last.saturating_duration_since(Instant::now()));
+    for flow in flows.into_iter().flatten() {
+        flow.wait(last, &cancel);
     }
     over.store(true, Ordering::SeqCst);
     let (status, timed_out) =
@@ -140,25 +145,76 @@ struct Pump {
     out: Outbox,
     over: Arc<AtomicBool>,
     dropped: Arc<AtomicU64>,
+    /// Bytes read from the pipe. It is locked while more are read.
+    read: Arc<Mutex<u64>>,
+    /// Bytes of these that have gone on their way, or were dropped.
+    passed: Arc<AtomicU64>,
+}
+
+/// A program's output on its way to the host.
+struct Flow {
+    pipe: Arc<File>,
+    /// Ends with the output.
+    end: Receiver<()>,
+    read: Arc<Mutex<u64>>,
+    passed: Arc<AtomicU64>,
+}
+
+impl Flow {
+    /// Waits for the end of the output until `last`, and where it does not come, until what is in the pipe then has gone.
+    fn wait(&self, last: Instant, cancel: &Cancel) {
+        let left = last.saturating_duration_since(Instant::now());
+        if self.end.recv_timeout(left) != Err(RecvTimeoutError::Timeout) {
+            return;
+        }
+        // Somebody else holds the pipe, or the way to the host is slow.
+        let all = {
+            let read = locked(&self.read);
+            // A pipe that cannot be asked has nothing more.
+            *read + ioctl_fionread(&*self.pipe).unwrap_or(0)
+        };
+        while self.passed.load(Ordering::SeqCst) < all && !cancel.is_set() {
+            let slice = Duration::from_millis(20);
+            if self.end.recv_timeout(slice) != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
+        }
+    }
 }
 
 impl Pump {
-    fn start(self, pipe: impl Read + Send + 'static) -> Receiver<()> {
+    fn start(self, pipe: impl Into<OwnedFd>) -> Flow {
         let (done, end) = channel();
+        let pipe = Arc::new(File::from(pipe.into()));
+        let flow = Flow {
+            pipe: Arc::clone(&pipe),
+            end,
+            read: Arc::clone(&self.read),
+            passed: Arc::clone(&self.passed),
+        };
         // Without a thread the stream counts as ended.
         let _ = std::thread::Builder::new()
             .name("output".into())
             .spawn(move || {
-                self.run(pipe);
+                self.run(&pipe);
                 drop(done);
             });
-        end
+        flow
     }
 
-    fn run(mut self, mut pipe: impl Read) {
+    /// Reads what there is, once there is something; none at the end.
+    fn read(&self, mut pipe: &File, buffer: &mut [u8]) -> io::Result<usize> {
+        poll(&mut [PollFd::new(&pipe, PollFlags::IN)], None)?;
+        let mut read = locked(&self.read);
+        let count = pipe.read(buffer)?;
+        *read += count as u64;
+        Ok(count)
+    }
+
+    fn run(mut self, pipe: &File) {
         let mut buffer = vec![0; 32 * 1024];
         loop {
-            let count = match pipe.read(&mut buffer) {
+            let count = match self.read(pipe, &mut buffer) {
                 Ok(0) => return,
                 Ok(count) => count,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
@@ -178,6 +234,7 @@ impl Pump {
                     return;
                 }
             }
+            self.passed.fetch_add(count as u64, Ordering::SeqCst);
         }
     }
 }

@@ -6,9 +6,32 @@ use crate::message::Place;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+/// A way to the host that takes its time for each piece.
+struct Slow(UnixStream);
+
+/// How long it takes for 32 KiB.
+const PIECE: Duration = Duration::from_millis(400);
+
+impl Write for Slow {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let time = PIECE.mul_f64(bytes.len() as f64 / f64::from(32 << 10));
+        std::thread::sleep(time);
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
 fn pair() -> Client {
+    pair_by(|stream| stream)
+}
+
+fn pair_by<W: Write + Send + 'static>(way: impl FnOnce(UnixStream) -> W) -> Client {
     let (here, there) = UnixStream::pair().unwrap();
     let reader = there.try_clone().unwrap();
+    let there = way(there);
     std::thread::spawn(move || {
         let hello = Hello {
             place: Place::Host,
@@ -80,6 +103,52 @@ fn a_program_over_its_time_is_killed_with_its_children() {
         .output()
         .unwrap();
     assert_eq!(left.text(), "");
+}
+
+#[test]
+fn what_a_program_printed_before_its_time_ran_out_is_kept() {
+    let dom0 = pair().dom0();
+    let output = dom0
+        .shell("echo first; echo wrong >&2; printf second; sleep 60")
+        .time(Duration::from_millis(500))
+        .output()
+        .unwrap();
+    assert!(output.exit.timed_out);
+    assert_eq!(
+        (output.text(), output.error_text()),
+        ("first\nsecond".into(), "wrong".into())
+    );
+}
+
+#[test]
+fn what_was_printed_is_kept_however_slow_the_way_to_the_host_is() {
+    // As much as a pipe and the agent's own buffer hold: the programs need not wait for the host.
+    for (line, timed_out) in [
+        ("head -c 90000 /dev/zero; sleep 60", true),
+        ("head -c 90000 /dev/zero", false),
+        // Somebody who is left behind goes on, and is not waited for.
+        (
+            "head -c 90000 /dev/zero; (setsid sh -c 'while sleep 0.1; do echo more; done' &)",
+            false,
+        ),
+    ] {
+        let dom0 = pair_by(Slow).dom0();
+        let began = Instant::now();
+        let output = dom0
+            .shell(line)
+            .time(Duration::from_millis(300))
+            .output()
+            .unwrap();
+        assert_eq!(output.exit.timed_out, timed_out, "{line}");
+        let zeros = output.stdout.iter().filter(|byte| **byte == 0).count();
+        assert_eq!(zeros, 90_000, "{line}");
+        assert_eq!(output.exit.dropped, [0, 0], "{line}");
+        assert!(
+            began.elapsed() < 20 * PIECE,
+            "{line}: {:?}",
+            began.elapsed()
+        );
+    }
 }
 
 #[test]

@@ -208,7 +208,8 @@ fn backports(workshop: &Workshop) -> Result<Vec<String>> {
     .concat())
 }
 
-fn install(workshop: &Workshop, packages: &[&str], options: &[&str]) -> Result<()> {
+/// Installs packages of this host's own architecture by apt; `options` are for apt-get.
+pub(crate) fn install(workshop: &Workshop, packages: &[&str], options: &[&str]) -> Result<()> {
     let root = rustix::process::geteuid().is_root();
     let mut command: Vec<&str> = if root { vec![] } else { vec!["sudo"] };
     command.push("apt-get");

@@ -131,14 +131,17 @@ impl Oracle {
     /// Boots the layout. `name` must be unique within a run: its logs are called so.
     ///
     /// A verdict that rests on nothing having come is only believed after a second boot with more patience: a host under
-    /// load can keep a machine from running for seconds.
+    /// load can keep a machine from running for seconds. So is one of a boot in which lines were lost.
     pub(crate) fn ask(&self, name: &str, layout: &Layout) -> Result<Answer> {
         let answer = self.boot(name, layout, 1)?;
-        match answer.verdict {
-            Verdict::Hangs { .. } | Verdict::Missing { .. } => {
-                self.boot(&format!("{name}-again"), layout, 2)
-            }
-            _ => Ok(answer),
+        let uncertain = match &answer.verdict {
+            Verdict::Hangs { .. } | Verdict::Missing { .. } => true,
+            Verdict::Boots { guests } => guests.iter().any(|guest| guest.torn > 0),
+            _ => false,
+        };
+        match uncertain {
+            true => self.boot(&format!("{name}-again"), layout, 2),
+            false => Ok(answer),
         }
     }
 

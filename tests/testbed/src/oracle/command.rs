@@ -223,13 +223,15 @@ fn told(case: &Case, answer: &Answer) -> String {
         for guest in guests {
             let _ = write!(
                 text,
-                "\n      d{} memory={:x?} cpus={}/{} bad={} torn={} shm={:?} {:?}",
+                "\n      d{} memory={:x?} cpus={}/{} bad={} torn={} arguments={} nodes={:x?} shm={:?} {:?}",
                 guest.domain,
                 guest.memory,
                 guest.running,
                 guest.cpus,
                 guest.bad_pages,
                 guest.torn,
+                guest.arguments.len(),
+                guest.nodes,
                 guest.shared,
                 guest.said
             );

@@ -325,7 +325,10 @@ impl Ours<'_> {
             Ok(())
         };
         for figure in ["copies", "maps", "unmaps", "kicks", "interrupts", "ioreqs"] {
-            add(figure, after.device(figure) - before.device(figure))?;
+            add(
+                figure,
+                grown(before.device(figure)?, after.device(figure)?)?,
+            )?;
         }
         // Each of these calls to the kernel makes one hypercall.
         let hypercalls = [
@@ -336,9 +339,18 @@ impl Ours<'_> {
             "notifies",
             "unmasks",
         ];
-        let hypercalls = hypercalls.map(|name| after.worker(name) - before.worker(name));
-        add("hypercalls", hypercalls.iter().sum())
+        let mut sum = 0;
+        for name in hypercalls {
+            sum += grown(before.worker(name)?, after.worker(name)?)?;
+        }
+        add("hypercalls", sum)
     }
+}
+
+/// How much a counter has grown; one that shrinks counts something else than is thought.
+fn grown(before: u64, after: u64) -> Result<u64, Failed> {
+    let grown = after.checked_sub(before);
+    grown.ok_or_else(|| Failed(format!("a counter was {before}, and is {after}")))
 }
 
 /// System calls of the worker per request, by strace; it slows the run, so it is not part of the others.

@@ -1,9 +1,9 @@
-//! libxl's bindings made anew from Xen's headers and compared with the checked-in ones, where libclang is there.
+//! libxl's bindings made anew from Xen's headers and compared with the checked-in ones.
 
 use super::case::Case;
 use super::checks::{cargo, log};
 use super::report::Report;
-use crate::artefacts::{Workshop, headers};
+use crate::artefacts::{self, Workshop, headers, host};
 use crate::process::Error;
 use crate::progress::Step;
 use std::path::PathBuf;
@@ -15,30 +15,21 @@ pub(super) const NAME: &str = "source: libxl's bindings are what Xen's headers g
 /// The C library's arm64 headers, which the generator reads.
 const CROSS_HEADERS: &str = "/usr/aarch64-linux-gnu/include/stdint.h";
 
-/// Runs it; what keeps it from being run is noted.
+/// Has libclang and the headers that it brings along.
+const LIBCLANG_PACKAGE: &str = "libclang-dev";
+
+/// Runs it. Where it cannot be run it has failed: nobody knows whether the bindings still fit.
 pub(super) fn run(report: &Report) -> Result<(), Error> {
-    let Some(libclang) = libclang() else {
-        report.note("libxl's bindings: not made anew (there is no libclang; Debian: libclang-dev)");
-        return Ok(());
-    };
-    if !PathBuf::from(CROSS_HEADERS).exists() {
-        report.note(format!(
-            "libxl's bindings: not made anew ({CROSS_HEADERS} is not there; Debian: libc6-dev-arm64-cross)"
-        ));
-        return Ok(());
-    }
-    let folders = match headers::folders(&Workshop::open()) {
-        Ok(folders) => folders,
-        Err(crate::artefacts::error::Error::Interrupted) => return Err(Error::Interrupted),
-        Err(error) => {
-            report.note(format!(
-                "libxl's bindings: not made anew (Xen's headers: {error})"
-            ));
+    let began = Instant::now();
+    let (libclang, folders) = match needs()? {
+        Ok(needs) => needs,
+        Err(why) => {
+            let failure = Some(format!("not made anew: {why}"));
+            report.case(Case::new("source", NAME, began.elapsed(), failure));
             return Ok(());
         }
     };
     let step = Step::begin("bindings", "making them anew");
-    let began = Instant::now();
     let mut test = cargo(
         &log("bindings"),
         &["test", "--package", "libxl-sys", "--features", "bindgen"],
@@ -55,6 +46,35 @@ pub(super) fn run(report: &Report) -> Result<(), Error> {
     drop(step);
     report.case(Case::new("source", NAME, began.elapsed(), failure));
     Ok(())
+}
+
+/// libclang's folder and Xen's headers, or what is missing.
+type Needs = (PathBuf, Vec<(&'static str, PathBuf)>);
+
+fn needs() -> Result<Result<Needs, String>, Error> {
+    let workshop = Workshop::open();
+    if libclang().is_none() {
+        match host::install(&workshop, &[LIBCLANG_PACKAGE], &[]) {
+            Err(artefacts::error::Error::Interrupted) => return Err(Error::Interrupted),
+            Err(error) => return Ok(Err(error.to_string())),
+            Ok(()) => {}
+        }
+    }
+    let Some(libclang) = libclang() else {
+        let why =
+            format!("there is no libclang. Install it with: apt-get install {LIBCLANG_PACKAGE}");
+        return Ok(Err(why));
+    };
+    if !PathBuf::from(CROSS_HEADERS).exists() {
+        return Ok(Err(format!(
+            "{CROSS_HEADERS} is not there. Install it with: apt-get install libc6-dev-arm64-cross"
+        )));
+    }
+    match headers::folders(&workshop) {
+        Ok(folders) => Ok(Ok((libclang, folders))),
+        Err(artefacts::error::Error::Interrupted) => Err(Error::Interrupted),
+        Err(error) => Ok(Err(format!("Xen's headers: {error}"))),
+    }
 }
 
 /// The folder of libclang: the user's choice, else Debian's newest.

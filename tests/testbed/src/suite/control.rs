@@ -237,6 +237,9 @@ fn logs_apart(context: &Context) -> Outcome {
             })?;
             std::thread::sleep(Duration::from_millis(100));
         }
+    }
+    // All logs are there and have what is theirs.
+    for (name, text) in places {
         for (other, _) in places.iter().filter(|(other, _)| *other != name) {
             ensure(!holds(&logs.join(other), text), || {
                 format!("{text:?} of {name} is in {other} as well")

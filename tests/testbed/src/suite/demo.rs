@@ -148,14 +148,14 @@ fn grants(counted: &Counted, show: &mut Show) -> Result<String, Failed> {
     }
     let of = |name: &str| counted.device(name);
     ensure(
-        of("copies") + of("maps") > 0 && counted.worker("grant_copies") > 0,
+        of("copies")? + of("maps")? > 0 && counted.worker("grant_copies")? > 0,
         || format!("the backend moved nothing over grants: {counted:?}"),
     )?;
     Ok(format!(
         "{} requests: {} grant copies, {} grant maps",
-        of("requests"),
-        of("copies"),
-        of("maps")
+        of("requests")?,
+        of("copies")?,
+        of("maps")?
     ))
 }
 

@@ -13,48 +13,71 @@ use std::time::Instant;
 pub(super) const NAME: &str = "source: licences, banned crates and sources are as deny.toml says";
 const ADVISORIES: &str = "source: no crate has a known advisory";
 
-/// Runs it; what cannot be run is noted.
+/// Runs both checks. Without cargo-deny both have failed. Without a database, advisories are skipped.
 pub(super) fn run(report: &Report) -> Result<(), Error> {
-    let Some(path) = program(report)? else {
-        return Ok(());
+    let began = Instant::now();
+    let path = match program()? {
+        Ok(path) => path,
+        Err(why) => {
+            for name in [NAME, ADVISORIES] {
+                report.case(case(name, began, Some(why.clone())));
+            }
+            return Ok(());
+        }
     };
     let deny = |name: &str, what: &[&str]| {
         let mut arguments = vec!["deny", "check"];
         arguments.extend(what);
-        cargo(&log(name), &arguments).env("PATH", &path).run()
+        match cargo(&log(name), &arguments).env("PATH", &path).run() {
+            Err(Error::Interrupted) => Err(Error::Interrupted),
+            ended => Ok(ended.map_err(|error| error.to_string())),
+        }
     };
     let began = Instant::now();
-    let failure = match deny("deny", &["licenses", "bans", "sources"]) {
-        Err(Error::Interrupted) => return Err(Error::Interrupted),
-        ended => ended.err().map(|error| error.to_string()),
-    };
-    report.case(Case::new("source", NAME, began.elapsed(), failure));
+    let failure = deny("deny", &["licenses", "bans", "sources"])?.err();
+    report.case(case(NAME, began, failure));
 
     let began = Instant::now();
-    match deny("advisories", &["advisories"]) {
-        Err(Error::Interrupted) => return Err(Error::Interrupted),
-        Err(_) if no_database() => {
-            report.note("advisories: not checked (their database could not be fetched)")
+    let said = || std::fs::read_to_string(log("advisories")).unwrap_or_default();
+    let (mut ended, mut text) = (deny("advisories", &["advisories"])?, said());
+    if has_no_database(&ended, &text) {
+        // Without a network: the database as it was fetched last.
+        ended = deny("advisories", &["--disable-fetch", "advisories"])?;
+        text = said();
+        if ended.is_ok() {
+            report.note("advisories: checked with the database that was fetched last");
         }
-        ended => {
-            let failure = ended.err().map(|error| error.to_string());
-            report.case(Case::new("source", ADVISORIES, began.elapsed(), failure));
-        }
+    }
+    if has_no_database(&ended, &text) {
+        // It comes from outside and says nothing about this source: such a run has one case less, and tells so.
+        report.skip(1);
+        report.note(
+            "advisories: not checked, because their database could not be fetched and none was fetched before",
+        );
+    } else {
+        report.case(case(ADVISORIES, began, ended.err()));
     }
     Ok(())
 }
 
-fn no_database() -> bool {
-    let said = std::fs::read_to_string(log("advisories")).unwrap_or_default();
-    said.contains("failed to fetch advisory database")
-        || said.contains("failed to load advisory database")
+fn case(name: &str, began: Instant, failure: Option<String>) -> Case {
+    Case::new("source", name, began.elapsed(), failure)
 }
 
-/// The search path with which `cargo deny` is found; `None` when it cannot be had.
-fn program(report: &Report) -> Result<Option<OsString>, Error> {
+/// Whether the check failed because there is nothing to check with.
+fn has_no_database(ended: &Result<(), String>, said: &str) -> bool {
+    let words = [
+        "failed to fetch advisory database",
+        "failed to load advisory database",
+    ];
+    ended.is_err() && words.iter().any(|words| said.contains(words))
+}
+
+/// The search path with which `cargo deny` is found, or why it cannot be had.
+fn program() -> Result<Result<OsString, String>, Error> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     if in_path("cargo-deny") {
-        return Ok(Some(path));
+        return Ok(Ok(path));
     }
     let root = paths::cache().join("tools");
     let bin = root.join("bin");
@@ -72,15 +95,30 @@ fn program(report: &Report) -> Result<Option<OsString>, Error> {
             Ok(()) => step.done("installed"),
             Err(Error::Interrupted) => return Err(Error::Interrupted),
             Err(_) => {
-                report.note(format!(
-                    "licences: not checked (cargo-deny is not there and could not be installed, see {})",
+                return Ok(Err(format!(
+                    "not checked: cargo-deny is not there and could not be installed (log: {}). \
+                     Install it with: cargo install --locked cargo-deny",
                     log("cargo-deny").display()
-                ));
-                return Ok(None);
+                )));
             }
         }
     }
     let mut folders = vec![bin];
     folders.extend(std::env::split_paths(&path));
-    Ok(std::env::join_paths(folders).ok())
+    Ok(std::env::join_paths(folders).map_err(|error| format!("not checked: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_database_is_told_from_a_finding() {
+        let failed = || Err("exit status: 1".to_owned());
+        let fetch = "error: failed to fetch advisory database https://x";
+        assert!(has_no_database(&failed(), fetch));
+        assert!(!has_no_database(&failed(), "error[vulnerability]: x"));
+        // It went on with what was there.
+        assert!(!has_no_database(&Ok(()), fetch));
+    }
 }

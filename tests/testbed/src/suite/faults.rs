@@ -2,7 +2,7 @@
 
 use super::guests::{self, IMAGES, Spec};
 use super::{Context, Failed, Outcome, Test, ensure, null_disk};
-use agent::client::{Output, Remote};
+use agent::client::{Error, Output, Remote};
 use std::time::{Duration, Instant};
 
 pub(super) fn tests() -> Vec<Test> {
@@ -76,7 +76,11 @@ fn worker(context: &Context, name: &str) -> Result<String, Failed> {
     let report = context.sh(&format!("avpsctl backend stats --json {name}"))?;
     let report: serde_json::Value = serde_json::from_str(&report)?;
     let guest = &report["guests"][0];
-    Ok(format!("{} {}", guest["worker_pid"], guest["restarts"]))
+    let (pid, restarts) = (guest["worker_pid"].as_u64(), guest["restarts"].as_u64());
+    let worker = pid.zip(restarts);
+    let (pid, restarts) =
+        worker.ok_or_else(|| Failed(format!("{name} has no worker: {report}")))?;
+    Ok(format!("{pid} {restarts}"))
 }
 
 fn same_worker(context: &Context, name: &str, before: &str) -> Outcome {
@@ -179,6 +183,9 @@ fn bad_sectors(context: &Context) -> Outcome {
         .and(null_disk::remove(context, "faulty"))
 }
 
+/// Most memory, in MiB, that may be left to a dom0 that is short of it.
+const SHORT_MIB: u64 = 64;
+
 /// A file in dom0's tmpfs takes nearly all of its memory.
 fn memory_pressure(context: &Context) -> Outcome {
     let spec = Spec {
@@ -190,12 +197,16 @@ fn memory_pressure(context: &Context) -> Outcome {
         context.sh(
             "mkdir -p /tmp/ballast && mount -t tmpfs -o size=100% ballast /tmp/ballast && \
              free=$(awk '/MemAvailable/ { print int($2 / 1024) }' /proc/meminfo) && \
-             dd if=/dev/zero of=/tmp/ballast/file bs=1M count=$((free - 24)) 2>&1 | tail -n 1",
+             dd if=/dev/zero of=/tmp/ballast/file bs=1M count=$((free - 24))",
         )?;
         let left = context.sh("awk '/MemAvailable/ { print int($2 / 1024) }' /proc/meminfo")?;
         context.note(format!("{left} MiB of dom0's memory were left"));
+        let left: u64 = left.parse()?;
         let load = guests::load(guest, &["exercise", "/dev/vda", "--bytes", "4194304"]);
         context.sh("umount /tmp/ballast")?;
+        ensure(left <= SHORT_MIB, || {
+            format!("{left} MiB were left, so dom0 was not short of memory")
+        })?;
         guests::image_holds(&context.dom0(), &spec.image(), &load?)?;
         guests::kernel_is_content(guest)?;
         same_worker(context, spec.name, &before)
@@ -215,11 +226,16 @@ fn live_update(context: &Context) -> Outcome {
                 "--bytes",
                 "4194304",
                 "--seconds",
-                "6",
+                "10",
             ],
             log,
         )?;
         let said = context.sh("xenstore-control live-update $(command -v xenstored)")?;
+        // It was updated under load.
+        let still = guest.wait(load, Duration::ZERO);
+        ensure(matches!(still, Err(Error::Refused { .. })), || {
+            format!("the load ended before the update: {still:?}")
+        })?;
         // It starts anew in the same process, and is told so.
         let command = context.sh("tr '\\0' ' ' < /proc/$(pidof xenstored)/cmdline")?;
         ensure(

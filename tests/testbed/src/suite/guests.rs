@@ -18,10 +18,6 @@ pub(super) const ADOPTED: &str = "adopted";
 /// Bytes of an image, unless a test says otherwise.
 pub(super) const IMAGE_MIB: u64 = 32;
 
-/// Lists what the kernel has complained about.
-pub(super) const COMPLAINTS: &str =
-    "dmesg | grep -iE 'still in use|I/O error|blocked for more|BUG|Oops|WARNING|Call trace'";
-
 const UP: Duration = Duration::from_secs(60);
 
 /// What `bed-load exercise` and `verify` report.
@@ -229,12 +225,40 @@ pub(super) fn image_holds(dom0: &Remote, image: &str, load: &Load) -> Outcome {
     })
 }
 
+/// What the guest's kernel has complained about, one line each.
+pub(super) fn complaints(guest: &Remote) -> Result<String, Failed> {
+    // Without its log, a kernel that complains would look like one that does not.
+    let line = "dmesg > /tmp/dmesg && grep -c . /tmp/dmesg && \
+                { grep -iE 'still in use|I/O error|blocked for more|BUG|Oops|WARNING|Call trace' /tmp/dmesg || true; }";
+    let said = guest.shell(line).text()?;
+    complaints_in(&said).map_err(Failed)
+}
+
+/// Reads how many lines the log has, and the complaints below that number.
+fn complaints_in(said: &str) -> Result<String, String> {
+    let (count, complaints) = said.split_once('\n').unwrap_or((said, ""));
+    match count.trim().parse::<u32>() {
+        Ok(count) if count > 0 => Ok(complaints.trim_end().to_owned()),
+        _ => Err(format!("the guest's kernel has no log: {said:?}")),
+    }
+}
+
 /// The guest's kernel has not complained about its disk.
 pub(super) fn kernel_is_content(guest: &Remote) -> Outcome {
-    let said = guest.shell(&format!("{COMPLAINTS} || true")).text()?;
+    let said = complaints(guest)?;
     ensure(said.is_empty(), || {
         format!("the guest's kernel says: {said}")
     })
+}
+
+/// A program that wanted to write to a read-only disk was told that it must not, and not something else.
+pub(super) fn is_not_permitted(wrote: &Output) -> Outcome {
+    let said = wrote.error_text();
+    let told = ["not permitted", "ermission denied", "ead-only"];
+    ensure(
+        !wrote.exit.success() && told.iter().any(|words| said.contains(words)),
+        || format!("a write to a read-only disk: {}: {said}", wrote.exit),
+    )
 }
 
 /// What the backend counted for a guest.
@@ -245,61 +269,223 @@ pub(super) struct Counted {
 }
 
 impl Counted {
+    /// Reads what `avps-backend stats --json` says of the guest.
+    fn read(text: &str, name: &str) -> Result<Self, Failed> {
+        let report: Value = serde_json::from_str(text)?;
+        let list = |value: &Value| {
+            let list = value.as_array().cloned();
+            list.ok_or_else(|| Failed(format!("the backend's report has no such list: {text}")))
+        };
+        let mut guests = list(&report["guests"])?.into_iter();
+        let guest = guests.find(|guest| guest["name"] == name);
+        let guest =
+            guest.ok_or_else(|| Failed(format!("the backend has no guest {name}: {text}")))?;
+        let add = |sum: &mut BTreeMap<String, u64>, part: &Value| {
+            let counters = part["counters"].as_object();
+            let counters = counters.ok_or_else(|| Failed(format!("no counters: {part}")))?;
+            for (name, count) in counters {
+                let count = count.as_u64();
+                let count = count.ok_or_else(|| Failed(format!("{name} is no count: {part}")))?;
+                *sum.entry(name.clone()).or_default() += count;
+            }
+            Ok::<_, Failed>(())
+        };
+        let mut counted = Self {
+            devices: BTreeMap::new(),
+            worker: BTreeMap::new(),
+        };
+        add(&mut counted.worker, &guest)?;
+        for device in list(&guest["devices"])? {
+            add(&mut counted.devices, &device)?;
+        }
+        Ok(counted)
+    }
+
     /// All counters of the guest's devices, added up by name.
     pub(super) fn devices(&self) -> &BTreeMap<String, u64> {
         &self.devices
     }
 
-    /// A counter of the guest's devices, added up.
-    pub(super) fn device(&self, name: &str) -> u64 {
-        self.devices.get(name).copied().unwrap_or(0)
+    /// A counter of the guest's devices, added up. One that is missing is an error: 0 would be a promise that is kept.
+    pub(super) fn device(&self, name: &str) -> Result<u64, Failed> {
+        let count = self.devices.get(name).copied();
+        count.ok_or_else(|| Failed(format!("the guest's devices count no {name}: {self:?}")))
     }
 
     /// A counter of the guest's worker process: its calls to Xen.
-    pub(super) fn worker(&self, name: &str) -> u64 {
-        self.worker.get(name).copied().unwrap_or(0)
+    pub(super) fn worker(&self, name: &str) -> Result<u64, Failed> {
+        let count = self.worker.get(name).copied();
+        count.ok_or_else(|| Failed(format!("the guest's worker counts no {name}: {self:?}")))
+    }
+
+    /// Something was mapped, and nothing is mapped any more.
+    pub(super) fn each_map_was_undone(&self) -> Outcome {
+        let (maps, unmaps) = (self.device("maps")?, self.device("unmaps")?);
+        ensure(maps > 0, || {
+            format!("nothing was mapped, so nothing is known of unmapping: {self:?}")
+        })?;
+        ensure(maps == unmaps, || {
+            format!("{maps} maps and {unmaps} unmaps: {self:?}")
+        })
+    }
+
+    /// Not a single request was mapped.
+    pub(super) fn nothing_was_mapped(&self) -> Outcome {
+        let (maps, unmaps) = (self.device("maps")?, self.device("unmaps")?);
+        ensure(maps == 0 && unmaps == 0, || {
+            format!("{maps} maps and {unmaps} unmaps where all is copied: {self:?}")
+        })
     }
 }
 
 /// What the backend has counted for a guest so far.
 pub(super) fn counted(dom0: &Remote, name: &str) -> Result<Counted, Failed> {
-    let text = dom0.command(["avps-backend", "stats", "--json"]).text()?;
-    let report: Value = serde_json::from_str(&text)?;
-    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let guest = list(&report["guests"])
-        .into_iter()
-        .find(|guest| guest["name"] == name);
-    let guest = guest.ok_or_else(|| Failed(format!("the backend has no guest {name}: {text}")))?;
-    let add = |sum: &mut BTreeMap<String, u64>, part: &Value| {
-        for (name, count) in part["counters"].as_object().into_iter().flatten() {
-            *sum.entry(name.clone()).or_default() += count.as_u64().unwrap_or(0);
-        }
-    };
-    let mut counted = Counted {
-        devices: BTreeMap::new(),
-        worker: BTreeMap::new(),
-    };
-    add(&mut counted.worker, &guest);
-    for device in list(&guest["devices"]) {
-        add(&mut counted.devices, &device);
-    }
-    Ok(counted)
+    Counted::read(
+        &dom0.command(["avps-backend", "stats", "--json"]).text()?,
+        name,
+    )
 }
 
 /// Nothing is left of any guest: no domain (not even a dying one), no key, no worker, no supervisor.
 pub(super) fn nothing_left(dom0: &Remote) -> Outcome {
     let until = Instant::now() + Duration::from_secs(10);
     loop {
-        let left = dom0.shell(
-            "xl list | tail -n +2 | grep -v '^Domain-0 '; \
-             xenstore-ls -f / | grep -E '^/(local/domain/[1-9]|vm/|libxl/[1-9]|local/domain/0/backend/[^/]+/)' \
-               | grep -v '^/vm/00000000-0000-0000-0000-000000000000'; \
-             ps -o args | grep -E '[a]vps-backend worker|[a]vpsctl .*supervise'; true",
-        ).text()?;
+        let domains = dom0.command(["xl", "list"]).text()?;
+        let store = dom0.command(["xenstore-ls", "-f", "/"]).text()?;
+        let processes = dom0.command(["ps", "-o", "args"]).text()?;
+        let left = left_behind(&domains, &store, &processes).map_err(Failed)?;
         if left.is_empty() {
             return Ok(());
         }
-        ensure(Instant::now() < until, || format!("left behind:\n{left}"))?;
+        ensure(Instant::now() < until, || {
+            format!("left behind:\n{}", left.join("\n"))
+        })?;
         std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// What there is of guests in what `xl list`, `xenstore-ls -f /` and `ps -o args` say. An error where one of them does not even
+/// show dom0.
+fn left_behind<'a>(
+    domains: &'a str,
+    store: &'a str,
+    processes: &'a str,
+) -> Result<Vec<&'a str>, String> {
+    let shows = |said: &str, what: &str, program: &str| {
+        let shown = said.lines().any(|line| line.starts_with(what));
+        shown
+            .then_some(())
+            .ok_or_else(|| format!("{program} shows no {what}: {said:?}"))
+    };
+    shows(domains, "Domain-0 ", "xl list")?;
+    shows(store, "/local/domain/0", "xenstore-ls")?;
+    if processes.lines().count() < 2 {
+        return Err(format!("ps shows no process: {processes:?}"));
+    }
+    let domains = domains.lines().skip(1);
+    let domains = domains.filter(|line| !line.starts_with("Domain-0 "));
+    let keys = store.lines().filter(|line| is_a_guests_key(line));
+    let processes = processes.lines().filter(|line| {
+        let supervises = line.contains("avpsctl ") && line.contains("supervise");
+        line.contains("avps-backend worker") || supervises
+    });
+    Ok(domains.chain(keys).chain(processes).collect())
+}
+
+/// Whether a line of `xenstore-ls -f` is about a domain that is not dom0.
+fn is_a_guests_key(line: &str) -> bool {
+    let path = line.split(" = ").next().unwrap_or(line);
+    let parts: Vec<&str> = path.split('/').skip(1).collect();
+    let is_guest = |part: &&str| part.starts_with(|first: char| ('1'..='9').contains(&first));
+    match parts.as_slice() {
+        ["local", "domain", "0", "backend", _, _, ..] => true,
+        ["local", "domain", domain, ..] | ["libxl", domain, ..] => is_guest(domain),
+        ["vm", uuid, ..] => *uuid != "00000000-0000-0000-0000-000000000000",
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STATS: &str = r#"{"guests": [{"name": "one", "counters": {"grant_copies": 3},
+        "devices": [{"counters": {"maps": 2, "errors": 0}}, {"counters": {"maps": 5, "errors": 0}}]}]}"#;
+
+    #[test]
+    fn a_counter_that_is_missing_is_an_error_and_no_zero() {
+        let counted = Counted::read(STATS, "one").unwrap();
+        assert_eq!(counted.device("maps").unwrap(), 7);
+        assert_eq!(counted.device("errors").unwrap(), 0);
+        assert_eq!(counted.worker("grant_copies").unwrap(), 3);
+        assert!(counted.device("needs_resets").is_err());
+        assert!(counted.worker("maps").is_err());
+        assert!(Counted::read(STATS, "two").is_err());
+        for wrong in [
+            STATS.replace("\"maps\": 2", "\"maps\": null"),
+            STATS.replace("\"devices\"", "\"disks\""),
+            STATS.replace("{\"maps\": 2, \"errors\": 0}", "null"),
+        ] {
+            assert_ne!(wrong, STATS);
+            assert!(Counted::read(&wrong, "one").is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_was_mapped_and_unmapped_nothing_is_not_what_was_mapped_and_unmapped() {
+        let counted = |maps: u64, unmaps: u64| Counted {
+            devices: BTreeMap::from([("maps".into(), maps), ("unmaps".into(), unmaps)]),
+            worker: BTreeMap::new(),
+        };
+        assert!(counted(3, 3).each_map_was_undone().is_ok());
+        assert!(counted(3, 2).each_map_was_undone().is_err());
+        assert!(counted(0, 0).each_map_was_undone().is_err());
+        assert!(counted(0, 0).nothing_was_mapped().is_ok());
+        assert!(counted(3, 3).nothing_was_mapped().is_err());
+    }
+
+    #[test]
+    fn a_kernel_without_a_log_is_not_one_without_complaints() {
+        assert_eq!(complaints_in("312\n"), Ok(String::new()));
+        assert_eq!(complaints_in("312"), Ok(String::new()));
+        let said = complaints_in("312\nI/O error, dev vda");
+        assert_eq!(said, Ok("I/O error, dev vda".to_owned()));
+        assert!(complaints_in("").is_err());
+        assert!(complaints_in("0\n").is_err());
+    }
+
+    const DOMAINS: &str = "Name  ID\nDomain-0  0";
+    const STORE: &str = "/local/domain/0/name = \"Domain-0\"\n/local/domain/0/backend/virtio = \"\"\n/libxl/0/x = \"\"\n\
+         /vm/00000000-0000-0000-0000-000000000000/name = \"Domain-0\"\n/tool/xenstored = \"\"";
+    const PROCESSES: &str = "COMMAND\nbed-agent\navps-backend serve";
+
+    #[test]
+    fn what_is_left_of_a_guest_is_found_in_each_list() {
+        assert_eq!(left_behind(DOMAINS, STORE, PROCESSES), Ok(Vec::new()));
+        let more = |list: &str, line: &str| format!("{list}\n{line}");
+        for (domains, store, processes) in [
+            ("(null)  7", "", ""),
+            ("", "/local/domain/7/name = \"x\"", ""),
+            ("", "/local/domain/0/backend/virtio/7 = \"\"", ""),
+            ("", "/libxl/7/type = \"pvh\"", ""),
+            ("", "/vm/01234567-0000-0000-0000-000000000000 = \"\"", ""),
+            ("", "", "avps-backend worker --guest 7"),
+            ("", "", "avpsctl --quiet supervise x"),
+        ] {
+            let lists = [(DOMAINS, domains), (STORE, store), (PROCESSES, processes)];
+            let [domains, store, processes] = lists.map(|(list, line)| match line {
+                "" => list.to_owned(),
+                line => more(list, line),
+            });
+            let left = left_behind(&domains, &store, &processes).unwrap();
+            assert_eq!(left.len(), 1, "{left:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_that_does_not_even_show_dom0_is_no_proof_that_nothing_is_left() {
+        assert!(left_behind("", STORE, PROCESSES).is_err());
+        assert!(left_behind(DOMAINS, "", PROCESSES).is_err());
+        assert!(left_behind(DOMAINS, STORE, "").is_err());
     }
 }

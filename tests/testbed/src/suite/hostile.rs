@@ -38,9 +38,15 @@ pub(super) fn attack(context: &Context, operations: u64) -> Result<BTreeMap<Stri
     let neighbour = Spec::new("neighbour", "memory = \"grant\"");
     let attacker = Spec::new("attacker", "memory = \"grant\"");
     let mut figures = BTreeMap::new();
-    guests::with_guest(context, &neighbour, |quiet| {
+    guests::backend(&context.dom0())?;
+    // So that large requests are mapped, which they are not by default: mappings are attacked as well.
+    guests::restart_backend(context, &["--copy-limit", "16384"])?;
+    let outcome = guests::with_guest(context, &neighbour, |quiet| {
         guests::with_guest(context, &attacker, |hostile| {
             let before = workers(context)?;
+            ensure(before.lines().count() == 2, || {
+                format!("the workers of two guests: {before:?}")
+            })?;
             figures = side_by_side(quiet, hostile, operations)?;
             ensure(workers(context)? == before, || "a worker was replaced")?;
             backend_is_content(context)?;
@@ -48,24 +54,28 @@ pub(super) fn attack(context: &Context, operations: u64) -> Result<BTreeMap<Stri
             let load = guests::load(quiet, &["verify", "/dev/vda", "--bytes", BYTES])?;
             guests::image_holds(&context.dom0(), &neighbour.image(), &load)?;
             let counted = guests::counted(&context.dom0(), neighbour.name)?;
-            let trouble = counted.device("errors") + counted.device("needs_resets");
-            ensure(trouble == 0, || {
+            let trouble = counted.device("errors")? + counted.device("needs_resets")?;
+            ensure(trouble == 0 && counted.device("requests")? > 0, || {
                 format!("the neighbour's device: {counted:?}")
             })?;
+            counted.each_map_was_undone()?;
             let counted = guests::counted(&context.dom0(), attacker.name)?;
             for name in ["requests", "errors", "needs_resets", "resets", "ioreqs"] {
-                let value = u32::try_from(counted.device(name))?;
+                let value = u32::try_from(counted.device(name)?)?;
                 figures.insert(name.into(), value.into());
             }
-            ensure(counted.device("maps") == counted.device("unmaps"), || {
+            let (maps, unmaps) = (counted.device("maps")?, counted.device("unmaps")?);
+            ensure(maps == unmaps, || {
                 format!("mapped and not unmapped: {counted:?}")
             })?;
-            // The attacker's kernel has its disk again, and it works.
+            // The attacker's kernel has its disk again, and it works, large requests included.
             has_its_disk(hostile)?;
             let load = guests::load(hostile, &["exercise", "/dev/vda", "--bytes", BYTES])?;
-            guests::image_holds(&context.dom0(), &attacker.image(), &load)
+            guests::image_holds(&context.dom0(), &attacker.image(), &load)?;
+            guests::counted(&context.dom0(), attacker.name)?.each_map_was_undone()
         })
-    })?;
+    });
+    outcome.and(guests::restart_backend(context, &[]))?;
     guests::nothing_left(&context.dom0())?;
     Ok(figures)
 }
@@ -122,11 +132,28 @@ fn drive(hostile: &Remote, operations: u64) -> Result<BTreeMap<String, f64>, Fai
             output.error_text()
         ))
     })?;
-    ensure(said["passed"] == true, || said["notes"].to_string())?;
-    let figures = said["figures"].as_object().into_iter().flatten();
-    Ok(figures
-        .map(|(name, value)| (name.clone(), value.as_f64().unwrap_or(0.0)))
-        .collect())
+    attacked(&said, operations).map_err(Failed)
+}
+
+/// The figures of an attack that was made in full and that its program calls passed.
+fn attacked(said: &Value, operations: u64) -> Result<BTreeMap<String, f64>, String> {
+    if said["passed"] != true {
+        return Err(said["notes"].to_string());
+    }
+    let mut figures = BTreeMap::new();
+    for (name, value) in said["figures"].as_object().into_iter().flatten() {
+        let value = value.as_f64();
+        let value = value.ok_or_else(|| format!("{name} is no number: {said}"))?;
+        figures.insert(name.clone(), value);
+    }
+    let made = figures.get("operations").copied().unwrap_or(0.0);
+    // Counts of one attack are far below 2^53.
+    if made < operations as f64 {
+        return Err(format!(
+            "{made} of {operations} operations were made: {said}"
+        ));
+    }
+    Ok(figures)
 }
 
 /// The guest's kernel has `/dev/vda`; else the failure says what that kernel has and said.
@@ -145,9 +172,38 @@ fn workers(context: &Context) -> Result<String, Failed> {
 
 /// No thread of the backend panicked.
 fn backend_is_content(context: &Context) -> Outcome {
-    let log = guests::BACKEND_LOG;
-    let said = context.sh(&format!("grep -iE 'panicked|gives up' {log} || true"))?;
-    ensure(said.is_empty(), || {
-        format!("the backend's log says: {said}")
+    let log = String::from_utf8_lossy(&context.dom0().get(guests::BACKEND_LOG)?).into_owned();
+    ensure(!log.is_empty(), || "the backend's log is empty")?;
+    let is_trouble = |line: &&str| {
+        let line = line.to_lowercase();
+        line.contains("panicked") || line.contains("gives up")
+    };
+    let trouble: Vec<&str> = log.lines().filter(is_trouble).collect();
+    ensure(trouble.is_empty(), || {
+        format!("the backend's log says: {}", trouble.join("\n"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn only_an_attack_that_was_made_in_full_has_passed() {
+        let said = |passed: bool, figures: Value| json!({"passed": passed, "figures": figures, "notes": ["why"]});
+        let whole = said(true, json!({"operations": 100, "accesses": 7}));
+        assert_eq!(attacked(&whole, 100).unwrap()["accesses"], 7.0);
+        for (said, operations) in [
+            (whole.clone(), 101),
+            (said(true, json!({})), 1),
+            (
+                said(true, json!({"operations": 100, "accesses": null})),
+                100,
+            ),
+            (said(false, json!({"operations": 100})), 100),
+        ] {
+            assert!(attacked(&said, operations).is_err(), "{said}");
+        }
+    }
 }

@@ -4,6 +4,7 @@ use super::{Context, Failed, Outcome, Test};
 use crate::failure::Failure;
 use crate::paths;
 use crate::process::Run;
+use agent::client::Output;
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ const LIMIT: Duration = Duration::from_secs(90);
 
 #[derive(Deserialize)]
 struct Answer {
+    name: String,
     passed: bool,
     reason: Option<String>,
 }
@@ -22,11 +24,15 @@ pub(super) fn tests() -> Result<Vec<Test>, Failure> {
         .current_dir(paths::workspace())
         .output()
         .map_err(|e| Failure::new(format!("cannot list the tests of in-dom0: {e}")))?;
-    Ok(listed
+    let tests: Vec<Test> = listed
         .lines()
         .filter(|line| !line.is_empty())
         .map(test)
-        .collect())
+        .collect();
+    if tests.is_empty() {
+        return Err(Failure::new("in-dom0 lists no tests"));
+    }
+    Ok(tests)
 }
 
 fn test(name: &str) -> Test {
@@ -45,10 +51,18 @@ fn run(context: &Context, name: &str) -> Outcome {
         .command(["in-dom0", name])
         .time(LIMIT)
         .output()?;
-    let result: Option<Answer> = output
-        .text()
+    passed(&output, name)
+}
+
+/// The program said that this very test has passed, and ended so.
+pub(super) fn passed(output: &Output, name: &str) -> Outcome {
+    let text = output.text();
+    let answers = text
         .lines()
-        .find_map(|line| serde_json::from_str(line).ok());
+        .filter_map(|line| serde_json::from_str(line).ok());
+    let result = answers
+        .into_iter()
+        .find(|answer: &Answer| answer.name == name);
     match result {
         Some(Answer { passed: true, .. }) if output.exit.success() => Ok(()),
         Some(Answer {
@@ -75,4 +89,39 @@ fn with_errors(mut seen: String, errors: &str) -> String {
         seen.push_str(line);
     }
     seen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use agent::message::Exit;
+
+    fn output(code: i32, text: &str) -> Output {
+        Output {
+            exit: Exit {
+                code: Some(code),
+                ..Exit::default()
+            },
+            stdout: text.into(),
+            stderr: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_test_has_passed_when_the_program_says_so_and_ends_so() {
+        let said =
+            |name: &str, passed: bool| format!(r#"{{"name": "{name}", "passed": {passed}}}"#);
+        assert!(passed(&output(0, &said("one", true)), "one").is_ok());
+        for (code, text) in [
+            (0, String::new()),
+            (0, said("two", true)),
+            (0, said("one", false)),
+            (1, said("one", true)),
+        ] {
+            assert!(
+                passed(&output(code, &text), "one").is_err(),
+                "{code} {text}"
+            );
+        }
+    }
 }

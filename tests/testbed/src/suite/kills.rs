@@ -168,9 +168,7 @@ impl Trial<'_> {
         let exit = guest.wait(load, LAST_PASS)?;
         drop(step);
         let said = String::from_utf8_lossy(&guest.get(log)?).into_owned();
-        let errors = guest
-            .shell(&format!("{} || true", guests::COMPLAINTS))
-            .text()?;
+        let errors = guests::complaints(guest)?;
         let report: Option<Load> = serde_json::from_str(said.trim()).ok();
         let corrupt = !exit.success() || report.is_none();
         if corrupt {

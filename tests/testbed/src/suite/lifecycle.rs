@@ -2,6 +2,7 @@
 
 use super::guests::{self, ADOPTED, IMAGES, Spec};
 use super::{Context, Failed, Outcome, Test, ensure};
+use agent::client::{Error, Remote};
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
@@ -92,16 +93,56 @@ fn up_twice(context: &Context) -> Outcome {
     })
 }
 
+/// Seconds of CPU time that Xen has given a domain so far, in tenths.
+fn cpu_seconds(context: &Context, name: &str) -> Result<f64, Failed> {
+    let seconds = context.sh(&format!("xl list {name} | awk 'NR == 2 {{ print $NF }}'"))?;
+    Ok(seconds.trim().parse()?)
+}
+
+/// Waits until the domain has had half a second of CPU time more; how long that took.
+fn burns(context: &Context, name: &str) -> Result<Duration, Failed> {
+    let (began, before) = (Instant::now(), cpu_seconds(context, name)?);
+    while cpu_seconds(context, name)? < before + 0.5 {
+        ensure(began.elapsed() < Duration::from_secs(30), || {
+            format!("{name} got no half second of CPU time in 30 s, for an endless loop")
+        })?;
+    }
+    Ok(began.elapsed())
+}
+
+/// A guest that burns CPU time gets none while it is paused, and does not answer.
+fn stands_still(context: &Context, name: &str, guest: &Remote) -> Outcome {
+    let line = "(while :; do :; done) > /dev/null 2>&1 & echo $!";
+    let burner = guest.shell(line).text()?;
+    let took = burns(context, name)?;
+    context.sh(&format!("avpsctl pause {name}"))?;
+    let before = cpu_seconds(context, name)?;
+    // At least four times as long as half a second of CPU time took.
+    let answer = guest.ping(Duration::from_secs(2).max(4 * took));
+    let after = cpu_seconds(context, name);
+    let state = context.sh(&format!("xl list {name} | awk 'NR == 2 {{ print $5 }}'"));
+    context.sh(&format!("avpsctl unpause {name}"))?;
+    let (after, state) = (after?, state?);
+    ensure(state.contains('p') && after == before, || {
+        format!(
+            "paused, {name} is in state {state}, and had {before} and then {after} s of CPU time"
+        )
+    })?;
+    ensure(matches!(answer, Err(Error::Timeout { .. })), || {
+        format!("a paused guest was asked: {answer:?}")
+    })?;
+    guest.ping(Duration::from_secs(20))?;
+    burns(context, name)?;
+    guest.shell(&format!("kill {burner}")).text()?;
+    Ok(())
+}
+
 fn pause_and_console(context: &Context) -> Outcome {
     let spec = Spec::new("talk", "");
     guests::up(context, &spec)?;
     let play = || {
         let guest = context.guest(spec.name)?;
-        context.sh("avpsctl pause talk")?;
-        let silent = guest.ping(Duration::from_secs(2));
-        context.sh("avpsctl unpause talk")?;
-        ensure(silent.is_err(), || "a paused guest answered")?;
-        guest.ping(Duration::from_secs(20))?;
+        stands_still(context, spec.name, &guest)?;
         let info = json(&context.sh("avpsctl info talk --json")?)?;
         let device = &info["devices"][0];
         ensure(
@@ -118,16 +159,22 @@ fn pause_and_console(context: &Context) -> Outcome {
             metrics.contains("avps_device_connected{") && metrics.ends_with("# EOF"),
             || metrics,
         )?;
+        // The agent reads what is typed; that it arrives is shown by the guest with a UART ("placement").
+        let line = "(for i in $(seq 40); do sleep 0.5; echo said on the console; done) > /dev/console 2>&1 &";
+        guest.shell(line).text()?;
         guest.detach()?;
-        // The agent answers what is no frame with nothing; that the console is open both ways is shown by its beacon.
         let out = context
             .dom0()
-            .shell("avpsctl console --linger 3 talk")
+            .shell("avpsctl console --linger 5 talk")
             .input("\n")
             .output()?;
-        ensure(out.exit.success(), || {
-            format!("avpsctl console: {} {}", out.text(), out.error_text())
-        })
+        ensure(
+            out.exit.success() && out.text().contains("said on the console"),
+            || {
+                let (said, error) = (out.text(), out.error_text());
+                format!("avpsctl console: {}: {said} {error}", out.exit)
+            },
+        )
     };
     let outcome = play();
     outcome.and(guests::down(context, &spec))
@@ -142,13 +189,24 @@ struct Footprint {
 }
 
 fn footprint(context: &Context) -> Result<Footprint, Failed> {
-    let number = |line: &str| -> Result<u64, Failed> { Ok(context.sh(line)?.trim().parse()?) };
+    let lines = |line: &str| -> Result<u64, Failed> {
+        Ok(u64::try_from(context.sh(line)?.lines().count())?)
+    };
     let holder = guests::holder(context)?;
-    Ok(Footprint {
-        keys: number("xenstore-ls -f / | wc -l")?,
-        descriptors: number(&format!("ls /proc/{holder}/fd | wc -l"))?,
-        workers: number("ps -o args | grep -c '[a]vps-backend worker' || true")?,
-    })
+    let processes = context.sh("ps -o args")?;
+    let workers = processes
+        .lines()
+        .filter(|line| line.contains("avps-backend worker"));
+    let found = Footprint {
+        keys: lines("xenstore-ls -f /")?,
+        descriptors: lines(&format!("ls /proc/{holder}/fd"))?,
+        workers: u64::try_from(workers.count())?,
+    };
+    // dom0 has dozens of keys, and the holder standard streams at least: fewer were not counted.
+    ensure(found.keys > 20 && found.descriptors > 3, || {
+        format!("{found:?} cannot be all")
+    })?;
+    Ok(found)
 }
 
 fn resident_kib(context: &Context) -> Result<u64, Failed> {
@@ -167,10 +225,20 @@ fn free_mib(context: &Context) -> Result<u64, Failed> {
 
 /// Whether Xen's list of grant tables (debug key `g`) has one of this domain.
 fn knows_grants_of(context: &Context, domid: &str) -> Result<bool, Failed> {
-    let said = context.sh("xl dmesg -c >/dev/null && xl debug-keys g && sleep 0.5 && xl dmesg")?;
-    ensure(said.contains("grant-table for remote d0 "), || {
-        format!("debug key g gave: {said}")
-    })?;
+    context.sh("xl dmesg -c > /dev/null && xl debug-keys g")?;
+    let until = Instant::now() + Duration::from_secs(10);
+    // It begins with dom0's and ends with a line of its own.
+    let said = loop {
+        let said = context.sh("xl dmesg")?;
+        if said.contains("grant-table for remote d0 ")
+            && said.contains("gnttab_usage_print_all ] done")
+        {
+            break said;
+        }
+        ensure(Instant::now() < until, || {
+            format!("debug key g gave: {said}")
+        })?;
+    };
     Ok(said.contains(&format!("grant-table for remote d{domid} ")))
 }
 
@@ -206,7 +274,7 @@ fn destroy(context: &Context) -> Outcome {
     )?;
     guests::nothing_left(&context.dom0())?;
     context.sh(&format!(
-        "avpsctl down --timeout 0 --force {} || true; rm -f {}",
+        "avpsctl down --timeout 0 --force {} && rm -f {}",
         spec.document(),
         spec.image()
     ))?;

@@ -27,7 +27,11 @@ pub(super) fn tests() -> Vec<Test> {
             shares,
         )
         .ruins_its_boot(),
-        Test::new("placement: a guest writes to its emulated UART", 120, uart),
+        Test::new(
+            "placement: a guest writes to its emulated UART and reads what is typed",
+            120,
+            uart,
+        ),
         Test::new(
             "placement: a guest drives a device of the machine, told by its partial device tree",
             120,
@@ -136,7 +140,8 @@ fn all_as_planned(context: &Context, document: &Document) -> Outcome {
     ensure(pools == PLACED, || format!("pools: {pools:?}"))?;
     for pool in &document.plan.xen.cpupools {
         let rows = table(context, &format!("xl cpupool-list {}", pool.name))?;
-        let row = rows.first().cloned().unwrap_or_default();
+        let row = rows.first().cloned();
+        let row = row.ok_or_else(|| Failed(format!("xl lists no pool {}", pool.name)))?;
         ensure(
             row.get(2).map(String::as_str) == Some(pool.scheduler.word()),
             || format!("pool {}: {row:?}", pool.name),
@@ -223,15 +228,26 @@ fn uart(context: &Context) -> Outcome {
     let check = || {
         let guest = context.guest("uart")?;
         guest
-            .shell("stty -F /dev/ttyAMA0 raw -echo; echo said by the UART > /dev/ttyAMA0")
+            .shell(
+                "stty -F /dev/ttyAMA0 raw -echo; (head -n 1 < /dev/ttyAMA0 > /tmp/typed) > /dev/null 2>&1 & \
+                 echo said by the UART > /dev/ttyAMA0",
+            )
             .text()?;
         let out = context
             .dom0()
             .shell("avpsctl console --linger 5 uart")
-            .input("")
+            .input("typed here\n")
             .output()?;
-        ensure(out.text().contains("said by the UART"), || {
-            format!("avpsctl console: {} {}", out.text(), out.error_text())
+        ensure(
+            out.exit.success() && out.text().contains("said by the UART"),
+            || {
+                let (said, error) = (out.text(), out.error_text());
+                format!("avpsctl console: {}: {said} {error}", out.exit)
+            },
+        )?;
+        let typed = guest.shell("cat /tmp/typed").text()?;
+        ensure(typed == "typed here", || {
+            format!("the guest read {typed:?} from its UART")
         })
     };
     document.down(context, check())

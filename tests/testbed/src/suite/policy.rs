@@ -11,11 +11,11 @@ use std::process::ExitCode;
 #[derive(Args)]
 pub(crate) struct PolicyCommand {
     /// Rules taken away; all of them by default.
-    #[arg(long, default_value_t = usize::MAX, hide_default_value = true)]
-    cases: usize,
-    /// With fewer than all: which.
-    #[arg(long, default_value_t = 0)]
-    seed: usize,
+    #[arg(long)]
+    cases: Option<usize>,
+    /// With fewer than all: decides which; by default the commit that is checked out does.
+    #[arg(long)]
+    seed: Option<u64>,
     /// One JSON object on standard output instead of a table.
     #[arg(long)]
     json: bool,

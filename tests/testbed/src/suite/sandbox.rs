@@ -4,6 +4,7 @@
 
 use super::guests::{self, Spec};
 use super::{Context, Failed, Outcome, Test, ensure};
+use agent::client::Error;
 use serde::Deserialize;
 use serde_json::Value;
 use std::time::Duration;
@@ -134,10 +135,20 @@ fn taken_over(context: &Context) -> Outcome {
     free.all(&POSSIBLE_WITHOUT, "possible")
 }
 
+/// The worker has told of its sandbox, and that nothing of it is missing.
+fn is_whole(report: &Report) -> Outcome {
+    let lacks = report.sandbox_lacks.as_ref();
+    ensure(lacks.is_some_and(Vec::is_empty), || match lacks {
+        Some(lacks) => format!("the sandbox lacks {lacks:?}"),
+        None => "the worker did not say what its sandbox lacks".to_owned(),
+    })
+}
+
 fn is_kept_in(context: &Context, report: &Report) -> Outcome {
-    let lacks = report.sandbox_lacks.clone().unwrap_or_default();
-    ensure(lacks.is_empty(), || format!("the sandbox lacks {lacks:?}"))?;
+    is_whole(report)?;
     report.all(&[CONTROL], "possible")?;
+    // Were they refused, SECURITY.md would say too much.
+    report.all(&CANNOT_BE_REFUSED, "possible")?;
     let excused = |attack: &&Attack| {
         attack.attack != CONTROL && !CANNOT_BE_REFUSED.contains(&attack.attack.as_str())
     };
@@ -167,12 +178,18 @@ fn attacked<const N: usize>(
     let mut reports = Vec::new();
     guests::with_guest(context, &robber, |_| {
         guests::with_guest(context, &bystander, |guest| {
-            let log = "/tmp/load.log";
-            let argv = ["bed-load", "exercise", "/dev/vda", "--seconds", "40"];
+            let (log, enough) = ("/tmp/load.log", "/tmp/enough");
+            // It works until the last attack has been tried.
+            let argv = ["bed-load", "exercise", "/dev/vda", "--until", enough];
             let load = guest.spawn(argv, log)?;
             for sandbox in sandboxes {
                 reports.push(probe(context, &robber, &bystander, sandbox)?);
             }
+            let still = guest.wait(load, Duration::ZERO);
+            ensure(matches!(still, Err(Error::Refused { .. })), || {
+                format!("the bystander's load ended before the attacks: {still:?}")
+            })?;
+            guest.shell(&format!("touch {enough}")).text()?;
             let exit = guest.wait(load, TIME)?;
             ensure(exit.success(), || {
                 format!("bed-load in the bystander: {exit}")
@@ -236,4 +253,22 @@ fn of_guest(context: &Context, name: &str) -> Result<Value, Failed> {
     let guests = report["guests"].as_array().cloned().unwrap_or_default();
     let found = guests.into_iter().find(|guest| guest["name"] == name);
     found.ok_or_else(|| Failed(format!("the backend has no guest {name}: {report}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_says_nothing_of_its_sandbox_is_not_confined() {
+        let report = |text: &str| serde_json::from_str::<Report>(text).unwrap();
+        assert!(is_whole(&report(r#"{"sandbox_lacks": [], "attacks": []}"#)).is_ok());
+        for lacking in [
+            r#"{"sandbox_lacks": ["seccomp"], "attacks": []}"#,
+            r#"{"sandbox_lacks": null, "attacks": []}"#,
+            r#"{"attacks": []}"#,
+        ] {
+            assert!(is_whole(&report(lacking)).is_err(), "{lacking}");
+        }
+    }
 }

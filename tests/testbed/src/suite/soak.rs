@@ -123,6 +123,12 @@ impl Hostile {
             &operations,
         ];
         harness("attack", &attack, "", &mut figures)?;
+        let made = figures.values.get("operations").copied().unwrap_or(0.0);
+        if made < self.operations as f64 {
+            figures.failed = true;
+            let seen = format!("{made} of {} operations were made", self.operations);
+            figures.notes.push(seen);
+        }
         if self.mutants {
             harness("mutants", &["mutants"], "mutants.", &mut figures)?;
         }
@@ -179,7 +185,10 @@ fn harness(
         (_, said) => said.unwrap_or_default(),
     };
     for (name, value) in said["figures"].as_object().into_iter().flatten() {
-        figures.add(format!("{prefix}{name}"), value.as_f64().unwrap_or(0.0));
+        let value = value
+            .as_f64()
+            .ok_or_else(|| Failure::new(format!("{name} is no number: {said}")))?;
+        figures.add(format!("{prefix}{name}"), value);
     }
     let notes = said["notes"].as_array().into_iter().flatten();
     let notes = notes.filter_map(|note| note.as_str().map(str::to_owned));

@@ -11,7 +11,7 @@ use crate::progress::Step;
 use crate::run::folder::Folder;
 use crate::run::plain::Plain;
 use crate::run::qemu::Qemu;
-use agent::client::Remote;
+use agent::client::{Error, Remote};
 use sha2::{Digest, Sha256};
 use std::ffi::OsString;
 use std::io::Read;
@@ -182,11 +182,14 @@ fn serve(media: &artefacts::Plain, program: &Path, folder: &Folder) -> Outcome {
     guests::kernel_is_content(&guest)?;
 
     // The machine dies with requests in flight; the backend serves the next one.
-    guest.spawn(
+    let load = guest.spawn(
         ["bed-load", "exercise", &name, "--seconds", "60"],
         "/tmp/load.log",
     )?;
-    std::thread::sleep(Duration::from_millis(500));
+    let still = guest.wait(load, Duration::from_millis(500));
+    ensure(matches!(still, Err(Error::Refused { .. })), || {
+        format!("the load ended before the machine: {still:?}")
+    })?;
     machine.kill();
     ensure(
         disk.server.ended().is_none(),

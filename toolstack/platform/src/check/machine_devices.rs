@@ -236,11 +236,18 @@ fn registers(
             .iter()
             .find(|(_, value, is_size)| !value.is_multiple_of(PAGE) || (*is_size && *value == 0));
         if let Some((key, value, _)) = wrong {
-            let message = format!("registers of {} are no whole pages", device.path);
-            findings.push(
-                Finding::new(&rules::DEVICE_PAGES, format!("{at}.{key}"), message)
-                    .label(format!("{} is no multiple of 4KiB", hex(*value))),
-            );
+            let (message, label) = match value {
+                0 => (
+                    format!("a region of {} has no bytes", device.path),
+                    "nothing is mapped".to_owned(),
+                ),
+                value => (
+                    format!("registers of {} are no whole pages", device.path),
+                    format!("{} is no multiple of 4KiB", hex(*value)),
+                ),
+            };
+            let finding = Finding::new(&rules::DEVICE_PAGES, format!("{at}.{key}"), message);
+            findings.push(finding.label(label));
             continue;
         }
         let range = Range {

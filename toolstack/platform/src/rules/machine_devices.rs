@@ -28,7 +28,8 @@ rules! {
     /// Registers that are no whole pages.
     DEVICE_PAGES = "AVPS0705", "device-pages", Error,
         help "use whole pages of 4KiB, if nothing else is in them",
-        why "Registers are mapped in pages. Xen stops the machine: \"not page aligned addresses/sizes\".",
+        why "Registers are mapped in pages. For a part of a page Xen stops the machine: \"not page aligned \
+             addresses/sizes\". A region of no bytes maps nothing: Xen starts the domain, and its driver finds no device.",
         source "Xen: xen/arch/arm/dom0less-build.c, handle_passthrough_prop";
     /// Devices of two owners in one page.
     DEVICE_PAGE_SHARED = "AVPS0706", "device-page-shared", Error,

@@ -99,6 +99,20 @@ fn registers_of_the_device_tree_stand_in_for_those_the_document_does_not_give() 
 }
 
 #[test]
+fn a_region_of_no_bytes_gives_no_registers() {
+    let none = WINDOW.replace("4KiB", "0B");
+    assert_ne!(none, WINDOW);
+    let text = with_device(&format!("dma = \"none\"\n{none}"));
+    let findings = with_facts(&text, facts(vec![can(0x904_1000)]));
+    assert_eq!(ids(&findings), ["AVPS0705"]);
+    assert_eq!(
+        findings[0].message,
+        "a region of /soc/can@9041000 has no bytes"
+    );
+    assert_eq!(findings[0].at, "domain[0].device[0].region[0].size");
+}
+
+#[test]
 fn an_iommu_helps_only_devices_behind_it() {
     let text = format!("[machine]\niommu = \"smmu-v3\"\n{}", with_device(WINDOW));
     let behind = MachineDevice {

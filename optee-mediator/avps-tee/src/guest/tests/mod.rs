@@ -1,5 +1,6 @@
 //! A guest's desk without Xen and without a secure world: memory and applications are made up, all between is what the daemon runs.
 
+mod cancel;
 mod driver;
 mod hostile;
 mod world;
@@ -45,9 +46,11 @@ fn a_buffer_goes_to_the_application_and_what_it_wrote_comes_back() {
     assert_eq!(driver.bytes(0x6000 + 100, 15), b"dlot si ti tahw");
     // What only goes there comes back as it was, and what only comes from there was not read.
     driver.fill(0x6000 + 100, b"abc");
-    driver.invoke(session, &[memory(Direction::Input, 3)]);
+    let answer = driver.invoke(session, &[memory(Direction::Input, 3)]);
+    assert_eq!(answer.result, TeeResult::SUCCESS);
     assert_eq!(driver.bytes(0x6000 + 100, 3), b"abc");
-    driver.invoke(session, &[memory(Direction::Output, 3)]);
+    let answer = driver.invoke(session, &[memory(Direction::Output, 3)]);
+    assert_eq!(answer.result, TeeResult::SUCCESS);
     assert_eq!(driver.bytes(0x6000 + 100, 3), [0; 3]);
     let beyond = driver.invoke(session, &[memory(Direction::Inout, 3 * 4096)]);
     assert_eq!(beyond.result, TeeResult::SECURITY);
@@ -192,6 +195,7 @@ fn numbers_go_both_ways() {
         c: 0,
     };
     let answer = driver.invoke(session, &[value]);
+    assert_eq!(answer.result, TeeResult::SUCCESS);
     assert_eq!(answer.values[0], [22, 20]);
 }
 

@@ -40,7 +40,16 @@ pub(super) fn judge(plan: &Plan, answer: &Answer) -> Judgement {
             answer.verdict.line()
         ));
     };
-    let differences = differences(plan, guests, &answer.readback, &[]);
+    let mut differences = differences(plan, guests, &answer.readback, &[]);
+    // What was not told shows nothing.
+    for guest in guests.iter().filter(|guest| guest.torn > 0) {
+        let (domain, torn) = (guest.domain, guest.torn);
+        differences.push(format!("{torn} lines of domain {domain} were lost"));
+    }
+    let is_placed = plan.shared_memory.iter().any(|memory| memory.at.is_some());
+    if is_placed && answer.readback.ram.is_empty() {
+        differences.push("Xen's memory map, which has its shared memory, was not read".to_owned());
+    }
     if differences.is_empty() {
         Judgement::Right
     } else {
@@ -139,7 +148,52 @@ fn guest_differs(plan: &Plan, domain: &DomainPlan, guest: &GuestReport, wrong: &
             wrong.expect(&what, &hex(&seen), &hex(&[(user.at, memory.size_bytes)]));
         }
     }
+    for at in touched(domain) {
+        let reached = guest.said.iter().any(|said| {
+            said.strip_prefix(&format!("touch {at:#x} r "))
+                .is_some_and(|came| came.starts_with("ok"))
+        });
+        wrong.expect(&format!("registers at {at:#x} reached"), &reached, &true);
+    }
     wrong.0.extend(overlaps(guest, &memory));
+}
+
+/// Orders to read the first register of each region that a domain is given of a device that the machine has.
+pub(super) fn touch(plan: &mut Plan) {
+    let known: Vec<(u64, u64)> = plan
+        .machine
+        .devices
+        .iter()
+        .flat_map(|device| &device.regions)
+        .map(|range| (range.at, range.size_bytes))
+        .collect();
+    let is_there = |at: u64| {
+        known
+            .iter()
+            .any(|(start, size)| at >= *start && at - start < *size)
+    };
+    for domain in &mut plan.domains {
+        let regions = domain.devices.iter().flat_map(|device| &device.regions);
+        let regions = regions.filter(|region| is_there(region.at) && region.guest_at % 8 == 0);
+        let words: Vec<String> = regions
+            .map(|region| format!("{TOUCH}{:#x}:r", region.guest_at))
+            .collect();
+        for word in words {
+            domain.cmdline = format!("{} {word}", domain.cmdline).trim().to_owned();
+        }
+    }
+}
+
+/// Begins the order to make an access (`oracle-guest`, `orders`).
+const TOUCH: &str = "touch=";
+
+/// The addresses that a domain was ordered to read.
+fn touched(domain: &DomainPlan) -> impl Iterator<Item = u64> {
+    let words = domain.cmdline.split(' ');
+    words.filter_map(|word| {
+        let place = word.strip_prefix(TOUCH)?.strip_suffix(":r")?;
+        u64::from_str_radix(place.strip_prefix("0x")?, 16).ok()
+    })
 }
 
 /// Its static memory, neighbours as one.
@@ -269,4 +323,92 @@ fn merged(mut ranges: Vec<Range>) -> Vec<Range> {
 
 fn hex(ranges: &[Range]) -> String {
     format!("{ranges:x?}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const TEXT: &str = r#"
+schema = "avps/1"
+[platform]
+name = "d"
+[machine]
+banks = [{ at = 0x4000_0000, size = "1GiB" }]
+[[domain]]
+name = "a"
+kernel = "k"
+boot = "dom0less"
+memory = "32MiB"
+console = "none"
+[[domain.device]]
+path = "/pl031@9010000"
+dma = "none"
+interrupts = []
+[[domain.device.region]]
+at = 0x901_0000
+size = "4KiB"
+"#;
+
+    /// The document's plan on a machine that has the device, with its orders.
+    fn plan(text: &str) -> Plan {
+        let (document, _) = platform::document::read(text);
+        let mut plan = platform::resolve(&document.expect("a document"), "/", Default::default());
+        plan.machine.devices = vec![platform::plan::MachineDevice {
+            path: "/pl031@9010000".to_owned(),
+            regions: vec![platform::plan::Range {
+                at: 0x901_0000,
+                size_bytes: 0x1000,
+            }],
+            ..Default::default()
+        }];
+        touch(&mut plan);
+        plan
+    }
+
+    /// A boot in which the guest reports what the plan says, and this.
+    fn answer(plan: &Plan, said: &[&str]) -> Answer {
+        let domain = plan.dom0less().next().expect("a domain");
+        let mut guest = GuestReport::default();
+        guest.domain = domain.domid.expect("a number");
+        guest.memory = vec![(0x4000_0000, domain.memory_bytes)];
+        (guest.cpus, guest.running) = (1, 1);
+        guest.arguments = domain.cmdline.clone();
+        guest.said = said.iter().map(|said| (*said).to_owned()).collect();
+        Answer {
+            verdict: Verdict::Boots {
+                guests: vec![guest],
+            },
+            log: String::new(),
+            early: String::new(),
+            readback: Readback::default(),
+            time: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn a_device_whose_registers_are_not_reached_was_not_given() {
+        for size in ["4KiB", "0B"] {
+            let plan = plan(&TEXT.replace("4KiB", size));
+            let judged = |said: &[&str]| judge(&plan, &answer(&plan, said));
+            let reached = "touch 0x9010000 r ok value=0x1";
+            assert_eq!(judged(&[reached]), Judgement::Right);
+            let missed = "touch 0x9010000 r fault class=0x25 status=0x6 far=0x9010000";
+            for said in [&[missed][..], &[], &["touch 0x9010008 r ok value=0x1"]] {
+                assert!(matches!(judged(said), Judgement::Differs(_)), "{said:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_guest_whose_lines_were_lost_shows_nothing() {
+        let plan = plan(TEXT);
+        let mut answer = answer(&plan, &["touch 0x9010000 r ok value=0x1"]);
+        assert_eq!(judge(&plan, &answer), Judgement::Right);
+        if let Verdict::Boots { guests } = &mut answer.verdict {
+            guests[0].torn = 1;
+        }
+        assert!(matches!(judge(&plan, &answer), Judgement::Differs(_)));
+    }
 }

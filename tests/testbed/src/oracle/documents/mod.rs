@@ -152,11 +152,13 @@ fn put_to_trial(
     let Some(opinion) = Opinion::of(text, facts) else {
         return Ok(None);
     };
-    let Some(layout) = layout(oracle, &opinion.plan, &stand_in)? else {
+    let mut plan = opinion.plan.clone();
+    compare::touch(&mut plan);
+    let Some(layout) = layout(oracle, &plan, &stand_in)? else {
         return Ok(None);
     };
     let answer = oracle.ask(name, &layout)?;
-    let judgement = compare::judge(&opinion.plan, &answer);
+    let judgement = compare::judge(&plan, &answer);
     Ok(Some(Trial {
         outcome: outcome(&opinion, &judgement),
         opinion,

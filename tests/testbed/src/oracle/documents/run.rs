@@ -30,7 +30,7 @@ pub(crate) struct Wanted {
 pub(crate) fn run(oracle: &Oracle, wanted: &Wanted) -> Result<Figures, Failure> {
     let mut tally = Tally::default();
     trials(oracle, wanted, &mut |told| tally.add(told))?;
-    Ok(tally.figures(wanted.seed))
+    Ok(tally.figures(wanted))
 }
 
 /// What came of one document.
@@ -57,13 +57,15 @@ impl Told {
 
 /// Puts documents on trial.
 ///
+/// How many that were.
+///
 /// # Errors
 /// When one could not be booted at all.
 pub(crate) fn trials(
     oracle: &Oracle,
     wanted: &Wanted,
     each: &mut dyn FnMut(Told),
-) -> Result<(), Failure> {
+) -> Result<usize, Failure> {
     let fits =
         |case: &Case| case.class.contains(&wanted.filter) || case.name.contains(&wanted.filter);
     let written = written().map_err(|e| Failure::new(format!("the fixtures: {e}")))?;
@@ -94,7 +96,7 @@ pub(crate) fn trials(
         each(told);
     }
     step.done(&format!("{done} cases"));
-    Ok(())
+    Ok(done)
 }
 
 #[derive(Default)]
@@ -128,7 +130,8 @@ impl Tally {
         }
     }
 
-    fn figures(self, seed: u64) -> Figures {
+    fn figures(self, wanted: &Wanted) -> Figures {
+        let Wanted { cases, seed, .. } = wanted;
         let mut figures = Figures::default();
         let count = u32::try_from(self.seconds.len()).unwrap_or(u32::MAX);
         figures.add("cases", count.into());
@@ -141,7 +144,18 @@ impl Tally {
             u32::try_from(self.classes.len()).unwrap_or(u32::MAX).into(),
         );
         figures.series("seconds", self.seconds);
-        figures.failed = self.false_accepts + self.false_rejects > 0 || count == 0;
+        // A filter may leave fewer than were wanted, and not none.
+        let few = match wanted.filter.is_empty() {
+            true => {
+                self.classes
+                    .values()
+                    .map(|(cases, _)| *cases as usize)
+                    .sum::<usize>()
+                    < *cases
+            }
+            false => count == 0,
+        };
+        figures.failed = self.false_accepts + self.false_rejects > 0 || few;
         figures.notes = vec![format!(
             "seed {seed}; cases per class, and how many Xen refused or got wrong:"
         )];

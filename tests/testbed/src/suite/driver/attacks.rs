@@ -13,6 +13,9 @@ use std::time::Duration;
 /// (XENMEM_acquire_resource), and who writes there grants itself what it likes. `configs/xen` has a change to Xen for it.
 pub(super) const XEN_CANNOT_REFUSE: [&str; 2] = ["resource-grant-table@own", "grant-forge@own"];
 
+/// Attempts that there are, at least: fewer were not all made.
+const ATTEMPTS: usize = 272;
+
 pub(super) fn tests() -> Vec<Test> {
     vec![
         Test::new(
@@ -50,7 +53,7 @@ fn judge(context: &Context, let_through: &[&str]) -> Outcome {
 }
 
 /// Attacks from "storage": "beta" is its guest, "stranger" is not, "spare" is another driver domain.
-pub(super) fn run(context: &Context, known: &[&str], figures: &mut Figures) -> Outcome {
+pub(super) fn run(context: &Context, let_through: &[&str], figures: &mut Figures) -> Outcome {
     platform::running(context)?;
     let number = |name: &str| platform::domid(context, name).map(|domid| domid.to_string());
     let (own, foreign, other) = (number("beta")?, number("stranger")?, number("spare")?);
@@ -66,18 +69,42 @@ pub(super) fn run(context: &Context, known: &[&str], figures: &mut Figures) -> O
         &other,
     ];
     let report = hostile(&driver, &attack, Duration::from_secs(360))?;
-    for (name, value) in report["figures"].as_object().into_iter().flatten() {
-        figures.add(name.clone(), value.as_f64().unwrap_or(f64::NAN));
+    compare(&report, let_through, figures);
+    if !let_through.is_empty() {
+        let names = let_through.join(", ");
+        figures
+            .notes
+            .push(format!("let through by Xen as it is: {names}"));
     }
+    // Nobody has noticed.
+    undisturbed(context, &["alpha", "beta", "stranger"])
+}
+
+/// What the attacker's program reports, against what is expected of each attempt; `known` are those that Xen lets through.
+fn compare(report: &Value, known: &[&str], figures: &mut Figures) {
     let mut surprises = Vec::new();
+    for (name, value) in report["figures"].as_object().into_iter().flatten() {
+        match value.as_f64() {
+            Some(value) => figures.add(name.clone(), value),
+            None => surprises.push(format!("{name} is no number: {value}")),
+        }
+    }
     let mut let_through = BTreeSet::new();
-    for attempt in report["attempts"].as_array().into_iter().flatten() {
+    let attempts = report["attempts"].as_array().map_or(&[][..], Vec::as_slice);
+    if attempts.len() < ATTEMPTS {
+        surprises.push(format!(
+            "{} attempts were made, and there are {ATTEMPTS}",
+            attempts.len()
+        ));
+    }
+    for attempt in attempts {
         let text = |key: &str| attempt[key].as_str().unwrap_or_default();
         let (name, outcome, expected) = (text("name"), text("outcome"), text("expected"));
         let as_expected = match expected {
             "refused" => outcome == "refused",
             "control" | "limit" => outcome == "allowed",
-            _ => true,
+            "any" => true,
+            _ => false,
         };
         if as_expected {
             continue;
@@ -97,16 +124,8 @@ pub(super) fn run(context: &Context, known: &[&str], figures: &mut Figures) -> O
             "Xen let through {let_through:?}, known is {expected:?}"
         ));
     }
-    figures.failed |=
-        !surprises.is_empty() || figures.values.get("attacks").copied().unwrap_or(0.0) < 1.0;
+    figures.failed |= !surprises.is_empty();
     figures.notes.extend(surprises);
-    if !known.is_empty() {
-        figures
-            .notes
-            .push(format!("let through by Xen as it is: {}", known.join(", ")));
-    }
-    // Nobody has noticed.
-    undisturbed(context, &["alpha", "beta", "stranger"])
 }
 
 /// Runs the attacker's program in a driver domain; its report.
@@ -183,4 +202,44 @@ fn limits(context: &Context) -> Outcome {
         &["exercise", "/dev/vda", "--bytes", "1048576"],
     )
     .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn seen(attempts: &[Value], known: &[&str]) -> Figures {
+        let refused = json!({"name": "x", "outcome": "refused", "expected": "refused"});
+        let mut all = vec![refused; ATTEMPTS - 1];
+        all.extend_from_slice(attempts);
+        let report = json!({"figures": {"attacks": all.len()}, "attempts": all});
+        let mut figures = Figures::default();
+        compare(&report, known, &mut figures);
+        figures
+    }
+
+    #[test]
+    fn each_attempt_has_to_come_out_as_expected_and_none_may_be_missing() {
+        let attempt = |outcome: &str, expected: &str| json!({"name": "y", "outcome": outcome, "expected": expected, "detail": ""});
+        for (outcome, expected, known, failed) in [
+            ("refused", "refused", &[][..], false),
+            ("allowed", "control", &[], false),
+            ("failed", "any", &[], false),
+            ("allowed", "refused", &["y"], false),
+            ("allowed", "refused", &[], true),
+            ("failed", "refused", &[], true),
+            ("failed", "refused", &["y"], true),
+            ("refused", "control", &[], true),
+            ("refused", "refused", &["y"], true),
+            ("refused", "", &[], true),
+        ] {
+            let figures = seen(&[attempt(outcome, expected)], known);
+            assert_eq!(figures.failed, failed, "{outcome} {expected} {figures:?}");
+        }
+        assert!(seen(&[], &[]).failed);
+        let mut figures = Figures::default();
+        compare(&json!({}), &[], &mut figures);
+        assert!(figures.failed);
+    }
 }

@@ -6,11 +6,13 @@ mod faults;
 mod leftovers;
 mod path;
 mod platform;
+mod refusals;
 mod restart;
 mod rules;
 mod serving;
 
-pub(super) use platform::{denials, load};
+pub(super) use platform::load;
+pub(super) use refusals::Refusals;
 pub(super) use rules::{Lacking, compile, lacking};
 
 use super::bench::{Figures, on};
@@ -53,12 +55,17 @@ pub(super) fn ends(context: &Context, ends: u32) -> Result<Figures, Failed> {
 }
 
 /// What `cargo xtask policy` shows.
-pub(super) fn policy(media: &Media, rules: usize, seed: usize) -> Result<Figures, Failure> {
+pub(super) fn policy(
+    media: &Media,
+    rules: Option<usize>,
+    seed: Option<u64>,
+) -> Result<Figures, Failure> {
     let mut figures = on(media, &machine(), "policy", |context| {
         let mut figures = Figures::default();
         attacks::run(context, &attacks::XEN_CANNOT_REFUSE, &mut figures)?;
         Ok(figures)
     })?;
+    let seed = seed.map_or_else(rules::Seed::of_the_commit, rules::Seed::given);
     let mut trials = rules::Trials::new(rules, seed);
     let mut done = false;
     while !done {

@@ -107,12 +107,6 @@ pub(super) fn domid(context: &Context, name: &str) -> Result<u16, Failed> {
     Ok(context.sh(&format!("xl domid {name}"))?.trim().parse()?)
 }
 
-/// What Xen has refused so far, one line each.
-pub(in super::super) fn denials(context: &Context) -> Result<Vec<String>, Failed> {
-    let log = context.sh("xl dmesg | grep -F 'avc:  denied' || true")?;
-    Ok(log.lines().map(str::to_owned).collect())
-}
-
 /// SHA-256 of the first bytes of a disk in a driver domain.
 pub(super) fn sha256(driver: &Remote, image: &str, bytes: u64) -> Result<String, Failed> {
     let line = format!("head -c {bytes} {image} | sha256sum | cut -c -64");

@@ -6,9 +6,13 @@ use super::super::guests::{self, DOCUMENTS, IMAGES};
 use super::super::{Context, Failed, Outcome, Test, ensure};
 use super::faults::kill_worker;
 use super::platform;
+use super::refusals::{Refusal, Refusals};
+use crate::oracle::documents::Random;
+use crate::paths;
+use crate::process::Run;
 use crate::progress::Step;
 use ::platform::flask::{Policy, Rule};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 const DOCUMENT: &str = include_str!("least.avps.toml");
 /// For `avpsctl emit partial-dtb`: the tree that Xen gave dom0 has the device that is passed through.
@@ -25,7 +29,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "Linux then takes four frames for all that its grant table can have: 2048 grants, which is few for fast disks",
     ),
 ];
-/// Rules taken away in `cargo xtask test`: others every day.
+/// Rules taken away in `cargo xtask test`: others for each commit.
 const SAMPLE: usize = 3;
 /// Longest time of `avpsctl up` and `down`; backends get [`READY`] of it.
 const TIME: Duration = Duration::from_secs(60);
@@ -41,8 +45,7 @@ pub(super) fn tests() -> Vec<Test> {
 }
 
 fn some(context: &Context) -> Outcome {
-    let day = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() / 86_400;
-    let mut trials = Trials::new(SAMPLE, usize::try_from(day)?);
+    let mut trials = Trials::new(Some(SAMPLE), Seed::of_the_commit());
     let clean = trials.run(context)?;
     let mut figures = Figures::default();
     trials.tell(&mut figures);
@@ -59,9 +62,50 @@ pub(in super::super) struct Lacking {
     pub(in super::super) what: String,
     /// What it is about: class and permission.
     asks: String,
-    /// How Xen's log ends when it is refused.
-    denial: String,
+    /// Types of who acts and on what, class and permission.
+    denial: [String; 4],
     policy: Policy,
+}
+
+/// What chooses the rules, where not all are taken away.
+pub(in super::super) struct Seed {
+    number: u64,
+    /// Where the number is from.
+    from: String,
+}
+
+impl Seed {
+    pub(in super::super) fn given(number: u64) -> Self {
+        Self {
+            number,
+            from: "as given".to_owned(),
+        }
+    }
+
+    /// The same for everybody who tests this commit, and another one for the next; a fixed one outside a git repository.
+    pub(in super::super) fn of_the_commit() -> Self {
+        let commit = Run::new("git")
+            .args(["rev-parse", "HEAD"])
+            .current_dir(paths::workspace())
+            .output();
+        match commit.ok().as_deref().and_then(number_of_commit) {
+            Some((number, commit)) => Self {
+                number,
+                from: format!("of commit {commit}"),
+            },
+            None => Self {
+                number: 0,
+                from: "fixed, for this is no git repository".to_owned(),
+            },
+        }
+    }
+}
+
+/// A commit's number and its name, shortened.
+fn number_of_commit(said: &str) -> Option<(u64, String)> {
+    let short = said.trim().get(..12)?;
+    let number = u64::from_str_radix(short, 16).ok()?;
+    Some((number, short.to_owned()))
 }
 
 /// Each permission, taken away alone. Where two rules give the same, for different needs, both lose it.
@@ -87,10 +131,8 @@ pub(in super::super) fn lacking(whole: &Policy) -> Vec<Lacking> {
             all.push(Lacking {
                 what,
                 asks: format!("{} {permission}", rule.class),
-                denial: format!(
-                    "{{ {permission} }}.*:{} .*:{} tclass={}",
-                    rule.source, rule.target, rule.class
-                ),
+                denial: [&rule.source, &rule.target, rule.class, permission]
+                    .map(|word: &str| word.to_owned()),
                 policy,
             });
         }
@@ -105,46 +147,68 @@ impl Lacking {
     }
 
     /// Whether Xen was seen to refuse what the permission would allow.
-    pub(in super::super) fn was_refused(&self, context: &Context) -> Result<bool, Failed> {
-        let line = format!(
-            "xl dmesg | grep -c 'avc:  denied .*{}' || true",
-            self.denial
-        );
-        Ok(context.sh(&line)?.trim() != "0")
+    pub(in super::super) fn was_refused(
+        &self,
+        context: &Context,
+        refusals: &Refusals,
+    ) -> Result<bool, Failed> {
+        let [source, target, class, permission] = &self.denial;
+        let what = Refusal {
+            permission,
+            source,
+            target,
+            class,
+        };
+        refusals.has(context, &what)
     }
 
-    /// Why others need it, when this platform does not; Xen was seen to refuse it.
-    fn needed_elsewhere(&self, context: &Context) -> Result<Option<&'static str>, Failed> {
-        let Some((_, why)) = ELSEWHERE.iter().find(|(asks, _)| *asks == self.asks) else {
-            return Ok(None);
-        };
-        Ok(self.was_refused(context)?.then_some(*why))
+    /// What a trial shows: how it ended, and whether Xen was seen to refuse the permission meanwhile.
+    fn judge(&self, outcome: Outcome, refused: bool) -> Finding {
+        let elsewhere = ELSEWHERE.iter().find(|(asks, _)| *asks == self.asks);
+        match (outcome, refused, elsewhere) {
+            (Err(Failed(seen)), true, _) => {
+                let first = seen.lines().next().unwrap_or_default();
+                Finding::Needed(format!("{}: {first}", self.what))
+            }
+            (Err(Failed(seen)), false, _) => Finding::Unexplained(format!("{}: {seen}", self.what)),
+            (Ok(()), true, Some((_, why))) => Finding::Refused(format!("{}: {why}", self.what)),
+            (Ok(()), ..) => Finding::Unneeded(self.what.clone()),
+        }
     }
+}
+
+/// What the trial of a permission shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Finding {
+    /// Xen refused it, and then the platform did not work.
+    Needed(String),
+    /// Xen refused it, and a real machine would need it.
+    Refused(String),
+    /// The platform works without it.
+    Unneeded(String),
+    /// The platform did not work, and Xen has not refused the permission: something else was wrong.
+    Unexplained(String),
 }
 
 /// Permissions that are taken away one by one, and what came of it.
 pub(in super::super) struct Trials {
-    count: usize,
-    seed: usize,
-    /// Trials made so far.
-    made: usize,
-    /// What does not work without, and how that was seen.
-    needed: Vec<String>,
-    /// What a real machine needs, and was seen refused.
-    refused: Vec<String>,
-    unneeded: Vec<String>,
+    /// All without.
+    count: Option<usize>,
+    seed: Seed,
+    /// Trials that are to be made, once that is known.
+    wanted: usize,
+    /// One for each trial so far.
+    findings: Vec<Finding>,
 }
 
 impl Trials {
-    /// `count` of them, beginning with a place that `seed` gives; all when there are no more.
-    pub(in super::super) fn new(count: usize, seed: usize) -> Self {
+    /// `count` of them, which `seed` chooses; all when there are no more.
+    pub(in super::super) fn new(count: Option<usize>, seed: Seed) -> Self {
         Self {
             count,
             seed,
-            made: 0,
-            needed: Vec::new(),
-            refused: Vec::new(),
-            unneeded: Vec::new(),
+            wanted: 0,
+            findings: Vec::new(),
         }
     }
 
@@ -160,37 +224,26 @@ impl Trials {
         works(context, &document).map_err(|Failed(seen)| {
             Failed(format!("it does not work with the whole policy: {seen}"))
         })?;
-        let all = lacking(&whole);
-        self.count = self.count.min(all.len());
-        let begin = (self.seed * self.count) % all.len();
+        let mut all = lacking(&whole);
+        choose(&mut all, self.count, self.seed.number);
+        self.wanted = all.len();
         let step = Step::begin("policy", "taking rules away");
-        while self.made < self.count {
-            let Some(lacking) = all.iter().cycle().nth(begin + self.made) else {
-                break;
-            };
+        while let Some(lacking) = all.get(self.findings.len()) {
             step.state(format!(
                 "{} of {}: {}",
-                self.made + 1,
-                self.count,
+                self.findings.len() + 1,
+                self.wanted,
                 lacking.what
             ));
+            let refusals = Refusals::watch(context)?;
             lacking.load(context)?;
             let outcome = works(context, &document);
-            self.made += 1;
-            match outcome {
-                Err(Failed(seen)) => {
-                    let first = seen.lines().next().unwrap_or_default();
-                    self.needed.push(format!("{}: {first}", lacking.what));
-                }
-                Ok(()) => match lacking.needed_elsewhere(context)? {
-                    Some(why) => self.refused.push(format!("{}: {why}", lacking.what)),
-                    None => self.unneeded.push(lacking.what.clone()),
-                },
-            }
+            let refused = lacking.was_refused(context, &refusals)?;
+            self.findings.push(lacking.judge(outcome, refused));
             platform::load(context, &compiled)?;
             if let Err(Failed(left)) = clean(context, &document) {
                 step.note(&format!("a fresh boot after {}: {left}", lacking.what));
-                return Ok(self.made == self.count);
+                return Ok(self.findings.len() == self.wanted);
             }
         }
         step.done("done");
@@ -200,22 +253,69 @@ impl Trials {
 
     /// What was found.
     pub(in super::super) fn tell(&self, figures: &mut Figures) {
-        figures.add("rules", self.made as f64);
-        figures.add("rules_needed", self.needed.len() as f64);
-        figures.add("rules_refused_without_effect", self.refused.len() as f64);
-        figures.add("rules_unneeded", self.unneeded.len() as f64);
-        figures.failed |= !self.unneeded.is_empty();
-        let unneeded = self
-            .unneeded
-            .iter()
-            .map(|what| format!("works without {what}"));
-        let refused = self
-            .refused
-            .iter()
-            .map(|what| format!("refused, without effect here: {what}"));
-        let needed = self.needed.iter().map(|what| format!("without {what}"));
-        figures.notes.extend(unneeded.chain(refused).chain(needed));
+        let of = |kind: fn(&Finding) -> Option<&String>| -> Vec<&String> {
+            self.findings.iter().filter_map(kind).collect()
+        };
+        let needed = of(|finding| match finding {
+            Finding::Needed(what) => Some(what),
+            _ => None,
+        });
+        let refused = of(|finding| match finding {
+            Finding::Refused(what) => Some(what),
+            _ => None,
+        });
+        let unneeded = of(|finding| match finding {
+            Finding::Unneeded(what) => Some(what),
+            _ => None,
+        });
+        let unexplained = of(|finding| match finding {
+            Finding::Unexplained(what) => Some(what),
+            _ => None,
+        });
+        figures.add("rules", self.findings.len() as f64);
+        figures.add("rules_needed", needed.len() as f64);
+        figures.add("rules_refused_without_effect", refused.len() as f64);
+        figures.add("rules_unneeded", unneeded.len() as f64);
+        figures.add("rules_unexplained", unexplained.len() as f64);
+        let all = self.wanted > 0 && self.findings.len() == self.wanted;
+        figures.failed |= !all || !unneeded.is_empty() || !unexplained.is_empty();
+        if !all {
+            let (made, wanted) = (self.findings.len(), self.wanted);
+            figures
+                .notes
+                .push(format!("{made} of {wanted} trials were made"));
+        }
+        if self.count.is_some() {
+            let Seed { number, from } = &self.seed;
+            let count = self.wanted;
+            figures.notes.push(format!(
+                "rules chosen by seed {number}, {from}: cargo xtask policy --cases {count} --seed {number}"
+            ));
+        }
+        let told = [
+            ("works without", unneeded),
+            (
+                "does not work, and Xen did not refuse it, without",
+                unexplained,
+            ),
+            ("refused, without effect here:", refused),
+            ("without", needed),
+        ];
+        for (words, found) in told {
+            let lines = found.into_iter().map(|what| format!("{words} {what}"));
+            figures.notes.extend(lines);
+        }
     }
+}
+
+/// Keeps so many, which the seed chooses; all without a count.
+fn choose<T>(all: &mut Vec<T>, count: Option<usize>, seed: u64) {
+    let Some(count) = count.filter(|count| *count < all.len()) else {
+        return;
+    };
+    let mut random = Random::new(seed);
+    all.sort_by_cached_key(|_| random.next());
+    all.truncate(count);
 }
 
 /// A policy as Xen takes it.
@@ -300,4 +400,79 @@ fn clean(context: &Context, document: &Document) -> Outcome {
         "for domid in $(xl list | awk 'NR > 1 && $1 != \"Domain-0\" { print $(NF - 4) }'); do xl destroy $domid || true; done",
     )?;
     guests::nothing_left(&context.dom0())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn whole() -> Policy {
+        let plan = ::platform::analyse(DOCUMENT, DOCUMENTS).plan;
+        Policy::of(&plan.expect("a document without errors"))
+    }
+
+    fn one(asks: &str) -> Lacking {
+        let mut all = lacking(&whole()).into_iter();
+        all.find(|lacking| lacking.asks == asks).expect(asks)
+    }
+
+    #[test]
+    fn only_a_refusal_of_the_permission_shows_that_it_is_needed() {
+        let pause = one("domain pause");
+        let failed = || Err(Failed("no answer in 60 s\nmore".into()));
+        let needed = format!("{}: no answer in 60 s", pause.what);
+        assert_eq!(pause.judge(failed(), true), Finding::Needed(needed));
+        assert!(matches!(
+            pause.judge(failed(), false),
+            Finding::Unexplained(_)
+        ));
+        assert!(matches!(pause.judge(Ok(()), true), Finding::Unneeded(_)));
+        assert!(matches!(pause.judge(Ok(()), false), Finding::Unneeded(_)));
+        let flush = one("domain2 cacheflush");
+        assert!(matches!(flush.judge(Ok(()), true), Finding::Refused(_)));
+        assert!(matches!(flush.judge(Ok(()), false), Finding::Unneeded(_)));
+    }
+
+    fn told(findings: &[Finding], wanted: usize) -> Figures {
+        let mut trials = Trials::new(Some(wanted), Seed::given(7));
+        trials.wanted = wanted;
+        trials.findings = findings.to_vec();
+        let mut figures = Figures::default();
+        trials.tell(&mut figures);
+        figures
+    }
+
+    #[test]
+    fn a_trial_that_was_not_made_or_not_explained_is_a_failure() {
+        let needed = Finding::Needed("a".into());
+        let good = told(&[needed.clone(), Finding::Refused("b".into())], 2);
+        assert!(!good.failed, "{good:?}");
+        assert!(good.notes[0].contains("--cases 2 --seed 7"), "{good:?}");
+        assert!(told(std::slice::from_ref(&needed), 2).failed);
+        assert!(told(&[], 0).failed);
+        for bad in [
+            Finding::Unneeded("c".into()),
+            Finding::Unexplained("c".into()),
+        ] {
+            assert!(told(&[needed.clone(), bad], 2).failed);
+        }
+    }
+
+    #[test]
+    fn a_commit_chooses_the_same_rules_each_time_and_the_next_one_others() {
+        let chosen = |seed| {
+            let mut all = lacking(&whole());
+            choose(&mut all, Some(SAMPLE), seed);
+            all.into_iter()
+                .map(|lacking| lacking.what)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(chosen(1).len(), SAMPLE);
+        assert_eq!(chosen(1), chosen(1));
+        assert_ne!(chosen(1), chosen(2));
+        let commit = "acde0f6123456789abcdef0123456789abcdef01\n";
+        let (number, name) = number_of_commit(commit).expect("a commit");
+        assert_eq!((number, name.as_str()), (0xacde_0f61_2345, "acde0f612345"));
+        assert_eq!(number_of_commit("fatal: not a git repository"), None);
+    }
 }

@@ -77,10 +77,12 @@ fn measure(
         let after = counters(context, ours)?;
         let all = f64::from(calls) * f64::from(rounds);
         for counter in COUNTERS {
-            let of = |counters: &BTreeMap<String, f64>| counters.get(counter).copied();
-            if let (Some(before), Some(after)) = (of(&before), of(&after)) {
-                figures.add(format!("{name}.{counter}"), (after - before) / all);
-            }
+            let of = |counters: &BTreeMap<String, f64>| {
+                let count = counters.get(counter).copied();
+                count.ok_or_else(|| Failed(format!("avps-tee counts no {counter}: {counters:?}")))
+            };
+            let grown = of(&after)? - of(&before)?;
+            figures.add(format!("{name}.{counter}"), grown / all);
         }
         figures.spread(&format!("ratio.hypervisor.{name}"), ratios);
         figures.spread(&format!("{name}.seconds"), times);

@@ -5,6 +5,10 @@ use agent::client::Remote;
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
+/// GlobalPlatform's TEE_SUCCESS.
+pub(super) const SUCCESS: &str = "0x00000000";
+/// TEE_ERROR_BAD_PARAMETERS: OP-TEE's test application says so of a function that it does not have.
+pub(super) const NO_SUCH_FUNCTION: &str = "0xffff0006";
 /// Where a call that was begun says how it ended.
 const LOG: &str = "/tmp/call";
 
@@ -22,22 +26,34 @@ pub(super) fn status(context: &Context, guest: &str) -> Result<Value, Failed> {
     Ok(report["guests"][0].take())
 }
 
-/// Makes so many calls that do nothing, with a buffer of so many bytes: all were answered alike.
+/// Makes so many calls of a function that the application does not have, with a buffer of so many bytes: it has answered each.
 pub(super) fn calls(guest: &Remote, count: u32, bytes: usize) -> Result<Value, Failed> {
-    alike(guest, "calls", count, bytes)
+    answered(guest, "calls", count, bytes, NO_SUCH_FUNCTION)
 }
 
 /// The same with an application that hashes the buffer, and does so rightly.
 pub(super) fn hash(guest: &Remote, count: u32, bytes: usize) -> Result<Value, Failed> {
-    alike(guest, "hash", count, bytes)
+    answered(guest, "hash", count, bytes, SUCCESS)
 }
 
-fn alike(guest: &Remote, what: &str, count: u32, bytes: usize) -> Result<Value, Failed> {
-    let (count, bytes) = (count.to_string(), bytes.to_string());
-    let seen = bed_tee(guest, &[what, &count, "--bytes", &bytes])?;
-    let answers = seen["results"].as_object().map_or(0, serde_json::Map::len);
-    ensure(answers == 1, || format!("{count} calls: {seen}"))?;
+fn answered(
+    guest: &Remote,
+    what: &str,
+    count: u32,
+    bytes: usize,
+    answer: &str,
+) -> Result<Value, Failed> {
+    let (number, bytes) = (count.to_string(), bytes.to_string());
+    let seen = bed_tee(guest, &[what, &number, "--bytes", &bytes])?;
+    ensure(all_were(&seen, count, answer), || {
+        format!("{count} calls were not all answered {answer}: {seen}")
+    })?;
     Ok(seen)
+}
+
+/// Whether so many calls, and no others, were answered this.
+pub(super) fn all_were(seen: &Value, count: u32, answer: &str) -> bool {
+    count > 0 && seen["results"] == serde_json::json!({ answer: count })
 }
 
 /// Has a guest begin a call of so many milliseconds.
@@ -51,6 +67,22 @@ pub(super) fn start(guest: &Remote, args: &str) -> Result<(), Failed> {
     let line = format!("> {LOG}; (sleep 0.2; bed-tee {args}) > {LOG} 2>&1 &");
     guest.shell(&line).text()?;
     Ok(())
+}
+
+/// Waits until the secure world has a call of the guest's: it has a session meanwhile.
+pub(super) fn under_way(context: &Context, guest: &str) -> Result<(), Failed> {
+    let until = Instant::now() + Duration::from_secs(20);
+    loop {
+        let status = status(context, guest)?;
+        let sessions = status["sessions"].as_array();
+        if sessions.is_some_and(|sessions| !sessions.is_empty()) {
+            return Ok(());
+        }
+        ensure(Instant::now() < until, || {
+            format!("{guest} has not begun its call: {status}")
+        })?;
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 /// What the call has said so far: nothing before its end.
@@ -70,5 +102,26 @@ pub(super) fn ended(guest: &Remote, within: Duration) -> Result<String, Failed> 
             format!("the call has not ended after {within:?}")
         })?;
         std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn calls_that_are_all_answered_with_another_error_are_not_answered() {
+        let seen = |results: Value| json!({ "results": results });
+        assert!(all_were(&seen(json!({ SUCCESS: 20 })), 20, SUCCESS));
+        for (results, count) in [
+            (json!({ "0xffff000e": 20 }), 20),
+            (json!({ SUCCESS: 19 }), 20),
+            (json!({ SUCCESS: 19, "0xffff000e": 1 }), 20),
+            (json!({}), 0),
+            (Value::Null, 20),
+        ] {
+            assert!(!all_were(&seen(results), count, SUCCESS));
+        }
     }
 }

@@ -87,13 +87,16 @@ impl XtestCommand {
                 Mode::Mediated if self.guests > 0 => differences::mediated(number, self.guests),
                 _ => Vec::new(),
             };
-            let (said, right) = differences::judge(&known, ran);
+            let (said, right) = differences::judge(&known, ran, self.cases.is_empty());
             if self.guests > 1 && !said.is_empty() {
                 figures.notes.push(format!("In guest {number}:"));
             }
             figures.notes.extend(said);
-            // A filter that leaves none is a mistake.
-            figures.failed |= !right || ran.cases.is_empty();
+            figures.failed |= !right;
+        }
+        if results.is_empty() {
+            figures.failed = true;
+            figures.notes.push("nobody ran them".into());
         }
         Ok(figures)
     }

@@ -51,10 +51,28 @@ pub(super) fn mediated(number: u8, guests: u8) -> Vec<Difference> {
     all
 }
 
-/// What is to be said of results, and whether all is as it should be: what differs does, and nothing else.
-pub(super) fn judge(differences: &[Difference], results: &Results) -> (Vec<String>, bool) {
+/// Cases that a run of all has, at least.
+const ALL: usize = 100;
+
+/// What is to be said of results, and whether all is as it should be: what differs does, and nothing else. No case may be skipped.
+/// Where `all` were wanted, none of those that differ may be missing, nor many others.
+pub(super) fn judge(
+    differences: &[Difference],
+    results: &Results,
+    all: bool,
+) -> (Vec<String>, bool) {
     let known = |name: &str| differences.iter().find(|known| known.case == name);
     let (mut said, mut right) = (Vec::new(), true);
+    if results.cases.is_empty() || (all && results.cases.len() < ALL) {
+        said.push(format!("only {} cases ran", results.cases.len()));
+        right = false;
+    }
+    for known in differences.iter().filter(|known| all && known.always) {
+        if !results.names().any(|name| name == known.case) {
+            said.push(format!("{} did not run", known.case));
+            right = false;
+        }
+    }
     for case in &results.cases {
         let name = &case.name;
         match (&case.verdict, known(name)) {
@@ -70,7 +88,10 @@ pub(super) fn judge(differences: &[Difference], results: &Results) -> (Vec<Strin
                 said.push(format!("{name} FAILED {what}"));
                 right = false;
             }
-            (Verdict::Skipped(why), _) => said.push(format!("{name} skipped: {why}")),
+            (Verdict::Skipped(why), _) => {
+                said.push(format!("{name} was skipped, so it shows nothing: {why}"));
+                right = false;
+            }
         }
     }
     (said, right)
@@ -94,19 +115,42 @@ mod tests {
     #[test]
     fn what_differs_must_differ_and_nothing_else_may() {
         let failed = || Verdict::Failed("first error at a.c:1".into());
-        let judged = |known: &[Difference], all: &[_]| judge(known, &results(all));
+        let judged = |known: &[Difference], all: &[_]| judge(known, &results(all), false);
         let login = ("regression_1027", failed());
         assert!(judged(&mediated(1, 1), std::slice::from_ref(&login)).1);
         assert!(!judged(&[], &[login]).1);
         assert!(!judged(&mediated(1, 1), &[("regression_1027", Verdict::Passed)]).1);
         assert!(!judged(&mediated(1, 1), &[("regression_1004", failed())]).1);
         let skipped = ("regression_1033", Verdict::Skipped("no device".into()));
-        let (said, right) = judged(
-            &mediated(1, 1),
-            &[("regression_1004", Verdict::Passed), skipped],
+        let passed = ("regression_1004", Verdict::Passed);
+        let (said, right) = judged(&mediated(1, 1), &[passed.clone(), skipped]);
+        assert!(!right);
+        assert_eq!(
+            said,
+            ["regression_1033 was skipped, so it shows nothing: no device"]
         );
-        assert!(right);
-        assert_eq!(said, ["regression_1033 skipped: no device"]);
+        assert!(judged(&mediated(1, 1), &[passed]).1);
+        assert!(!judged(&[], &[]).1);
+    }
+
+    #[test]
+    fn a_run_of_all_has_them_all() {
+        let names: Vec<String> = (0..ALL)
+            .map(|number| format!("regression_{number}"))
+            .collect();
+        let mut cases: Vec<(&str, Verdict)> = names
+            .iter()
+            .map(|name| (name.as_str(), Verdict::Passed))
+            .collect();
+        let failed = || Verdict::Failed(String::new());
+        let known = [always("regression_2001", SOCKETS)];
+        assert!(judge(&[], &results(&cases), true).1);
+        let (said, right) = judge(&known, &results(&cases), true);
+        assert!(!right, "{said:?}");
+        assert_eq!(said, ["regression_2001 did not run"]);
+        cases.push(("regression_2001", failed()));
+        assert!(judge(&known, &results(&cases), true).1);
+        assert!(!judge(&[], &results(&cases[..ALL - 1]), true).1);
     }
 
     #[test]
@@ -114,10 +158,10 @@ mod tests {
         let one = |name, verdict| results(&[(name, verdict)]);
         let failed = || Verdict::Failed(String::new());
         for verdict in [Verdict::Passed, failed()] {
-            assert!(judge(&mediated(1, 2), &one("regression_1016", verdict)).1);
+            assert!(judge(&mediated(1, 2), &one("regression_1016", verdict), false).1);
         }
-        assert!(!judge(&mediated(1, 1), &one("regression_1016", failed())).1);
-        assert!(judge(&mediated(2, 2), &one("regression_1021", failed())).1);
-        assert!(!judge(&mediated(1, 2), &one("regression_1021", failed())).1);
+        assert!(!judge(&mediated(1, 1), &one("regression_1016", failed()), false).1);
+        assert!(judge(&mediated(2, 2), &one("regression_1021", failed()), false).1);
+        assert!(!judge(&mediated(1, 2), &one("regression_1021", failed()), false).1);
     }
 }

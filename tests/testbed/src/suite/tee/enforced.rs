@@ -2,7 +2,7 @@
 //! enough, and no permission of that can be left out.
 
 use super::super::document::Document;
-use super::super::driver::{self, Lacking};
+use super::super::driver::{self, Lacking, Refusals};
 use super::super::{Context, Failed, Outcome, Test, ensure};
 use super::callers::{self, TIME};
 use super::client::{bed_tee, begin, calls, ended};
@@ -51,18 +51,20 @@ fn document() -> String {
     )
 }
 
-/// The guests run under their document's policy: `avpsctl up` refuses where Xen does not enforce it.
-fn running(context: &Context) -> Result<(Document, Policy), Failed> {
+/// The guests run under their document's policy, from whose loading on refusals count: `avpsctl up` refuses where Xen does not
+/// enforce it.
+fn running(context: &Context) -> Result<(Document, Policy, Refusals), Failed> {
     callers::mediator(context)?;
     let document = Document::put(context, "enforced", &document(), TIME)?;
     let policy = Policy::of(&document.plan);
     driver::load(context, &driver::compile(context, &policy)?)?;
+    let refusals = Refusals::watch(context)?;
     document.up(context)?;
-    Ok((document, policy))
+    Ok((document, policy, refusals))
 }
 
 fn serves(context: &Context) -> Outcome {
-    let (document, _) = running(context)?;
+    let (document, _, refusals) = running(context)?;
     let guest = context.guest(MEDIATED)?;
     callers::prepare(&guest)?;
     super::quick(context, &guest)?;
@@ -79,7 +81,7 @@ fn serves(context: &Context) -> Outcome {
     // Taking over and letting go need their permissions, too.
     callers::restart_mediator(context)?;
     calls(&guest, 1, 0)?;
-    let refused = driver::denials(context)?;
+    let refused = refusals.seen(context, MEDIATED)?;
     ensure(refused.is_empty(), || format!("Xen refused: {refused:#?}"))?;
     let check = format!("avpsctl policy check {}", document.path);
     context.note(context.sh(&check)?);
@@ -87,7 +89,7 @@ fn serves(context: &Context) -> Outcome {
 }
 
 fn needed(context: &Context) -> Outcome {
-    let (document, policy) = running(context)?;
+    let (document, policy, _) = running(context)?;
     let guest = context.guest(MEDIATED)?;
     callers::prepare(&guest)?;
     calls(&guest, 1, 0)?;
@@ -128,6 +130,7 @@ fn without(
     whole: &[u8],
 ) -> Result<String, Failed> {
     lacking.load(context)?;
+    let refusals = Refusals::watch(context)?;
     callers::restart_mediator(context)?;
     let taken_over = told(context, "state")? == "ready";
     let error = told(context, "error")?;
@@ -141,7 +144,7 @@ fn without(
         begin(guest, 1)?;
         std::thread::sleep(HELD);
     }
-    let refused = lacking.was_refused(context)?;
+    let refused = lacking.was_refused(context, &refusals)?;
     driver::load(context, whole)?;
     callers::restart_mediator(context)?;
     ensure(refused, || "Xen refused nothing")?;
@@ -152,7 +155,12 @@ fn without(
         } else {
             ""
         };
-        return Ok(format!("{error}{untold}{stood}"));
+        let seen = format!("{error}{untold}{stood}");
+        ensure(
+            !seen.is_empty(),
+            || "the mediator does not say what it lacks",
+        )?;
+        return Ok(seen);
     }
     let said = ended(guest, Duration::from_secs(20))?;
     let seen: Value = serde_json::from_str(&said)?;

@@ -3,7 +3,7 @@
 use super::super::document::Document;
 use super::super::{Context, Outcome, Test, ensure};
 use super::callers;
-use super::client::{begin, calls, ended, status};
+use super::client::{begin, calls, ended, status, under_way};
 use super::rights::{COMMUNICATION, CRYPT, OS_TEST, little, put};
 use crate::artefacts::Workshop;
 use serde_json::Value;
@@ -48,7 +48,9 @@ fn survived(context: &Context) -> Outcome {
     let mut longest = Duration::ZERO;
     for _ in 0..KILLS {
         begin(&guest, CALL_MS)?;
-        std::thread::sleep(Duration::from_millis(1500));
+        under_way(context, "limited")?;
+        // It has its session, and now it waits there.
+        std::thread::sleep(Duration::from_millis(500));
         // The daemon, not the process that looks after it.
         context.sh("kill -9 $(xenstore-read data/avps-tee/pid)")?;
         let began = Instant::now();
@@ -83,7 +85,8 @@ fn alone(context: &Context) -> Outcome {
     calls(&other, 1, 0)?;
     let guest = context.guest("limited")?;
     begin(&guest, 60_000)?;
-    std::thread::sleep(Duration::from_millis(1500));
+    under_way(context, "limited")?;
+    std::thread::sleep(Duration::from_millis(500));
     context.sh("avpsctl destroy limited")?;
     calls(&other, 20, 0)?;
     alone_is_left(context, "other")

@@ -2,7 +2,7 @@
 
 use super::super::{Context, Failed, Outcome, Test, ensure};
 use super::callers::{self, Callers, Mode};
-use super::client::{bed_tee, calls, ended, start, status};
+use super::client::{NO_SUCH_FUNCTION, bed_tee, calls, ended, start, status};
 use agent::client::Remote;
 use serde_json::Value;
 use std::time::{Duration, Instant};
@@ -22,8 +22,6 @@ const BUFFERS: u64 = 16;
 const BYTES: u64 = 512 * 1024;
 /// What a guest may share: twice what it does.
 const RIGHT: u64 = callers::SHARED_MEMORY_MIB * 1024 * 1024;
-/// A function that the application does not have.
-const BAD_PARAMETERS: &str = "0xffff0006";
 /// That all buffers are held, a guest finds in this file.
 const GO: &str = "/tmp/go";
 
@@ -82,7 +80,7 @@ fn all_at_once(context: &Context, callers: &Callers) -> Outcome {
         let said = ended(guest, Duration::from_secs(90))?;
         let seen: Value = serde_json::from_str(&said)?;
         ensure(
-            seen["shared"] == BUFFERS && seen["results"][BAD_PARAMETERS] == BUFFERS,
+            seen["shared"] == BUFFERS && seen["results"][NO_SUCH_FUNCTION] == BUFFERS,
             || format!("{}: {seen}", guest.name()),
         )?;
     }
@@ -107,7 +105,8 @@ fn beyond(context: &Context, callers: &Callers) -> Outcome {
     }
     greedy.shell(&format!("touch {GO}")).text()?;
     let seen: Value = serde_json::from_str(&ended(greedy, Duration::from_secs(90))?)?;
-    let had = seen["shared"].as_u64().unwrap_or(0);
+    let had = seen["shared"].as_u64();
+    let had = had.ok_or_else(|| Failed(format!("it does not say what it had: {seen}")))?;
     ensure(
         had < wanted && had * BYTES <= RIGHT && (had + 2) * BYTES > RIGHT,
         || format!("of {wanted} buffers it had {had}"),

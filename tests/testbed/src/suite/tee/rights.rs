@@ -3,7 +3,7 @@
 use super::super::document::Document;
 use super::super::{Context, Failed, Outcome, Test, ensure};
 use super::callers::{self, TIME};
-use super::client::{bed_tee, begin, calls, ended, said, status};
+use super::client::{SUCCESS, bed_tee, begin, calls, ended, said, status, under_way};
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,6 @@ pub(super) const CRYPT: &str = "cb3e5ba0-adf1-11e0-998b-0002a5d5c51b";
 /// One that there is not: for the other guest the first stands in for it.
 const NOWHERE: &str = "3c0f3e52-8a0c-4d5e-9b0e-5f3b2a1c7d44";
 /// Results of GlobalPlatform's.
-const SUCCESS: &str = "0x00000000";
 pub(super) const DENIED: &str = "0xffff0001";
 const BUSY: &str = "0xffff000d";
 pub(super) const COMMUNICATION: &str = "0xffff000e";
@@ -126,10 +125,7 @@ fn within(context: &Context) -> Outcome {
     ));
     // Nobody else is the poorer for it.
     let other = context.guest("other")?;
-    let seen = bed_tee(&other, &["calls", "40"])?;
-    ensure(seen["results"][BUSY].is_null(), || {
-        format!("the other guest: {seen}")
-    })?;
+    calls(&other, 40, 0)?;
     for (guest, answer) in [(&other, SUCCESS), (&guest, DENIED)] {
         let seen = bed_tee(guest, &["open", NOWHERE])?;
         expect(
@@ -186,7 +182,7 @@ fn beside(context: &Context) -> Outcome {
     let before = counter(context, "smcs")?;
     let milliseconds = u32::try_from(LONG.as_millis())?;
     begin(&guest, milliseconds)?;
-    std::thread::sleep(Duration::from_secs(1));
+    under_way(context, "limited")?;
     let began = Instant::now();
     // Its other vCPU: time passes for its programs.
     guest
@@ -205,6 +201,9 @@ fn beside(context: &Context) -> Outcome {
     expect("the long call", &answer["result"], SUCCESS.into())?;
     let smcs = counter(context, "smcs")? - before;
     let seconds = answer["seconds"].as_f64().unwrap_or(f64::NAN);
+    ensure(seconds >= LONG.as_secs_f64(), || {
+        format!("a call of {LONG:?} took {seconds} s")
+    })?;
     context.note(format!(
         "a call of {} s took {seconds:.2} s and {smcs} SMCs with its session; 100 calls of the other guest took {:.2} s meanwhile",
         LONG.as_secs(),
