@@ -164,6 +164,31 @@ mod tests {
     }
 
     #[test]
+    fn no_name_commands_a_terminal_or_forges_a_metric() {
+        let hostile = "\u{1b}[2J\u{9b}\u{202e}\"} 1\n# EOF";
+        let mut report = example();
+        report.guests[0].name = hostile.into();
+        report.guests[0].counters.insert(hostile.into(), 1);
+        report.audit.push(Entry {
+            number: 0,
+            at: 0.0,
+            domid: 3,
+            guest: hostile.into(),
+            event: hostile.into(),
+            application: None,
+            text: String::new(),
+        });
+        let text = openmetrics(&report);
+        assert!(
+            !text.contains(|c: char| c.is_control() && c != '\n'),
+            "{text:?}"
+        );
+        assert!(!text.contains('\u{202e}'), "{text:?}");
+        let ends = text.lines().filter(|line| line.starts_with("# EOF"));
+        assert_eq!(ends.count(), 1, "{text}");
+    }
+
+    #[test]
     fn counters_and_levels_are_told_apart() {
         let text = openmetrics(&example());
         assert!(text.contains("# TYPE avps_tee_smcs counter\n"), "{text}");

@@ -389,6 +389,9 @@ impl Error {
             Error::Backend(SocketError::NotRunning { .. }) => {
                 "start it: systemctl start avps-backend, or avps-backend serve".into()
             }
+            Error::Backend(SocketError::NoAnswer { program }) | Error::Mediator(SocketError::NoAnswer { program }) => {
+                format!("ask again; if that does not help, look at its log: journalctl -u {program}")
+            }
             Error::NoGuestOfMediator(_) => "avpsctl tee status shows all".into(),
             Error::NoMediator { .. } | Error::Mediator(SocketError::NotRunning { .. }) => "start it: systemctl start avps-tee, or avps-tee".into(),
             Error::MediatorRefused { .. } | Error::MediatorTimeout { .. } => {

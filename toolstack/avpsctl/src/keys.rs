@@ -240,6 +240,8 @@ pub fn device_state(store: &dyn Store, folder: &str) -> Result<(DeviceState, Opt
     let state = store.read(&format!("{folder}/state"))?;
     let error = store.read(&format!("{folder}/avps/error"))?;
     let state = state.map_or(DeviceState::Closed, |text| DeviceState::parse(&text));
+    // A driver domain's own words.
+    let error = error.map(|text| printable::line(&text).into_owned());
     Ok((state, error))
 }
 

@@ -163,7 +163,7 @@ fn not_ready(machine: &Machine, domains: &[(String, u32)]) -> Result<Vec<String>
         if let Some(text) = read("error")? {
             return Err(Error::MediatorRefused {
                 domain: name.clone(),
-                text,
+                text: printable::line(&text).into_owned(),
             });
         }
         if read("state")?.as_deref() != Some("ready") {

@@ -46,7 +46,7 @@ pub(super) fn open(verbose: bool, ramdisks: Ramdisks) -> Result<Machine> {
     let store = xenstore::Client::open().map_err(open_error)?;
     let libxl = Libxl::open(move |level, text| {
         if verbose {
-            let _ = writeln!(stderr(), "libxl: {level:?}: {text}");
+            let _ = writeln!(stderr(), "libxl: {level:?}: {}", printable::line(text));
         }
     })
     .map_err(libxl_error)?;
