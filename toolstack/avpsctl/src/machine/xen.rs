@@ -286,8 +286,11 @@ impl XenStore {
     /// be the next domain's of that number.
     fn gone(&self, path: &str) -> xenstore::Result<Vec<u16>> {
         let mut gone = Vec::new();
-        for entry in self.client.permissions(path)?.iter().skip(1) {
-            if entry.domid != 0 && !self.client.is_introduced(entry.domid)? {
+        let all = self.client.permissions(path)?;
+        for entry in all.iter().skip(1) {
+            // dom0 runs, whether it was introduced or is where xenstored came from.
+            let may_be_gone = entry.domid != 0 && permissions::is_of_one_domain(entry);
+            if may_be_gone && !self.client.is_introduced(entry.domid)? {
                 gone.push(entry.domid);
             }
         }
