@@ -18,8 +18,10 @@ pub const SCHEMA: &str = "avps-tee/1";
 /// Where the daemon answers unless it was told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/avps/tee.sock";
 
-/// The XenStore folder in which the daemon says that it runs: `ready` is 1, `pid` its process.
-pub const DAEMON: &str = "/local/domain/0/data/avps-tee";
+/// The XenStore folder in which the daemon in a domain says that it runs: `ready` is 1, `pid` its process.
+pub fn daemon(own: u16) -> String {
+    format!("/local/domain/{own}/data/avps-tee")
+}
 
 /// The XenStore folder of a mediated domain. `rights` are [`Rights`] as JSON; the daemon answers with `state` and `error`.
 pub fn folder(domid: u32) -> String {

@@ -23,11 +23,13 @@ async fn find_all(machine: &Machine, names: &[String]) -> Result<Vec<DomainInfo>
         .run(move |machine| {
             let found: Result<Vec<_>> = names.iter().map(|name| machine.find(name)).collect();
             let mut found = found?;
-            if let Some(dom0) = found.iter().find(|info| info.domid == 0) {
-                return Err(Error::Usage(format!(
-                    "{} is the domain this command runs in",
-                    dom0.name
-                )));
+            for info in &found {
+                let why = match info.domid {
+                    own if own == u32::from(machine.own) => "the domain this command runs in",
+                    0 => "dom0, without which the machine does not run",
+                    _ => continue,
+                };
+                return Err(Error::Usage(format!("{} is {why}", info.name)));
             }
             // Named twice, perhaps once by number: done once.
             let mut seen = BTreeSet::new();

@@ -212,8 +212,8 @@ fn backends(machine: &Machine) -> Result<Vec<Value>> {
     for info in machine.domains.list()? {
         let folder = keys::backend_folder(info.domid);
         let key = |name: &str| machine.store.read(&format!("{folder}/{name}"));
-        // dom0 is shown always: that nobody serves there is worth knowing.
-        if info.domid == 0 || key("ready")?.is_some() {
+        // Our own is shown always: that nobody serves there is worth knowing.
+        if info.domid == u32::from(machine.own) || key("ready")?.is_some() {
             found.push(json!({
                 "domid": info.domid,
                 "running": backend_runs(machine, info.domid)?,
