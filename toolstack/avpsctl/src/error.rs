@@ -21,6 +21,8 @@ pub enum Exit {
     HostCannot = 3,
     /// Only a part was done or taken back; the message says what remains.
     Partly = 4,
+    /// Ctrl-C or a signal ended it, and what it had begun was taken back: what a shell says of a program that SIGINT ended.
+    Interrupted = 130,
 }
 
 impl From<Exit> for std::process::ExitCode {
@@ -318,6 +320,7 @@ impl Error {
             | Error::Differences(_)
             | Error::PolicyDiffers(_)
             | Error::DocumentsDiffer => Exit::Findings,
+            Error::Interrupted => Exit::Interrupted,
             Error::Usage(_)
             | Error::NoSuchDomain(_)
             | Error::NoGuestOfBackend(_)

@@ -99,6 +99,14 @@ pub fn read_marks(store: &dyn Store, domid: u32) -> Result<Option<(String, Strin
     Ok(platform.zip(digest))
 }
 
+/// The platform that a domain was created for.
+///
+/// # Errors
+/// XenStore's.
+pub fn platform_of(store: &dyn Store, domid: u32) -> Result<Option<String>> {
+    store.read(&format!("{}/platform", own_folder(domid)))
+}
+
 /// A short text that is equal exactly for equal plans of a domain.
 pub fn digest(domain: &DomainPlan) -> String {
     let mut domain = domain.clone();
