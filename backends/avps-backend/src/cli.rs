@@ -21,6 +21,10 @@ create` give adoption rules:
 
   avps-backend serve --adopt 'guest/0=/srv/guest.img' --adopt 'guest/1=/srv/tools.img,ro'
 
+xl starts a guest without waiting for its backend, and a guest that reaches its registers before they
+are claimed panics. Create it paused: xl create -p guest.cfg; wait until avpsctl list guest shows its
+devices ready; xl unpause guest.
+
 When a device cannot be served, its XenStore folder says why in avps/error (so does the log).
 Correct the cause, then remove avps/error to have it tried again.
 

@@ -101,14 +101,16 @@ fn show_stats(stats: &cli::Stats) -> ExitCode {
         Err(error) => {
             let cannot = matches!(
                 error,
-                SocketError::NotRunning { .. } | SocketError::Permission(_)
+                SocketError::NotRunning { .. }
+                    | SocketError::NoAnswer { .. }
+                    | SocketError::Permission(_)
             );
             return complain(&error, cannot);
         }
     };
     let text = if stats.json {
         match serde_json::to_string_pretty(&report) {
-            Ok(text) => text + "\n",
+            Ok(text) => format!("{}\n", printable::json(&text)),
             Err(error) => return complain(&error, false),
         }
     } else if stats.openmetrics {
@@ -123,6 +125,11 @@ fn show_stats(stats: &cli::Stats) -> ExitCode {
 
 /// One sentence on standard error, and the exit code.
 fn complain(error: &dyn std::error::Error, cannot: bool) -> ExitCode {
-    let _ = writeln!(std::io::stderr(), "avps-backend: {error}");
+    let text = error.to_string();
+    let _ = writeln!(
+        std::io::stderr(),
+        "avps-backend: {}",
+        printable::line(&text)
+    );
     ExitCode::from(if cannot { EXIT_CANNOT } else { EXIT_FAILED })
 }

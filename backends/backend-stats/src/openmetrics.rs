@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use daemon::openmetrics::{labels, name as metric_name};
+
 use crate::{Counters, Report};
 
 /// Samples of one metric: labels and value.
@@ -70,37 +72,6 @@ pub fn openmetrics(report: &Report) -> String {
         }
     }
     text.push_str("# EOF\n");
-    text
-}
-
-/// Names have letters, digits and underscores only.
-fn metric_name(name: &str) -> String {
-    name.chars()
-        .map(|character| match character {
-            'a'..='z' | 'A'..='Z' | '0'..='9' | '_' => character,
-            _ => '_',
-        })
-        .collect()
-}
-
-fn labels(pairs: &[(&str, &str)]) -> String {
-    let mut text = String::from("{");
-    for (index, (name, value)) in pairs.iter().enumerate() {
-        if index > 0 {
-            text.push(',');
-        }
-        let _ = write!(text, "{name}=\"");
-        for character in value.chars() {
-            match character {
-                '\\' => text.push_str("\\\\"),
-                '"' => text.push_str("\\\""),
-                '\n' => text.push_str("\\n"),
-                other => text.push(other),
-            }
-        }
-        text.push('"');
-    }
-    text.push('}');
     text
 }
 

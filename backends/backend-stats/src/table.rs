@@ -1,6 +1,9 @@
 //! Counters as a table for people.
 
+use std::borrow::Cow;
 use std::fmt::Write;
+
+use printable::line;
 
 use crate::{Counters, Report};
 
@@ -11,13 +14,14 @@ pub fn table(report: &Report) -> String {
     let _ = writeln!(
         text,
         "avps-backend {}, process {}",
-        report.version, report.pid
+        line(&report.version),
+        report.pid
     );
     if report.guests.is_empty() {
         text.push_str("\nNo guest has a device here.\n");
     }
     for guest in &report.guests {
-        let name = guest.name.as_deref().unwrap_or("(unnamed)");
+        let name = line(guest.name.as_deref().unwrap_or("(unnamed)"));
         let worker = match guest.worker_pid {
             Some(pid) => format!("worker {pid}"),
             None => "no worker".to_owned(),
@@ -37,12 +41,18 @@ pub fn table(report: &Report) -> String {
             .as_ref()
             .filter(|lacks| !lacks.is_empty())
         {
+            let lacks: Vec<_> = lacks.iter().map(|lack| line(lack)).collect();
             let _ = writeln!(text, "  sandbox lacks: {}", lacks.join(", "));
         }
         counters(&mut text, "  ", &guest.counters);
         for device in &guest.devices {
-            let memory = device.memory.as_deref().unwrap_or("-");
-            let _ = writeln!(text, "  {}: {}, memory {memory}", device.path, device.state);
+            let _ = writeln!(
+                text,
+                "  {}: {}, memory {}",
+                line(&device.path),
+                line(&device.state),
+                line(device.memory.as_deref().unwrap_or("-"))
+            );
             counters(&mut text, "    ", &device.counters);
         }
     }
@@ -50,11 +60,12 @@ pub fn table(report: &Report) -> String {
 }
 
 fn counters(text: &mut String, indent: &str, counters: &Counters) {
-    let names = counters.keys().map(String::len).max().unwrap_or(0);
+    let names: Vec<Cow<'_, str>> = counters.keys().map(|name| line(name)).collect();
+    let longest = names.iter().map(|name| name.len()).max().unwrap_or(0);
     let values: Vec<String> = counters.values().map(|value| grouped(*value)).collect();
     let width = values.iter().map(String::len).max().unwrap_or(0);
-    for (name, value) in counters.keys().zip(&values) {
-        let _ = writeln!(text, "{indent}{name:names$}  {value:>width$}");
+    for (name, value) in names.iter().zip(&values) {
+        let _ = writeln!(text, "{indent}{name:longest$}  {value:>width$}");
     }
 }
 
@@ -111,6 +122,28 @@ cluster (domain 3), worker 42, 0 restarts
         let mut report = example();
         report.guests[0].sandbox_lacks = Some(vec!["user namespace (refused)".into()]);
         assert!(table(&report).contains("\n  sandbox lacks: user namespace (refused)\n"));
+    }
+
+    #[test]
+    fn no_text_of_a_guest_or_worker_commands_the_terminal_or_forges_a_line() {
+        let hostile = || "\u{1b}[2J\u{9b}31m\u{202e}x\nforged".to_owned();
+        let mut report = example();
+        report.version = hostile();
+        let guest = &mut report.guests[0];
+        guest.name = Some(hostile());
+        guest.sandbox_lacks = Some(vec![hostile()]);
+        guest.counters.insert(hostile(), 1);
+        let device = &mut guest.devices[0];
+        (device.path, device.state) = (hostile(), hostile());
+        device.memory = Some(hostile());
+        device.counters.insert(hostile(), 2);
+        let text = table(&report);
+        assert!(!text.contains("\nforged"), "{text}");
+        assert!(
+            !text.contains(|c| c != '\n' && printable::is_control(c)),
+            "{text:?}"
+        );
+        assert_eq!(text.matches("forged").count(), 8, "{text}");
     }
 
     #[test]

@@ -70,12 +70,7 @@ pub fn main() -> ExitCode {
         cli::LogLevel::Info => LevelFilter::INFO,
         cli::LogLevel::Debug => LevelFilter::DEBUG,
     };
-    tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .with_target(false)
-        .init();
+    ::daemon::log::start(level, std::io::IsTerminal::is_terminal(&std::io::stderr()));
     if !arguments.attended {
         return attended(&arguments);
     }

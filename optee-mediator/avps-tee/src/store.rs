@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 
-use tee_report::DAEMON;
 use xen::DomId;
 use xenstore::{Client, Watch};
 
@@ -40,6 +39,12 @@ impl Store {
         Ok(Self {
             client: Client::open()?,
         })
+    }
+
+    /// The domain that this daemon runs in. Only dom0's socket of xenstored has no folder of its own to be relative to.
+    fn own(&self) -> xenstore::Result<u16> {
+        let own = self.client.read_string_opt("domid")?;
+        Ok(own.and_then(|text| text.trim().parse().ok()).unwrap_or(0))
     }
 
     /// Told of each change of rights and each end of a domain.
@@ -97,11 +102,12 @@ impl Store {
     /// Says that the daemon runs, or does not any more.
     pub(crate) fn announce(&self, ready: bool) -> xenstore::Result<()> {
         let pid = std::process::id().to_string();
+        let folder = tee_report::daemon(self.own()?);
         self.client
-            .write(&format!("{DAEMON}/pid"), pid.as_bytes())?;
+            .write(&format!("{folder}/pid"), pid.as_bytes())?;
         let ready = if ready { "1" } else { "0" };
         self.client
-            .write(&format!("{DAEMON}/ready"), ready.as_bytes())
+            .write(&format!("{folder}/ready"), ready.as_bytes())
     }
 }
 

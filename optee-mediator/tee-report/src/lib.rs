@@ -18,8 +18,10 @@ pub const SCHEMA: &str = "avps-tee/1";
 /// Where the daemon answers unless it was told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/avps/tee.sock";
 
-/// The XenStore folder in which the daemon says that it runs: `ready` is 1, `pid` its process.
-pub const DAEMON: &str = "/local/domain/0/data/avps-tee";
+/// The XenStore folder in which the daemon in a domain says that it runs: `ready` is 1, `pid` its process.
+pub fn daemon(own: u16) -> String {
+    format!("/local/domain/{own}/data/avps-tee")
+}
 
 /// The XenStore folder of a mediated domain. `rights` are [`Rights`] as JSON; the daemon answers with `state` and `error`.
 pub fn folder(domid: u32) -> String {
@@ -161,6 +163,31 @@ mod tests {
             }],
             audit: Vec::new(),
         }
+    }
+
+    #[test]
+    fn no_name_commands_a_terminal_or_forges_a_metric() {
+        let hostile = "\u{1b}[2J\u{9b}\u{202e}\"} 1\n# EOF";
+        let mut report = example();
+        report.guests[0].name = hostile.into();
+        report.guests[0].counters.insert(hostile.into(), 1);
+        report.audit.push(Entry {
+            number: 0,
+            at: 0.0,
+            domid: 3,
+            guest: hostile.into(),
+            event: hostile.into(),
+            application: None,
+            text: String::new(),
+        });
+        let text = openmetrics(&report);
+        assert!(
+            !text.contains(|c: char| c.is_control() && c != '\n'),
+            "{text:?}"
+        );
+        assert!(!text.contains('\u{202e}'), "{text:?}");
+        let ends = text.lines().filter(|line| line.starts_with("# EOF"));
+        assert_eq!(ends.count(), 1, "{text}");
     }
 
     #[test]

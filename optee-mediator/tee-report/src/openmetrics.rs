@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use daemon::openmetrics::labels;
+
 use crate::{Guest, Report};
 
 /// What is a level, not a count.
@@ -47,16 +49,14 @@ fn family(
         true => ("gauge", ""),
         false => ("counter", "_total"),
     };
+    let name = daemon::openmetrics::name(name);
     // Writing to a string does not fail.
     let _ = writeln!(out, "# TYPE avps_tee_{name} {kind}");
     for guest in &report.guests {
         if let Some(value) = value(guest) {
-            let labels = format!(
-                "domid=\"{}\",guest=\"{}\"",
-                guest.domid,
-                escaped(&guest.name)
-            );
-            let _ = writeln!(out, "avps_tee_{name}{ending}{{{labels}}} {value}");
+            let domid = guest.domid.to_string();
+            let labels = labels(&[("domid", &domid), ("guest", &guest.name)]);
+            let _ = writeln!(out, "avps_tee_{name}{ending}{labels} {value}");
         }
     }
 }
@@ -69,16 +69,7 @@ fn events(out: &mut String, report: &Report) {
     }
     let _ = writeln!(out, "# TYPE avps_tee_audit_entries gauge");
     for ((guest, event), count) in counts {
-        let guest = escaped(guest);
-        let _ = writeln!(
-            out,
-            "avps_tee_audit_entries{{guest=\"{guest}\",event=\"{event}\"}} {count}"
-        );
+        let labels = labels(&[("guest", guest), ("event", event)]);
+        let _ = writeln!(out, "avps_tee_audit_entries{labels} {count}");
     }
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('\\', "\\\\")
-        .replace('"', "\\\"")
-        .replace('\n', "\\n")
 }

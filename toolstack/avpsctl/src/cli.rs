@@ -20,11 +20,12 @@ pub use platform::{
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  fine: everything wanted is so
-  1  findings in the document, or the machine differs from it
-  2  the command line, or a name in it, is wrong
-  3  this host cannot; nothing was left behind
-  4  only a part was done or taken back; the message says what remains
+  0    success: nothing left to change, also when it was so already
+  1    findings in the document, or the machine differs from it
+  2    the command line, or a name in it, is wrong
+  3    this host cannot; nothing was left behind
+  4    only a part was done or taken back; the message says what remains
+  130  ended by Ctrl-C or a signal; up and create have taken back what they began
 
 Examples:
   avpsctl check cockpit.avps.toml         say what is wrong with a document, anywhere
@@ -33,8 +34,9 @@ Examples:
   avpsctl console cockpit                 talk to a guest; Ctrl-] leaves
   avpsctl down cockpit.avps.toml          shut it all down
 
-With --json every command that shows something writes one JSON object; errors are an object with
-schema \"avps-error/1\" and the fields error, help and exit_code.";
+With --json every command that shows something writes one JSON object; list --watch and tee audit --follow
+write one in each line. Errors are an object with schema \"avps-error/1\" and the fields error, help and
+exit_code. Memory is in bytes and time in seconds; a fixed set of words has no blanks in them.";
 
 /// Domain management for Xen-based vehicle computers.
 ///
@@ -111,7 +113,7 @@ on_poweroff; avpsctl down ends it. When a driver domain ends, its own on_* decid
 guests that is a crash: those with on_crash = \"restart\" are started again after it.
 
 Fields of --json (schema avps-up/1): platform, changed, domains[] {name, domid, action = started |
-unchanged | replaced | served, seconds}, supervisor (process number or null).
+unchanged | replaced | served | rights-changed, seconds}, supervisor (process number or null).
 
 Examples:
   avpsctl up cockpit.avps.toml
@@ -124,6 +126,9 @@ Guests are asked to power off, the last of the document first, and those that se
 them, and removed when they have. Guests that do not end within the time limit keep running (exit
 code 4), and so do those that serve them, unless --force is given. CPU pools that up made and nothing runs in are removed, and their
 CPUs go to the first pool; one with scheduler rtds stays, because Xen does not survive its end.
+
+Fields of --json (schema avps-down/1): platform, domains[] {name, domid, action = removed | forced |
+running}.
 
 Example:
   avpsctl down --timeout 20 --force cockpit.avps.toml")]
@@ -138,7 +143,10 @@ domains[] {name, state = absent | matches | differs | backend-gone | ended, domi
     /// Create one domain of a document and leave it paused
     #[command(after_help = "\
 The domain's devices are ready when the command returns; it stays paused so that a debugger, a
-console or a measurement can be attached first. avpsctl unpause, or --start, lets it run.
+console or a measurement can be attached first. avpsctl unpause, or --start, lets it run. A domain that is
+there as wanted already is left alone.
+
+Fields of --json (schema avps-create/1): platform, changed, name, domid, state = paused | running.
 
 Examples:
   avpsctl create cockpit.avps.toml cockpit
@@ -150,18 +158,27 @@ Waits until the backends have let go and nothing is left in XenStore. A driver d
 not named with it is refused without --force: they lose their disks, and Xen keeps its number taken as
 long as they live. To a supervisor that is a crash: it starts the driver domain again by its on_crash.
 
+Fields of --json (schema avps-power/1): domains[] {name, domid, action = destroyed}.
+
 Examples:
   avpsctl destroy cockpit
   avpsctl destroy --force storage")]
     Destroy(DestroyArgs),
     /// Stop domains' CPUs
+    #[command(after_help = "\
+Fields of --json (schema avps-power/1): domains[] {name, domid, action = paused | unchanged}.")]
     Pause(DomainsArg),
     /// Let paused domains run
+    #[command(after_help = "\
+Fields of --json (schema avps-power/1): domains[] {name, domid, action = unpaused | unchanged}.")]
     Unpause(DomainsArg),
     /// Ask guests to power off
     #[command(after_help = "\
 With --wait the command returns when the guests are gone. A driver domain whose guests are not named with
-it is refused without --force.
+it is refused without --force. With --wait and --force, guests that do not power off in time are removed.
+
+Fields of --json (schema avps-power/1): domains[] {name, domid, action = shutdown-requested | unchanged;
+with --wait powered-off | forced | running}.
 
 Example:
   avpsctl shutdown --wait --timeout 30 cockpit")]
@@ -169,25 +186,29 @@ Example:
     /// Ask guests to reboot
     #[command(after_help = "\
 The guest ends, and the supervisor of its platform starts it again as a new domain: the name stays,
-the number changes. A driver domain whose guests are not named with it is refused without --force.")]
+the number changes. A driver domain whose guests are not named with it is refused without --force.
+
+Fields of --json (schema avps-power/1): domains[] {name, domid, action = reboot-requested}.")]
     Reboot(DestroyArgs),
     /// List domains
     #[command(after_help = "\
-Fields of --json (schema avps-list/1): domains[] {name, domid, uuid, state = running | blocked |
-paused | shutdown | dying, shutdown_reason or null, memory_bytes, max_memory_bytes, vcpus,
-cpu_time_ns, cpupool, devices[] {class, index, backend_domid, kind, state = waiting | ready | connected |
-closing | closed, image, memory, base, irq, error, folder}}.
+Fields of --json (schema avps-list/2): domains[] {name, domid, uuid, platform or null, state = running |
+blocked | paused | shutdown | dying, shutdown_reason = poweroff | reboot | suspend | crash | watchdog |
+unknown or null, memory_bytes, max_memory_bytes, vcpus, cpu_time_seconds, cpupool, devices[] {class, index,
+backend_domid, kind, state = waiting | ready | connected | closing | closed, image, memory, base, irq, error,
+folder}}. With --watch an object in one line each time that anything but the CPU time is different.
 
 Examples:
   avpsctl list
+  avpsctl list --watch cockpit
   avpsctl list --json | jq -r '.domains[].name'")]
-    List,
+    List(ListArgs),
     /// Show everything about a domain, or about this machine
     #[command(after_help = "\
-Fields of --json: for a domain those of avpsctl list, and platform, console and affinity[] {vcpu,
-cpu, affinity = CPUs it may run on} (schema avps-info/1);
-for the machine xen_version, libxl_release, total_memory_kib, free_memory_kib, cpus, backends[]
-{domid, running, pid, version} and supervisors[] {platform, pid} (schema avps-host/1).")]
+Fields of --json: for a domain those of avpsctl list, and console and affinity[] {vcpu, cpu, affinity = CPUs
+it may run on} (schema avps-info/2);
+for the machine xen_version, libxl_release, total_memory_bytes, free_memory_bytes, cpus, backends[]
+{domid, running, pid, version} and supervisors[] {platform, pid} (schema avps-host/2).")]
     Info(InfoArgs),
     /// Talk to a guest's console; Ctrl-] leaves
     #[command(after_help = "\
@@ -300,7 +321,7 @@ pub struct DownArgs {
     /// Seconds the guests may take to power off
     #[arg(long, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=86_400))]
     pub timeout: u64,
-    /// Remove guests that do not power off in time
+    /// Go on although guests lose by it: what they have not saved, or their devices
     #[arg(long)]
     pub force: bool,
 }
@@ -339,7 +360,7 @@ pub struct DestroyArgs {
     /// Names or numbers
     #[arg(value_name = "DOMAIN", required = true)]
     pub domains: Vec<String>,
-    /// Also a domain that serves others, which lose their devices
+    /// Go on although guests lose by it: what they have not saved, or their devices
     #[arg(long)]
     pub force: bool,
 }
@@ -350,7 +371,7 @@ pub struct ShutdownArgs {
     /// Names or numbers
     #[arg(value_name = "DOMAIN", required = true)]
     pub domains: Vec<String>,
-    /// Also a domain that serves others, which lose their devices
+    /// Go on although guests lose by it: what they have not saved, or their devices
     #[arg(long)]
     pub force: bool,
     /// Wait until they are gone
@@ -359,6 +380,20 @@ pub struct ShutdownArgs {
     /// Seconds to wait
     #[arg(long, default_value_t = 60, value_name = "SECONDS", requires = "wait")]
     pub timeout: u64,
+}
+
+/// Arguments of `list`.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Names or numbers; without any, all
+    #[arg(value_name = "DOMAIN")]
+    pub domains: Vec<String>,
+    /// Show it again as it changes, until Ctrl-C
+    #[arg(long, short)]
+    pub watch: bool,
+    /// Seconds between two looks
+    #[arg(long, default_value_t = 1, value_name = "SECONDS", requires = "watch", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub interval: u64,
 }
 
 /// Arguments of `info`.

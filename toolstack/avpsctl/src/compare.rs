@@ -109,7 +109,7 @@ fn standing(
         });
     }
     // Without its backend's domain no key is where the plan has it.
-    let placed = placed::with_backends(domain, &plan.domains, running);
+    let placed = placed::with_backends(domain, &plan.domains, running, machine.own);
     let placed = placed.as_ref().unwrap_or(domain);
     let store = machine.store.as_ref();
     let marks = keys::read_marks(store, domid)?;

@@ -21,6 +21,8 @@ pub enum Exit {
     HostCannot = 3,
     /// Only a part was done or taken back; the message says what remains.
     Partly = 4,
+    /// Ctrl-C or a signal ended it, and what it had begun was taken back: what a shell says of a program that SIGINT ended.
+    Interrupted = 130,
 }
 
 impl From<Exit> for std::process::ExitCode {
@@ -318,6 +320,7 @@ impl Error {
             | Error::Differences(_)
             | Error::PolicyDiffers(_)
             | Error::DocumentsDiffer => Exit::Findings,
+            Error::Interrupted => Exit::Interrupted,
             Error::Usage(_)
             | Error::NoSuchDomain(_)
             | Error::NoGuestOfBackend(_)
@@ -388,6 +391,9 @@ impl Error {
             }
             Error::Backend(SocketError::NotRunning { .. }) => {
                 "start it: systemctl start avps-backend, or avps-backend serve".into()
+            }
+            Error::Backend(SocketError::NoAnswer { program }) | Error::Mediator(SocketError::NoAnswer { program }) => {
+                format!("ask again; if that does not help, look at its log: journalctl -u {program}")
             }
             Error::NoGuestOfMediator(_) => "avpsctl tee status shows all".into(),
             Error::NoMediator { .. } | Error::Mediator(SocketError::NotRunning { .. }) => "start it: systemctl start avps-tee, or avps-tee".into(),

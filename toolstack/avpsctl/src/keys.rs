@@ -99,6 +99,14 @@ pub fn read_marks(store: &dyn Store, domid: u32) -> Result<Option<(String, Strin
     Ok(platform.zip(digest))
 }
 
+/// The platform that a domain was created for.
+///
+/// # Errors
+/// XenStore's.
+pub fn platform_of(store: &dyn Store, domid: u32) -> Result<Option<String>> {
+    store.read(&format!("{}/platform", own_folder(domid)))
+}
+
 /// A short text that is equal exactly for equal plans of a domain.
 pub fn digest(domain: &DomainPlan) -> String {
     let mut domain = domain.clone();
@@ -240,6 +248,8 @@ pub fn device_state(store: &dyn Store, folder: &str) -> Result<(DeviceState, Opt
     let state = store.read(&format!("{folder}/state"))?;
     let error = store.read(&format!("{folder}/avps/error"))?;
     let state = state.map_or(DeviceState::Closed, |text| DeviceState::parse(&text));
+    // A driver domain's own words.
+    let error = error.map(|text| printable::line(&text).into_owned());
     Ok((state, error))
 }
 

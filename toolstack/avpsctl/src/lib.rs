@@ -13,6 +13,7 @@
 //! What it must never do: leave a domain it created behind when it fails (or else say what
 //! remains), unpause a guest whose backend is not ready, or change a running domain unasked.
 
+pub mod action;
 pub mod cancel;
 pub mod cli;
 pub mod commands;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use platform::plan::DomainPlan;
 use platform::units::XenVersion;
 use serde_json::json;
-use tee_report::{DAEMON, Rights, folder};
+use tee_report::{Rights, daemon, folder};
 use tokio::time::Instant;
 
 use crate::cancel::Cancel;
@@ -101,7 +101,8 @@ pub(crate) fn require(machine: &Machine, domains: &[DomainPlan]) -> Result<()> {
 }
 
 fn runs(machine: &Machine) -> Result<bool> {
-    let read = |key: &str| machine.store.read(&format!("{DAEMON}/{key}"));
+    let daemon = daemon(machine.own);
+    let read = |key: &str| machine.store.read(&format!("{daemon}/{key}"));
     if read("ready")?.as_deref() != Some("1") {
         return Ok(false);
     }
@@ -130,7 +131,7 @@ pub(crate) async fn wait(
         return Ok(());
     }
     let mut paths: Vec<String> = awaited.iter().map(|(_, domid)| folder(*domid)).collect();
-    paths.push(DAEMON.to_owned());
+    paths.push(daemon(machine.own));
     let mut changes: Changes = machine.run(move |m| m.store.watch(&paths)).await?;
     let deadline = Instant::now() + timeout;
     let mut told = false;
@@ -163,7 +164,7 @@ fn not_ready(machine: &Machine, domains: &[(String, u32)]) -> Result<Vec<String>
         if let Some(text) = read("error")? {
             return Err(Error::MediatorRefused {
                 domain: name.clone(),
-                text,
+                text: printable::line(&text).into_owned(),
             });
         }
         if read("state")?.as_deref() != Some("ready") {

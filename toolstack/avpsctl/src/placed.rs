@@ -11,7 +11,7 @@ use crate::machine::{DomainInfo, by_uuid};
 use crate::pools::Numbers;
 use crate::ramdisks::Ramdisk;
 
-/// The domain with the numbers of the domains that serve its devices.
+/// The domain with the numbers of the domains that serve its devices; `own` is this program's domain.
 ///
 /// # Errors
 /// [`Error::NoBackendDomain`] when one of them does not run.
@@ -19,10 +19,12 @@ pub fn with_backends(
     plan: &DomainPlan,
     domains: &[DomainPlan],
     running: &[DomainInfo],
+    own: u16,
 ) -> Result<DomainPlan> {
     let mut placed = plan.clone();
     for device in &mut placed.virtio {
         let Some(backend) = started_by_us(device, domains) else {
+            device.backend_domid = known_backend(device, own);
             continue;
         };
         let runs = by_uuid(running, &backend.uuid).filter(|info| info.is_alive());
@@ -41,6 +43,15 @@ pub fn with_backends(
 pub fn started_by_us<'a>(device: &VirtioPlan, domains: &'a [DomainPlan]) -> Option<&'a DomainPlan> {
     let backend = device.backend.as_deref()?;
     domains.iter().find(|domain| domain.name == backend)
+}
+
+/// The domain that serves a device which none of the domains to start serves. A plan counts the control domain as number 0; it is the one
+/// that this program runs in.
+pub fn known_backend(device: &VirtioPlan, own: u16) -> u16 {
+    match device.backend {
+        None => own,
+        Some(_) => device.backend_domid,
+    }
 }
 
 /// What libxl is given: exactly what `avpsctl emit libxl-json` writes, with the pool's number; see also [`with_ramdisk`].

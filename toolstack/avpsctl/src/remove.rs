@@ -105,7 +105,7 @@ fn close_orphans(machine: &Machine, domid: u32) -> Result<Vec<String>> {
     let store = machine.store.as_ref();
     let mut paths = Vec::new();
     for (backend, _, folder) in keys::guest_folders(store, domid)? {
-        if backend != 0 && !order::is_alive(machine, backend)? {
+        if backend != u32::from(machine.own) && !order::is_alive(machine, backend)? {
             keys::close(store, &folder)?;
         }
         paths.push(folder);

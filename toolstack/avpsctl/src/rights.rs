@@ -15,22 +15,22 @@ use crate::machine::{DOMAIN_ENDED, Store};
 /// What a backend may read of a guest.
 const OF_A_GUEST: [&str; 2] = ["name", "vm"];
 
-/// Gives the rights that come with a domain that was just created: its own, and its backends'. `placed` has the backends' numbers.
+/// Gives the rights that come with a domain that was just created: its own, and its backends'. `placed` has the backends' numbers, and
+/// `control` is the domain that this program runs in.
 ///
 /// # Errors
 /// XenStore's.
-pub fn give(store: &dyn Store, placed: &DomainPlan, domid: u32) -> Result<()> {
+pub fn give(store: &dyn Store, placed: &DomainPlan, domid: u32, control: u16) -> Result<()> {
     if placed.kind == DomainKind::Driver {
         store.permit(DOMAIN_ENDED, domid)?;
     }
     let devices = placed.virtio.iter();
-    let backends: BTreeSet<u32> = devices
-        .map(|device| u32::from(device.backend_domid))
-        .collect();
+    let backends: BTreeSet<u16> = devices.map(|device| device.backend_domid).collect();
     // The control domain may read everything.
-    for backend in backends.into_iter().filter(|backend| *backend != 0) {
+    for backend in backends.into_iter().filter(|backend| *backend != control) {
         for name in OF_A_GUEST {
-            store.permit(&format!("/local/domain/{domid}/{name}"), backend)?;
+            let path = format!("/local/domain/{domid}/{name}");
+            store.permit(&path, u32::from(backend))?;
         }
     }
     Ok(())

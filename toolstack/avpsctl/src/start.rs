@@ -138,7 +138,7 @@ async fn build(site: &Site<'_>, domain: &DomainPlan, numbers: &Numbers) -> Resul
     let (wanted, domains) = (domain.clone(), site.plan.domains.clone());
     let placed = site
         .machine
-        .run(move |m| placed::with_backends(&wanted, &domains, &m.domains.list()?))
+        .run(move |m| placed::with_backends(&wanted, &domains, &m.domains.list()?, m.own))
         .await?;
     let config = placed::config(&placed, numbers);
     let wanted = domain.clone();
@@ -175,7 +175,7 @@ async fn tell(site: &Site<'_>, domain: &DomainPlan, building: &Building) -> Resu
     let (placed, domain) = (building.placed.clone(), domain.clone());
     let told = move |m: &Machine| {
         writes.extend(mediation::tell(m, domid, &domain)?);
-        rights::give(m.store.as_ref(), &placed, domid)?;
+        rights::give(m.store.as_ref(), &placed, domid, m.own)?;
         m.store.write_all(&writes)
     };
     site.machine.run(told).await
@@ -303,7 +303,7 @@ pub(crate) async fn require_backends(
         let devices = domain.virtio.iter();
         let backends: BTreeSet<u16> = devices
             .filter(|device| placed::started_by_us(device, &plan.domains).is_none())
-            .map(|device| device.backend_domid)
+            .map(|device| placed::known_backend(device, machine.own))
             .collect();
         for backend in backends {
             needed
@@ -338,13 +338,14 @@ pub fn backend_runs(machine: &Machine, backend: u32) -> Result<bool> {
         return Ok(false);
     }
     // A daemon that was killed leaves its keys behind, and so does a domain that crashed; only in our own domain can we look closer.
-    if backend != 0 && !order::is_alive(machine, backend)? {
+    let own = u32::from(machine.own);
+    if backend != own && !order::is_alive(machine, backend)? {
         return Ok(false);
     }
     let pid = machine.store.read(&format!("{folder}/pid"))?;
     let pid = pid.and_then(|text| text.parse::<u32>().ok());
     Ok(match pid {
-        Some(pid) if backend == 0 => machine.domains.process_exists(pid),
+        Some(pid) if backend == own => machine.domains.process_exists(pid),
         _ => true,
     })
 }

@@ -1,5 +1,8 @@
 //! What people and programs see: results on standard output, everything else on standard error.
 //!
+//! Everything passes through crate `printable` here: names, keys and reports come from other domains, and none of them may
+//! command the terminal or forge a line.
+//!
 //! Writing never panics: who reads our output may go away at any time (`avpsctl list | head -1`).
 
 use std::fs::{self, File, OpenOptions};
@@ -8,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ContentArrangement, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::json;
@@ -50,30 +53,50 @@ impl Ui {
         }
     }
 
-    /// A result for people.
+    /// A result for people: one line.
     pub fn line(&self, text: &str) {
-        let _ = writeln!(stdout(), "{text}");
+        let _ = writeln!(stdout(), "{}", printable::line(text));
     }
 
-    /// A text as it is, on standard output.
+    /// A file's content on standard output: exact, except on a terminal.
     pub fn raw(&self, text: &str) {
+        let mut out = stdout();
+        let text = match out.is_terminal() {
+            true => printable::lines(text),
+            false => text.into(),
+        };
+        let _ = out.write_all(text.as_bytes());
+    }
+
+    /// Lines that were made for people and may have colours; their maker has cleaned what they quote.
+    pub fn rendered(&self, text: &str) {
         let _ = stdout().write_all(text.as_bytes());
     }
 
     /// A result for programs.
     pub fn json(&self, value: &impl Serialize) {
         let text = serde_json::to_string_pretty(value).unwrap_or_default();
-        self.line(&text);
+        self.json_text(&text);
     }
 
-    /// Something worth knowing beside the result.
+    /// The same, in one line: one of many.
+    pub fn json_line(&self, value: &impl Serialize) {
+        self.json_text(&serde_json::to_string(value).unwrap_or_default());
+    }
+
+    /// JSON that is text already.
+    pub fn json_text(&self, text: &str) {
+        let _ = writeln!(stdout(), "{}", printable::json(text.trim_end()));
+    }
+
+    /// Something worth knowing beside the result: one line.
     pub fn note(&self, text: &str) {
         if !self.quiet {
-            let _ = writeln!(stderr(), "{text}");
+            let _ = writeln!(stderr(), "{}", printable::line(text));
         }
     }
 
-    /// A text as it is, on standard error.
+    /// The same as [`Ui::rendered`], on standard error.
     pub fn complaint(&self, text: &str) {
         let _ = stderr().write_all(text.as_bytes());
     }
@@ -103,15 +126,15 @@ impl Ui {
             ("", "", "")
         };
         let mut err = stderr();
-        let _ = writeln!(err, "{red}error:{off} {error}");
+        let _ = writeln!(err, "{red}error:{off} {}", indented(&error.to_string()));
         if let Some(help) = error.help() {
-            let _ = writeln!(err, "{cyan}help:{off} {help}");
+            let _ = writeln!(err, "{cyan}help:{off} {}", indented(&help));
         }
     }
 
     /// An empty table in this program's form.
     pub fn table(&self, header: &[&str]) -> Table {
-        let mut table = Table::new();
+        let mut table = comfy_table::Table::new();
         table
             .load_preset(presets::NOTHING)
             .set_content_arrangement(ContentArrangement::Dynamic)
@@ -120,12 +143,22 @@ impl Ui {
             // Programs that cut columns want whole lines.
             table.set_content_arrangement(ContentArrangement::Disabled);
         }
-        table
+        Table(table)
+    }
+
+    /// Whether results for people go to a terminal, where they can replace each other.
+    pub fn is_screen(&self) -> bool {
+        !self.json && stdout().is_terminal()
+    }
+
+    /// Begins a new screen on a terminal.
+    pub fn clear_screen(&self) {
+        let _ = stdout().write_all(b"\x1b[H\x1b[2J");
     }
 
     /// Prints a table without the blanks at the ends of its lines.
     pub fn show(&self, table: &Table) {
-        for line in table.to_string().lines() {
+        for line in table.0.to_string().lines() {
             self.line(line.trim_end());
         }
     }
@@ -142,12 +175,37 @@ impl Ui {
     }
 }
 
+/// Text of several lines, none of which begins like one of ours.
+fn indented(text: &str) -> String {
+    printable::lines(text.trim_end()).replace('\n', "\n  ")
+}
+
+/// A table whose cells are one line each.
+pub struct Table(comfy_table::Table);
+
+impl std::fmt::Display for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Table {
+    /// Adds a row.
+    pub fn add_row<T: AsRef<str>>(&mut self, cells: impl IntoIterator<Item = T>) {
+        let cells = cells.into_iter();
+        let cells: Vec<String> = cells
+            .map(|cell| printable::line(cell.as_ref()).into_owned())
+            .collect();
+        self.0.add_row(cells);
+    }
+}
+
 /// Progress as lines on standard error.
 struct Lines;
 
 impl Observer for Lines {
     fn observe(&self, event: Event) {
-        let _ = writeln!(stderr(), "{event}");
+        let _ = writeln!(stderr(), "{}", printable::line(&event.to_string()));
     }
 }
 
@@ -168,16 +226,17 @@ impl Spinner {
 
 impl Observer for Spinner {
     fn observe(&self, event: Event) {
-        match &event {
+        let text = printable::line(&event.to_string()).into_owned();
+        match event {
             Event::Creating { .. }
             | Event::Created { .. }
             | Event::Waiting { .. }
             | Event::Removing { .. }
             | Event::ShuttingDown { .. } => {
                 self.bar.enable_steady_tick(Duration::from_millis(100));
-                self.bar.set_message(event.to_string());
+                self.bar.set_message(text);
             }
-            _ => self.bar.println(event.to_string()),
+            _ => self.bar.println(text),
         }
     }
 }
@@ -238,13 +297,44 @@ impl Observer for LogFile {
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         // A supervisor must go on when its log cannot be written.
-        let _ = self.append(&format!("{} {event}\n", now.as_secs()));
+        let text = event.to_string();
+        let _ = self.append(&format!("{} {}\n", now.as_secs(), printable::line(&text)));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What another domain would write to command a terminal, and to forge a line.
+    const HOSTILE: &str = "a\u{1b}[2J\u{9b}31m\u{202e}b\nerror: forged";
+
+    #[test]
+    fn an_event_is_one_harmless_line_of_the_log() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let path = dir.path().join("demo.log");
+        LogFile::new(path.clone()).observe(Event::Note(HOSTILE.into()));
+        let text = fs::read_to_string(path).expect("readable");
+        let (_, text) = text.split_once(' ').expect("a time");
+        assert_eq!(text, "a?[2J??31m???b error: forged\n");
+    }
+
+    #[test]
+    fn a_cell_of_a_table_is_one_harmless_line() {
+        let mut table = Table(comfy_table::Table::new());
+        table.add_row([HOSTILE]);
+        let text = table.0.to_string();
+        assert!(text.contains("a?[2J??31m???b error: forged"), "{text}");
+        assert!(
+            !text.contains(|c| c != '\n' && printable::is_control(c)),
+            "{text:?}"
+        );
+    }
+
+    #[test]
+    fn no_line_of_an_error_begins_like_one_of_ours() {
+        assert_eq!(indented(HOSTILE), "a?[2J??31m???b\n  error: forged");
+    }
 
     #[test]
     fn a_log_does_not_grow_without_bound() {

@@ -318,7 +318,8 @@ fn help_teaches_exit_codes_examples_and_json_fields() {
     let help = out(&output);
     for word in [
         "Exit codes:",
-        "4  only a part",
+        "4    only a part",
+        "130  ended by Ctrl-C",
         "Examples:",
         "avpsctl up cockpit.avps.toml",
     ] {

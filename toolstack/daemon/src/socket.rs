@@ -41,8 +41,14 @@ pub enum SocketError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// The daemon stopped in the middle, or is stuck.
-    #[error("the daemon did not finish its report: {0}")]
+    /// The daemon took the question, and no whole answer came.
+    #[error("{program} did not answer in time: it is busy or stuck, or has just ended")]
+    NoAnswer {
+        /// Who was asked.
+        program: &'static str,
+    },
+    /// The connection failed.
+    #[error("the daemon's report could not be sent or read: {0}")]
     Io(#[from] io::Error),
     /// Another release answers.
     #[error("the daemon's report was not understood (another release?): {0}")]
@@ -100,8 +106,19 @@ pub fn ask<T: DeserializeOwned>(program: &'static str, path: &Path) -> Result<T,
     })?;
     client.set_read_timeout(Some(PATIENCE))?;
     let mut text = Vec::new();
-    client.take(MAX_REPORT).read_to_end(&mut text)?;
-    Ok(serde_json::from_slice(&text)?)
+    let read = client.take(MAX_REPORT).read_to_end(&mut text);
+    read.map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock
+        | io::ErrorKind::TimedOut
+        | io::ErrorKind::ConnectionReset
+        | io::ErrorKind::BrokenPipe => SocketError::NoAnswer { program },
+        _ => SocketError::Io(error),
+    })?;
+    serde_json::from_slice(&text).map_err(|error| match error.is_eof() {
+        // A daemon whose loop does not answer closes the connection; one that ends leaves it in the middle.
+        true => SocketError::NoAnswer { program },
+        false => SocketError::Json(error),
+    })
 }
 
 #[cfg(test)]
@@ -139,6 +156,25 @@ mod tests {
         absent(&path);
         drop(listen(&path).unwrap());
         absent(&path);
+    }
+
+    #[test]
+    fn an_answer_that_does_not_come_whole_is_no_answer_of_another_release() {
+        for sent in ["", "[1, ", "[1, 2"] {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("s");
+            let listener = listen(&path).unwrap();
+            let server = std::thread::spawn(move || {
+                let (mut client, _) = listener.accept().unwrap();
+                client.write_all(sent.as_bytes()).unwrap();
+            });
+            let error = ask_some(&path).unwrap_err();
+            assert!(
+                matches!(error, SocketError::NoAnswer { program: "some" }),
+                "{error}"
+            );
+            server.join().unwrap();
+        }
     }
 
     #[test]

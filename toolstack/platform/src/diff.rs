@@ -263,9 +263,7 @@ pub fn text(changes: &[Change], unicode: bool) -> String {
         };
         out.push_str(&line);
     }
-    out.chars()
-        .map(|c| if c.is_control() && c != '\n' { '?' } else { c })
-        .collect()
+    printable::lines(&out).into_owned()
 }
 
 /// A path without the units that the value shows.

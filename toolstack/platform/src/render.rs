@@ -72,17 +72,9 @@ fn theme(style: Style) -> GraphicalTheme {
     }
 }
 
-/// The same number of bytes, without control characters.
+/// The same number of bytes, so that places in it stay right.
 fn printable(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() && c != '\n' && c != '\t' {
-            out.extend(std::iter::repeat_n('?', c.len_utf8()));
-        } else {
-            out.push(c);
-        }
-    }
-    out
+    printable::lines(text).into_owned()
 }
 
 /// A finding in the form miette draws.

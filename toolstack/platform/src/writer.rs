@@ -52,11 +52,7 @@ impl<'a> Writer<'a> {
         let mut out = String::new();
         for line in lines.flat_map(|text| text.lines()) {
             // A comment must not end early, and TOML allows no control characters in it.
-            let line: String = line
-                .chars()
-                .map(|c| if c.is_control() && c != '\t' { '?' } else { c })
-                .collect();
-            let _ = writeln!(out, "{}", format!("# {line}").trim_end());
+            let _ = writeln!(out, "{}", format!("# {}", printable::line(line)).trim_end());
         }
         out
     }
@@ -104,8 +100,11 @@ pub(crate) fn quoted(text: &str) -> String {
             '\n' => out.push_str("\\n"),
             '\t' => out.push_str("\\t"),
             '\r' => out.push_str("\\r"),
-            c if c.is_control() => {
-                let _ = write!(out, "\\u{:04X}", u32::from(c));
+            c if printable::is_control(c) => {
+                let _ = match u32::from(c) {
+                    number @ ..=0xffff => write!(out, "\\u{number:04X}"),
+                    number => write!(out, "\\U{number:08X}"),
+                };
             }
             c => out.push(c),
         }

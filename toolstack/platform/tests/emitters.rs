@@ -108,6 +108,10 @@ fn a_driver_domain_gets_its_rights_in_xenstore_from_xl_and_from_libxl_and_is_imp
     let files = libxl_json::emit(&plan);
     let rights = |number: usize| files[number].config["c_info"]["driver_domain"].as_str();
     assert_eq!((rights(0), rights(1)), (Some("True"), None));
+    // libxl finds a driver domain by its name: it has no number before it runs.
+    let disk = &files[1].config["virtios"][0];
+    assert_eq!(disk["backend_domname"], "storage", "{disk}");
+    assert!(disk.get("backend_domid").is_none(), "{disk}");
     let files = xl::emit(&plan).expect("emits");
     assert!(files[0].text.contains("\ndriver_domain = 1\n"));
     assert!(!files[1].text.contains("driver_domain"));

@@ -97,6 +97,42 @@ fn a_mediator_gives_dom0_four_permissions_more_and_xens_own_gives_it_none() {
 }
 
 #[test]
+fn no_permission_is_named_that_the_release_does_not_have() {
+    let rules = |version: &str| -> BTreeSet<(&'static str, &'static str)> {
+        let text = DOCUMENT.replace("flask = ", &format!("version = \"{version}\"\nflask = "));
+        assert!(text.contains(version), "{text}");
+        let text = text.replacen("[[domain]]\n", "[[domain]]\nconsole = \"vpl011\"\n", 1);
+        let rules = Policy::of(&plan(&text)).rules;
+        let permissions = |rule: platform::flask::Rule| {
+            let (class, permissions) = (rule.class, rule.permissions);
+            permissions
+                .into_iter()
+                .map(move |permission| (class, permission))
+        };
+        rules.into_iter().flat_map(permissions).collect()
+    };
+    // What each release has more than the one before (its access_vectors), as far as rules are about it.
+    let mut before = rules("4.17");
+    for (version, expected) in [
+        ("4.18", Some("vuart_op")),
+        ("4.19", None),
+        ("4.20", Some("set_llc_colors")),
+        ("4.21", Some("get_domain_state")),
+        ("4.22", None),
+    ] {
+        let after = rules(version);
+        assert!(after.is_superset(&before), "{version}");
+        let more: Vec<_> = after.difference(&before).copied().collect();
+        let expected = expected.map(|permission| ("domain2", permission));
+        assert_eq!(more, expected.into_iter().collect::<Vec<_>>(), "{version}");
+        before = after;
+    }
+    for (class, permission) in before {
+        assert_ne!(meaning(class, permission), "", "{class} {permission}");
+    }
+}
+
+#[test]
 fn labels_and_the_modes_words_go_to_xl_libxl_and_xen() {
     let plan = plan(DOCUMENT);
     let label = label_of("storage");

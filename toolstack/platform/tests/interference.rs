@@ -110,12 +110,15 @@ fn reserved_time_goes_before_every_priority() {
     };
     assert_eq!(
         broken(&network("priority = 2", "priority = 2")),
-        ["AVPS0830"]
+        ["AVPS1001", "AVPS0830"]
     );
-    assert_eq!(broken(&network("priority = 3", "priority = 2")), [""; 0]);
+    assert_eq!(
+        broken(&network("priority = 3", "priority = 2")),
+        ["AVPS1001"]
+    );
     let reserved = "frame = \"1KiB\"\ninterval = \"1ms\"";
-    assert_eq!(broken(&network(reserved, "priority = 7")), [""; 0]);
-    assert_eq!(broken(&network("", reserved)), ["AVPS0830"]);
+    assert_eq!(broken(&network(reserved, "priority = 7")), ["AVPS1001"]);
+    assert_eq!(broken(&network("", reserved)), ["AVPS1001", "AVPS0830"]);
 }
 
 #[test]
@@ -131,11 +134,11 @@ fn a_watchdog_without_time_is_none_and_who_keeps_it_counts() {
     );
     assert_eq!(
         broken(&watchdog("timeout = \"1s\", owner = \"adas\"")),
-        [""; 0]
+        ["AVPS1002"]
     );
     assert_eq!(
         broken(&watchdog("timeout = \"1s\", owner = \"cluster\"")),
-        ["AVPS0903"]
+        ["AVPS0903", "AVPS1002"]
     );
     // The watchdog device of a domain is in that domain's hands.
     let moved = watchdog("timeout = \"1s\", owner = \"/soc/wdt@9100000\"");
@@ -143,7 +146,7 @@ fn a_watchdog_without_time_is_none_and_who_keeps_it_counts() {
                   [[domain.device.region]]\nat = 0x910_0000\nsize = \"4KiB\"\n";
     assert_eq!(
         broken(&format!("{moved}{device}")),
-        ["AVPS0903"],
+        ["AVPS0903", "AVPS1002"],
         "it is the QM domain's"
     );
 }

@@ -1,12 +1,13 @@
 //! The few control operations that a monitor of VM events needs (`xen/include/public/domctl.h`).
 //!
 //! Control operations are no stable interface: each carries a version, and Xen refuses every other than its own. The structures
-//! here have been the same since Xen 4.6, only the version changes; [`INTERFACE_VERSIONS`] are those known, and Xen is asked.
+//! here have been the same since Xen 4.6 to 4.22 (4.22 changed only what creates a domain), only the version changes;
+//! [`INTERFACE_VERSIONS`] are those known, and Xen is asked.
 
 use crate::domain::DomId;
 
-/// `XEN_DOMCTL_INTERFACE_VERSION` of releases whose structures these are: 4.17, 4.18, 4.19 with 4.20; the newest first.
-pub const INTERFACE_VERSIONS: [u32; 3] = [0x17, 0x16, 0x15];
+/// `XEN_DOMCTL_INTERFACE_VERSION` of releases whose structures these are: 4.17, 4.18, 4.19 to 4.21, 4.22; the newest first.
+pub const INTERFACE_VERSIONS: [u32; 4] = [0x18, 0x17, 0x16, 0x15];
 
 /// `XEN_DOMCTL_pausedomain`.
 pub const PAUSE_DOMAIN: u32 = 3;

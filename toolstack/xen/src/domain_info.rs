@@ -21,8 +21,8 @@ impl DomainInfo {
     /// (xen/xsm/flask/hooks.c): being a device model is not needed, unlike for [`crate::device_model::domain_exists`].
     ///
     /// # Errors
-    /// [`Error::Hypercall`]; `ESRCH` when there is no such domain, `EACCES` when Xen has a version whose structures are not known
-    /// here, or its policy refuses.
+    /// [`Error::Hypercall`]; `ESRCH` when there is no such domain, `EACCES` when Xen's policy refuses. [`Error::ControlVersion`] when Xen
+    /// has a version whose structures are not known here.
     pub fn of(privcmd: &PrivCmd, domid: DomId) -> Result<Self> {
         let asked = DomCtl::new(privcmd)?.info(domid);
         let info = asked.map_err(|source| Error::Hypercall {

@@ -30,8 +30,8 @@ impl DomCtl {
     /// Asks Xen for its version.
     ///
     /// # Errors
-    /// [`Error::Hypercall`]; `EACCES` when Xen has a version whose structures are not known here, `EPERM` or `ENOSYS` outside of a
-    /// privileged domain.
+    /// [`Error::ControlVersion`] when Xen has a version whose structures are not known here; [`Error::Hypercall`] with `EPERM` or
+    /// `ENOSYS` outside of a privileged domain.
     pub(crate) fn new(privcmd: &PrivCmd) -> Result<Self> {
         let failed = |source| Error::Hypercall {
             what: "find Xen's version of control operations",
@@ -42,19 +42,15 @@ impl DomCtl {
             version: 0,
             buffer: HypercallBuffer::new().map_err(failed)?,
         };
-        let mut last = io::Error::from_raw_os_error(libc::EACCES);
-        for version in abi::INTERFACE_VERSIONS {
+        let known = first_accepted(&abi::INTERFACE_VERSIONS, |version| {
             this.version = version;
-            let asked = this.event_operation(NO_DOMAIN, abi::VM_EVENT_GET_VERSION);
-            match asked {
-                Ok(_) => return Ok(this),
-                Err(error) => last = error,
-            }
-            if last.raw_os_error() != Some(libc::EACCES) {
-                break;
-            }
+            this.event_operation(NO_DOMAIN, abi::VM_EVENT_GET_VERSION)
+        });
+        match known {
+            Ok(true) => Ok(this),
+            Ok(false) => Err(Error::ControlVersion),
+            Err(error) => Err(failed(error)),
         }
-        Err(failed(last))
     }
 
     /// An operation on the monitor's ring; gives its number.
@@ -164,5 +160,61 @@ impl DomCtl {
     }
 }
 
+/// Tries versions until Xen accepts one; whether it did.
+fn first_accepted(
+    versions: &[u32],
+    mut ask: impl FnMut(u32) -> io::Result<u32>,
+) -> io::Result<bool> {
+    for version in versions {
+        match ask(*version) {
+            Ok(_) => return Ok(true),
+            // Xen compares the version before it looks at anything else.
+            Err(error) if error.raw_os_error() == Some(libc::EACCES) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(false)
+}
+
 /// Of operations that are about Xen itself.
 const NO_DOMAIN: u16 = xen_sys::domain::DOMID_INVALID;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Tries against a Xen that has this version, or answers this to all.
+    fn tried(xen: std::result::Result<u32, i32>) -> (io::Result<bool>, Vec<u32>) {
+        let mut asked = Vec::new();
+        let found = first_accepted(&abi::INTERFACE_VERSIONS, |version| {
+            asked.push(version);
+            match xen {
+                Ok(own) if own == version => Ok(0),
+                Ok(_) => Err(io::Error::from_raw_os_error(libc::EACCES)),
+                Err(code) => Err(io::Error::from_raw_os_error(code)),
+            }
+        });
+        (found, asked)
+    }
+
+    #[test]
+    fn the_version_of_each_release_from_4_17_to_4_22_is_found() {
+        for version in 0x15..=0x18 {
+            let (found, asked) = tried(Ok(version));
+            assert!(found.unwrap(), "{version:#x}");
+            assert_eq!(asked.last(), Some(&version));
+        }
+    }
+
+    #[test]
+    fn another_version_is_told_from_a_domain_without_the_right() {
+        let (found, asked) = tried(Ok(0x19));
+        assert!(!found.unwrap());
+        assert_eq!(asked.len(), abi::INTERFACE_VERSIONS.len());
+        let (found, asked) = tried(Err(libc::EPERM));
+        assert_eq!(found.unwrap_err().raw_os_error(), Some(libc::EPERM));
+        assert_eq!(asked.len(), 1);
+        let text = Error::ControlVersion.to_string();
+        assert!(text.contains("4.22"), "{text}");
+    }
+}

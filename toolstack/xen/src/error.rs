@@ -148,6 +148,12 @@ pub enum Error {
         /// What Xen or the kernel said.
         source: io::Error,
     },
+    /// Xen refuses every version of its control operations that is known here.
+    #[error(
+        "cannot control domains: this Xen's control operations are of a release that this program does not know; it knows those of \
+         Xen 4.17 to 4.22. Use a release of this program that was made for this Xen"
+    )]
+    ControlVersion,
     /// A handle could not be restricted to one domain.
     #[error("cannot restrict {device} to domain {domid}: {source}")]
     Restrict {
@@ -210,6 +216,7 @@ impl Error {
             Self::NotADevice { .. }
             | Self::NoRequest { .. }
             | Self::Argument(_)
+            | Self::ControlVersion
             | Self::PageSize { .. } => None,
         }
     }

@@ -76,20 +76,22 @@ impl From<ImageError> for Refusal {
 
 impl Holder {
     /// Opens a device's image, or waits for it.
-    pub(super) fn open_or_wait(
-        &mut self,
-        key: DeviceKey,
-        parameters: BlockParameters,
-    ) -> Option<Input<'static>> {
+    pub(super) fn open_now(&mut self, key: DeviceKey, parameters: BlockParameters) {
         self.awaited.remove(&key);
-        let refusal = self.open(key, &parameters).err()?;
+        // Closed, or gone, since it was to be opened.
+        if !self.is_without_image(key) {
+            return;
+        }
+        let Err(refusal) = self.open(key, &parameters) else {
+            return;
+        };
         if !refusal.may_come {
-            return Some(Input::Failed(refusal.text));
+            self.feed(key, Input::Failed(refusal.text));
+            return;
         }
         tracing::info!("{key}: waiting for {}", parameters.image.display());
         self.awaited
             .insert(key, Awaited::new(parameters, Instant::now()));
-        None
     }
 
     /// Looks again for what is due.

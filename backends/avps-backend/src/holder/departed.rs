@@ -17,6 +17,11 @@ const ORPHAN_PATIENCE: Duration = Duration::from_secs(10);
 const CLOSED_PATIENCE: Duration = Duration::from_secs(2);
 
 impl Holder {
+    /// A domain is known now, perhaps one whose devices' folders were there before it.
+    pub(super) fn look_for_introduced(&mut self) {
+        self.dirty.extend(self.orphans.keys().copied());
+    }
+
     /// Some domain is gone: which?
     pub(super) fn look_for_dead(&mut self) {
         let guests: Vec<DomId> = self.guests.keys().copied().collect();

@@ -153,7 +153,10 @@ impl Holder {
     fn act(&mut self, key: DeviceKey, action: Action) -> Option<Input<'static>> {
         match action {
             Action::ClaimWindow => self.claim(key).err().map(Input::Failed),
-            Action::Open(parameters) => self.open_or_wait(key, parameters),
+            Action::Open(parameters) => {
+                self.opening.push_back((key, parameters));
+                None
+            }
             Action::Publish(state) => {
                 // A guest can move its device between ready and connected as fast as it likes.
                 if let Some(device) = self.devices.get(&key)

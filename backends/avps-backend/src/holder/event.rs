@@ -31,6 +31,8 @@ const REPORT_PATIENCE: Duration = Duration::from_secs(4);
 pub(super) enum Event {
     /// Something at or below this XenStore path is different.
     Store(String),
+    /// A domain has become known to XenStore.
+    Introductions,
     /// A domain went away.
     Releases,
     /// The connection to XenStore broke.
@@ -75,6 +77,9 @@ pub(super) fn feed_store(store: &Store, events: &SyncSender<Event>) -> Result<()
     for class in Class::ALL {
         feed_watch(store.watch_class(class)?, events, Event::Store)?;
     }
+    feed_watch(store.watch_introductions()?, events, |_| {
+        Event::Introductions
+    })?;
     feed_watch(store.watch_releases()?, events, |_| Event::Releases)
 }
 

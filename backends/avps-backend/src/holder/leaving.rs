@@ -23,6 +23,7 @@ impl Holder {
         }
         self.leaving = Instant::now().checked_add(STOP_PATIENCE);
         self.awaited.clear();
+        self.opening.clear();
         let keys: Vec<DeviceKey> = self.devices.keys().copied().collect();
         for key in keys {
             self.feed(key, Input::GivenUp);

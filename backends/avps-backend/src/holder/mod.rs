@@ -24,7 +24,7 @@ pub(crate) mod restart;
 mod server;
 mod workers;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -41,6 +41,7 @@ use self::reports::Pending;
 use crate::adopt::Rule;
 use crate::cli::{LogLevel, Polling, SandboxMode, Serve};
 use crate::ipc::{FrameError, message};
+use crate::parameters::BlockParameters;
 use crate::store::folder::DeviceKey;
 use crate::store::{Store, StoreError};
 use daemon::lock::{Lock, LockError};
@@ -123,6 +124,8 @@ struct Holder {
     dirty: BTreeSet<DeviceKey>,
     /// All folders are to be listed.
     rescan: bool,
+    /// Devices whose windows are ours and whose images are to be opened.
+    opening: VecDeque<(DeviceKey, BlockParameters)>,
     /// Folders of domains that are not there (yet, or any more), since when.
     orphans: BTreeMap<DeviceKey, Instant>,
     /// Devices whose image is not there yet.
@@ -179,6 +182,7 @@ pub(crate) fn run(serve: Serve) -> Result<(), HolderError> {
         devices: BTreeMap::new(),
         dirty: BTreeSet::new(),
         rescan: true,
+        opening: VecDeque::new(),
         orphans: BTreeMap::new(),
         awaited: BTreeMap::new(),
         generation: 0,
@@ -189,7 +193,7 @@ pub(crate) fn run(serve: Serve) -> Result<(), HolderError> {
         chatter: RateLimit::new(20, Duration::from_secs(10)),
     };
     holder.forget_dead_servers();
-    holder.settle();
+    holder.settle(&queue);
     holder.store.announce()?;
     if let Err(error) = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]) {
         tracing::warn!("systemd was not told that the daemon is ready: {error}");
@@ -217,23 +221,28 @@ impl Holder {
             match queue.recv_timeout(self.until_next_deadline(Instant::now())) {
                 Ok(event) => {
                     self.take(event);
-                    // One change in XenStore makes many events; look once.
-                    for event in queue.try_iter().take(event::QUEUE) {
-                        self.take(event);
-                    }
+                    self.take_waiting(queue);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 // Not possible while we hold a sender ourselves.
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
-            self.settle();
+            self.settle(queue);
             self.tick(Instant::now());
+        }
+    }
+
+    /// Takes what has happened meanwhile: one change in XenStore makes many events, and one look is enough.
+    fn take_waiting(&mut self, queue: &Receiver<Event>) {
+        for event in queue.try_iter().take(event::QUEUE) {
+            self.take(event);
         }
     }
 
     fn take(&mut self, event: Event) {
         match event {
             Event::Store(path) => self.changed(&path),
+            Event::Introductions => self.look_for_introduced(),
             Event::Releases => self.look_for_dead(),
             Event::StoreLost(reason) => {
                 if !self.store_lost && !self.stopping {
@@ -252,11 +261,12 @@ impl Holder {
     }
 
     /// Reads what has to be read, until nothing is left to read.
-    fn settle(&mut self) {
-        if self.stopping || self.leaving.is_some() || self.store_lost {
-            return;
-        }
-        loop {
+    ///
+    /// Windows come before images: a guest that nobody told to wait may run already, and an access that no ioreq server claims
+    /// ends its kernel; one that is claimed waits. Opening an image can take long, so what has happened meanwhile is looked at
+    /// after each.
+    fn settle(&mut self, queue: &Receiver<Event>) {
+        while !(self.stopping || self.leaving.is_some() || self.store_lost) {
             if std::mem::take(&mut self.rescan) {
                 match self.store.devices() {
                     Ok(found) => {
@@ -266,10 +276,14 @@ impl Holder {
                     Err(error) => tracing::error!("device folders cannot be listed: {error}"),
                 }
             }
-            let Some(key) = self.dirty.pop_first() else {
+            if let Some(key) = self.dirty.pop_first() {
+                self.examine(key);
+            } else if let Some((key, parameters)) = self.opening.pop_front() {
+                self.open_now(key, parameters);
+                self.take_waiting(queue);
+            } else {
                 return;
-            };
-            self.examine(key);
+            }
         }
     }
 

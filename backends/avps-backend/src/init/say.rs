@@ -23,6 +23,7 @@ impl Urgency {
 
 /// Says one line. Before there is a log to write to, the console has to do.
 pub(super) fn say(urgency: Urgency, text: &str) {
+    let text = printable::line(text);
     let line = format!("<{}>avps-backend: {text}\n", urgency.level());
     let logged = OpenOptions::new()
         .write(true)

@@ -176,19 +176,11 @@ pub(crate) enum Notice {
 
 /// Text from a worker, made fit for a log and a XenStore key: bounded, one line.
 pub(crate) fn clean(text: &str) -> String {
-    let mut clean = String::with_capacity(text.len().min(MAX_TEXT));
-    for character in text.chars() {
-        if clean.len() >= MAX_TEXT {
-            clean.push('…');
-            break;
-        }
-        clean.push(if character.is_control() {
-            ' '
-        } else {
-            character
-        });
-    }
-    clean
+    let (text, end) = match text.char_indices().find(|(at, _)| *at >= MAX_TEXT) {
+        Some((at, _)) => (text.get(..at).unwrap_or_default(), "…"),
+        None => (text, ""),
+    };
+    format!("{}{end}", printable::line(text))
 }
 
 #[cfg(test)]
@@ -241,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_workers_words_cannot_forge_log_lines_or_grow() {
-        assert_eq!(clean("a\nb\x1b[31m"), "a b [31m");
+        assert_eq!(clean("a\nb\x1b[31m\u{9b}\u{202e}"), "a b?[31m?????");
         assert!(clean(&"ä".repeat(5000)).len() <= MAX_TEXT + 4);
     }
 }

@@ -99,6 +99,11 @@ impl Store {
         Ok(self.client.watch(&self.class_path(class))?)
     }
 
+    /// Watches for domains that become known to XenStore.
+    pub(crate) fn watch_introductions(&self) -> Result<Watch, StoreError> {
+        Ok(self.client.watch("@introduceDomain")?)
+    }
+
     /// Watches for domains that go away.
     pub(crate) fn watch_releases(&self) -> Result<Watch, StoreError> {
         Ok(self.client.watch("@releaseDomain")?)
@@ -131,16 +136,25 @@ impl Store {
     pub(crate) fn read(&self, key: DeviceKey) -> Result<Option<Keys>, StoreError> {
         let path = self.path(key);
         let keys = self.client.transaction(|tx| {
-            let mut keys = Keys::new();
-            if !tx.exists(&path)? {
+            let children = |path: &str| match tx.directory(path) {
+                Ok(names) => Ok(Some(names)),
+                Err(error) if error.is_not_found() => Ok(None),
+                Err(error) => Err(error),
+            };
+            let Some(mut there) = children(&path)? else {
                 return Ok(None);
+            };
+            // Only what is there is asked for: each question is a round trip, and a guest may be running towards its window.
+            if there.iter().any(|name| name == "avps") {
+                let own = children(&format!("{path}/avps"))?.unwrap_or_default();
+                there.extend(own.into_iter().map(|name| format!("avps/{name}")));
             }
-            for name in KEYS {
-                if let Some(value) = tx.read_opt(&format!("{path}/{name}"))? {
-                    keys.insert(
-                        (*name).to_owned(),
-                        String::from_utf8_lossy(&value).into_owned(),
-                    );
+            let mut keys = Keys::new();
+            for name in there {
+                if KEYS.contains(&name.as_str())
+                    && let Some(value) = tx.read_opt(&format!("{path}/{name}"))?
+                {
+                    keys.insert(name, String::from_utf8_lossy(&value).into_owned());
                 }
             }
             Ok(Some(keys))

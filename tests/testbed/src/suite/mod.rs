@@ -35,6 +35,7 @@ mod null_disk;
 mod oracle;
 mod own_machine;
 mod placement;
+mod plain_xl;
 pub(crate) mod policy;
 mod refusals;
 mod registry;

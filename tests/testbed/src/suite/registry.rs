@@ -1,8 +1,8 @@
 //! The list of the bed's tests: one line per subject.
 
 use super::{
-    Test, block, control, faults, hostile, in_dom0, kills, lifecycle, placement, refusals, sandbox,
-    shipped, soak_block, upgrade,
+    Test, block, control, faults, hostile, in_dom0, kills, lifecycle, placement, plain_xl,
+    refusals, sandbox, shipped, soak_block, upgrade,
 };
 use crate::failure::Failure;
 
@@ -20,6 +20,7 @@ pub(super) fn without_in_dom0() -> Vec<Test> {
     tests.extend(soak_block::tests());
     tests.extend(lifecycle::tests());
     tests.extend(placement::tests());
+    tests.extend(plain_xl::tests());
     tests.extend(shipped::tests());
     tests.extend(refusals::tests());
     tests.extend(kills::tests());

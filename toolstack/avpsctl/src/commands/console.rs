@@ -56,11 +56,17 @@ pub(super) async fn console(context: &Context, args: &ConsoleArgs) -> Result<()>
         .map_err(|error| failed(error.into()))?
         .map_err(failed)?;
     if interactive {
-        context.ui.note(match end {
-            End::Escape => "\nLeft the console; the guest goes on.",
-            End::ConsoleClosed => "\nThe console is gone.",
-            End::InputEnded | End::Signal => "",
-        });
+        // The guest has left the cursor anywhere.
+        context.ui.note("");
+        match end {
+            End::Escape => context.ui.note("Left the console; the guest goes on."),
+            End::ConsoleClosed => context.ui.note("The console is gone."),
+            End::InputEnded | End::Signal => {}
+        }
+    }
+    // On a terminal Ctrl-C goes to the guest; elsewhere it ends this command.
+    if end == End::Signal {
+        return Err(Error::Interrupted);
     }
     Ok(())
 }

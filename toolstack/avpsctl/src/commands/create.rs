@@ -8,7 +8,7 @@ use serde_json::json;
 use super::document::{can_be_started, in_document, load_startable};
 use super::{Context, signals, supervisor};
 use crate::cli::CreateArgs;
-use crate::compare::compare;
+use crate::compare::{Standing, compare};
 use crate::error::{Error, Result};
 use crate::start;
 
@@ -25,8 +25,14 @@ pub(super) async fn create(context: &Context, args: &CreateArgs) -> Result<()> {
     only.domains = vec![domain];
     let wanted = only.clone();
     let standings = machine.run(move |m| compare(m, &wanted)).await?;
-    let exists = standings.first().and_then(|(_, standing)| standing.domid());
-    if let Some(domid) = exists {
+    let standing = standings.first().map(|(_, standing)| standing);
+    if let Some(Standing::Matches { domid, paused }) = standing
+        && *paused != args.start
+    {
+        report(context, args, &plan.platform, *domid, false);
+        return Ok(());
+    }
+    if let Some(domid) = standing.and_then(Standing::domid) {
         return Err(Error::Usage(format!(
             "domain \"{}\" exists already, as domain {domid}",
             args.domain
@@ -51,23 +57,27 @@ pub(super) async fn create(context: &Context, args: &CreateArgs) -> Result<()> {
     if !args.no_supervise {
         supervisor::ensure(context, &plan.platform, &loaded.path, args.timeout, true).await?;
     }
-    let ui = &context.ui;
     for started in started {
-        let state = if args.start { "running" } else { "paused" };
-        if ui.json {
-            ui.json(&json!({
-                "schema": "avps-create/1",
-                "platform": plan.platform,
-                "name": started.name,
-                "domid": started.domid,
-                "state": state,
-            }));
-        } else if !ui.quiet {
-            ui.line(&format!(
-                "{}: created, {state} (domain {})",
-                started.name, started.domid
-            ));
-        }
+        report(context, args, &plan.platform, started.domid, true);
     }
     Ok(())
+}
+
+/// Tells that the domain is there as it was wanted; `created` by this run, or so already.
+fn report(context: &Context, args: &CreateArgs, platform: &str, domid: u32, created: bool) {
+    let ui = &context.ui;
+    let state = if args.start { "running" } else { "paused" };
+    if ui.json {
+        ui.json(&json!({
+            "schema": "avps-create/1",
+            "platform": platform,
+            "changed": created,
+            "name": args.domain,
+            "domid": domid,
+            "state": state,
+        }));
+    } else if !ui.quiet {
+        let how = if created { "created" } else { "unchanged" };
+        ui.line(&format!("{}: {how}, {state} (domain {domid})", args.domain));
+    }
 }

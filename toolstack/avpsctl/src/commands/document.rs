@@ -270,7 +270,7 @@ pub(super) fn check(context: &Context, args: &CheckArgs) -> Result<()> {
             analysis,
             ..
         } = &loaded;
-        ui.raw(&platform::sarif(
+        ui.json_text(&platform::sarif(
             name,
             text,
             &analysis.findings,
@@ -279,7 +279,7 @@ pub(super) fn check(context: &Context, args: &CheckArgs) -> Result<()> {
     } else if ui.json {
         ui.json(&report);
     } else {
-        ui.raw(&loaded.render(ui.color_out));
+        ui.rendered(&loaded.render(ui.color_out));
         if report.findings.is_empty() {
             if !ui.quiet {
                 ui.line(&format!("{}: no findings", loaded.name));
@@ -305,7 +305,7 @@ pub(super) fn check(context: &Context, args: &CheckArgs) -> Result<()> {
 /// `avpsctl plan`.
 pub(super) fn plan(context: &Context, args: &DocumentArg) -> Result<()> {
     let (_, plan) = load(context, &args.document, Waivers::Expire)?;
-    context.ui.raw(&plan.to_json());
+    context.ui.json_text(&plan.to_json());
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::document::load_startable;
 use super::{Context, signals};
+use crate::action::Action;
 use crate::cli::DownArgs;
 use crate::error::{Error, Result};
 use crate::observe::Event;
@@ -37,26 +38,20 @@ pub(super) async fn down(context: &Context, args: &DownArgs) -> Result<()> {
         observer.observe(Event::Note(text));
     }
     drop(observer);
+    let action = |outcome: &Outcome| match outcome {
+        Outcome::Removed => Action::Removed,
+        Outcome::Forced => Action::Forced,
+        Outcome::Running => Action::Running,
+    };
     if ui.json {
         let domains: Vec<Value> = stopped
             .iter()
-            .map(|(info, outcome)| {
-                let action = match outcome {
-                    Outcome::Removed => "removed",
-                    Outcome::Forced => "forced",
-                    Outcome::Running => "running",
-                };
-                json!({"name": info.name, "domid": info.domid, "action": action})
-            })
+            .map(|(info, outcome)| json!({"name": info.name, "domid": info.domid, "action": action(outcome)}))
             .collect();
         ui.json(&json!({"schema": "avps-down/1", "platform": plan.platform, "domains": domains}));
     } else if !ui.quiet {
         for (info, outcome) in &stopped {
-            let words = match outcome {
-                Outcome::Removed => "shut down and removed",
-                Outcome::Forced => "removed by force",
-                Outcome::Running => "still running",
-            };
+            let words = action(outcome).words();
             ui.line(&format!("{}: {words} (domain {})", info.name, info.domid));
         }
         if stopped.is_empty() {

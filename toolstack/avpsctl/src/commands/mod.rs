@@ -6,6 +6,7 @@ mod create;
 mod document;
 mod down;
 mod emit;
+mod list;
 mod platform;
 mod policy;
 mod power;
@@ -81,7 +82,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<()> {
         Command::Unpause(args) => power::unpause(context, &args).await,
         Command::Shutdown(args) => power::shutdown(context, &args).await,
         Command::Reboot(args) => power::reboot(context, &args).await,
-        Command::List => show::list(context).await,
+        Command::List(args) => list::list(context, &args).await,
         Command::Info(args) => show::info(context, &args).await,
         Command::Console(args) => console::console(context, &args).await,
         Command::Backend { command } => backend::backend(context, &command),

@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{Context, signals};
+use crate::action::Action;
 use crate::cli::{DestroyArgs, DomainsArg, ShutdownArgs};
 use crate::error::{Error, Result};
-use crate::machine::{DomainInfo, Domains, Machine};
+use crate::machine::{DomainInfo, DomainState, Domains, Machine};
 use crate::remove::{self, Leaving};
 use crate::{keys, order};
 
@@ -23,11 +24,13 @@ async fn find_all(machine: &Machine, names: &[String]) -> Result<Vec<DomainInfo>
         .run(move |machine| {
             let found: Result<Vec<_>> = names.iter().map(|name| machine.find(name)).collect();
             let mut found = found?;
-            if let Some(dom0) = found.iter().find(|info| info.domid == 0) {
-                return Err(Error::Usage(format!(
-                    "{} is the domain this command runs in",
-                    dom0.name
-                )));
+            for info in &found {
+                let why = match info.domid {
+                    own if own == u32::from(machine.own) => "the domain this command runs in",
+                    0 => "dom0, without which the machine does not run",
+                    _ => continue,
+                };
+                return Err(Error::Usage(format!("{} is {why}", info.name)));
             }
             // Named twice, perhaps once by number: done once.
             let mut seen = BTreeSet::new();
@@ -37,17 +40,18 @@ async fn find_all(machine: &Machine, names: &[String]) -> Result<Vec<DomainInfo>
         .await
 }
 
-fn report(context: &Context, done: &[DomainInfo], action: &str) {
+fn report(context: &Context, done: &[(DomainInfo, Action)]) {
     let ui = &context.ui;
     if ui.json {
         let domains: Vec<Value> = done
             .iter()
-            .map(|info| json!({"name": info.name, "domid": info.domid, "action": action}))
+            .map(|(info, action)| json!({"name": info.name, "domid": info.domid, "action": action}))
             .collect();
         ui.json(&json!({"schema": "avps-power/1", "domains": domains}));
     } else if !ui.quiet {
-        for info in done {
-            ui.line(&format!("{}: {action} (domain {})", info.name, info.domid));
+        for (info, action) in done {
+            let words = action.words();
+            ui.line(&format!("{}: {words} (domain {})", info.name, info.domid));
         }
     }
 }
@@ -98,7 +102,11 @@ pub(super) async fn destroy(context: &Context, args: &DestroyArgs) -> Result<()>
         result?;
     }
     drop(observer);
-    report(context, &found, "destroyed");
+    let done: Vec<_> = found
+        .into_iter()
+        .map(|info| (info, Action::Destroyed))
+        .collect();
+    report(context, &done);
     Ok(())
 }
 
@@ -118,50 +126,63 @@ async fn with_holders(machine: &Machine, mut leaving: Vec<Leaving>) -> Result<Ve
         .await
 }
 
-async fn each(
-    context: &Context,
-    names: &[String],
-    action: &str,
-    verb: fn(&dyn Domains, u32) -> Result<()>,
-) -> Result<Vec<DomainInfo>> {
+/// Something that is done with a domain, unless it is so already.
+struct Verb {
+    action: Action,
+    already: fn(&DomainInfo) -> bool,
+    call: fn(&dyn Domains, u32) -> Result<()>,
+}
+
+/// Xen counts: a domain that is paused twice runs only after it was unpaused twice.
+const PAUSE: Verb = Verb {
+    action: Action::Paused,
+    already: |info| info.state == DomainState::Paused,
+    call: |domains, domid| domains.pause(domid),
+};
+
+const UNPAUSE: Verb = Verb {
+    action: Action::Unpaused,
+    already: |info| info.state != DomainState::Paused,
+    call: |domains, domid| domains.unpause(domid),
+};
+
+async fn each(context: &Context, names: &[String], verb: Verb) -> Result<()> {
     let machine = context.machine()?;
     let found = find_all(&machine, names).await?;
-    all(context, &machine, found, action, verb).await
+    report(context, &all(&machine, found, verb).await?);
+    Ok(())
 }
 
 async fn all(
-    context: &Context,
     machine: &Machine,
     found: Vec<DomainInfo>,
-    action: &str,
-    verb: fn(&dyn Domains, u32) -> Result<()>,
-) -> Result<Vec<DomainInfo>> {
-    for info in &found {
+    verb: Verb,
+) -> Result<Vec<(DomainInfo, Action)>> {
+    let mut done = Vec::new();
+    for info in found {
         let domid = info.domid;
-        machine
-            .run(move |m| verb(m.domains.as_ref(), domid))
-            .await?;
+        let action = if (verb.already)(&info) {
+            Action::Unchanged
+        } else {
+            let call = verb.call;
+            machine
+                .run(move |m| call(m.domains.as_ref(), domid))
+                .await?;
+            verb.action
+        };
+        done.push((info, action));
     }
-    report(context, &found, action);
-    Ok(found)
+    Ok(done)
 }
 
 /// `avpsctl pause`.
 pub(super) async fn pause(context: &Context, args: &DomainsArg) -> Result<()> {
-    each(context, &args.domains, "paused", |domains, domid| {
-        domains.pause(domid)
-    })
-    .await?;
-    Ok(())
+    each(context, &args.domains, PAUSE).await
 }
 
 /// `avpsctl unpause`.
 pub(super) async fn unpause(context: &Context, args: &DomainsArg) -> Result<()> {
-    each(context, &args.domains, "unpaused", |domains, domid| {
-        domains.unpause(domid)
-    })
-    .await?;
-    Ok(())
+    each(context, &args.domains, UNPAUSE).await
 }
 
 /// `avpsctl reboot`.
@@ -169,15 +190,14 @@ pub(super) async fn reboot(context: &Context, args: &DestroyArgs) -> Result<()> 
     let machine = context.machine()?;
     let found = find_all(&machine, &args.domains).await?;
     let found = users_first(&machine, found, args.force).await?;
-    let found = all(
-        context,
-        &machine,
-        found,
-        "asked to reboot",
-        |domains, domid| domains.reboot(domid),
-    )
-    .await?;
-    for info in found {
+    let verb = Verb {
+        action: Action::RebootRequested,
+        already: |_| false,
+        call: |domains, domid| domains.reboot(domid),
+    };
+    let done = all(&machine, found, verb).await?;
+    report(context, &done);
+    for (info, _) in done {
         if supervisor_of(context, &machine, info.domid)
             .await?
             .is_none()
@@ -205,14 +225,12 @@ pub(super) async fn shutdown(context: &Context, args: &ShutdownArgs) -> Result<(
     let found = find_all(&machine, &args.domains).await?;
     let found = users_first(&machine, found, args.force).await?;
     if !args.wait {
-        all(
-            context,
-            &machine,
-            found,
-            "asked to power off",
-            |domains, domid| domains.shutdown(domid),
-        )
-        .await?;
+        let verb = Verb {
+            action: Action::ShutdownRequested,
+            already: |info| !info.is_alive(),
+            call: |domains, domid| domains.shutdown(domid),
+        };
+        report(context, &all(&machine, found, verb).await?);
         return Ok(());
     }
     let cancel = signals()?;
@@ -229,6 +247,9 @@ pub(super) async fn shutdown(context: &Context, args: &ShutdownArgs) -> Result<(
     let running = remove::shut_down(&machine, &found, timeout, observer.as_ref(), &cancel).await?;
     for (info, supervised) in found.iter().zip(supervised) {
         if running.contains(&info.domid) {
+            if args.force {
+                remove::remove(&machine, &info.name, info.domid, observer.as_ref()).await?;
+            }
             continue;
         }
         if supervised {
@@ -239,16 +260,28 @@ pub(super) async fn shutdown(context: &Context, args: &ShutdownArgs) -> Result<(
         }
     }
     drop(observer);
-    let (still, ended): (Vec<_>, Vec<_>) = found
+    let done: Vec<_> = found
         .into_iter()
-        .partition(|info| running.contains(&info.domid));
-    report(context, &ended, "powered off");
-    if still.is_empty() {
+        .map(|info| {
+            let action = match (running.contains(&info.domid), args.force) {
+                (false, _) => Action::PoweredOff,
+                (true, true) => Action::Forced,
+                (true, false) => Action::Running,
+            };
+            (info, action)
+        })
+        .collect();
+    report(context, &done);
+    let still = done
+        .into_iter()
+        .filter(|(_, action)| *action == Action::Running);
+    let domains: Vec<String> = still.map(|(info, _)| info.name).collect();
+    if domains.is_empty() {
         return Ok(());
     }
     Err(Error::StillRunning {
         seconds: args.timeout,
-        domains: still.into_iter().map(|info| info.name).collect(),
+        domains,
     })
 }
 
@@ -292,6 +325,45 @@ mod tests {
             going(&model, &["a"], false).await.expect("serves nobody"),
             ["a"]
         );
+    }
+
+    #[tokio::test]
+    async fn what_is_so_already_is_left_alone_and_is_no_error() {
+        let model = model();
+        start(&model, &plan()).await.expect("starts");
+        let machine = model.machine();
+        let found = || async {
+            find_all(&machine, &["a".to_owned()])
+                .await
+                .expect("it runs")
+        };
+        let actions = |done: Vec<(DomainInfo, Action)>| -> Vec<Action> {
+            done.into_iter().map(|(_, action)| action).collect()
+        };
+        let from = model.log().len();
+        for expected in [Action::Paused, Action::Unchanged] {
+            let done = all(&machine, found().await, PAUSE).await.expect("works");
+            assert_eq!(actions(done), [expected]);
+        }
+        for expected in [Action::Unpaused, Action::Unchanged] {
+            let done = all(&machine, found().await, UNPAUSE).await.expect("works");
+            assert_eq!(actions(done), [expected]);
+        }
+        // Xen counts pauses: the second one would have needed a second unpause.
+        assert_eq!(model.log().split_off(from), ["pause 2", "unpause 2"]);
+    }
+
+    #[tokio::test]
+    async fn neither_the_own_domain_nor_dom0_is_ended() {
+        let model = model();
+        start(&model, &plan()).await.expect("starts");
+        let mut machine = model.machine();
+        machine.own = 2;
+        for (name, why) in [("a", "this command runs in"), ("Domain-0", "dom0")] {
+            let error = find_all(&machine, &[name.to_owned()]).await;
+            let error = error.expect_err("refused").to_string();
+            assert!(error.contains(why), "{error}");
+        }
     }
 
     #[tokio::test]

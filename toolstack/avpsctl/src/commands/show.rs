@@ -1,108 +1,18 @@
-//! `avpsctl list` and `avpsctl info`.
+//! `avpsctl info`.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use platform::emit::cmdline::ranges;
 use platform::units::ByteSize;
 use serde_json::{Value, json};
 
 use super::Context;
+use super::list::{Row, memory, seconds, state};
 use crate::cli::InfoArgs;
 use crate::error::Result;
-use crate::keys::{self, Device};
-use crate::machine::{DomainInfo, Machine, PoolInfo, VcpuInfo};
+use crate::keys;
+use crate::machine::{Machine, VcpuInfo};
 use crate::start::backend_runs;
-
-fn as_json(info: &DomainInfo, pool: &str, devices: &[Device]) -> Value {
-    json!({
-        "name": info.name,
-        "domid": info.domid,
-        "uuid": info.uuid,
-        "state": info.state,
-        "shutdown_reason": info.reason,
-        "memory_bytes": info.memory_kib.saturating_mul(1024),
-        "max_memory_bytes": info.max_memory_kib.saturating_mul(1024),
-        "vcpus": info.vcpus,
-        "cpu_time_ns": info.cpu_time_ns,
-        "cpupool": pool,
-        "devices": devices,
-    })
-}
-
-fn seconds(info: &DomainInfo) -> String {
-    format!(
-        "{:.1}s",
-        Duration::from_nanos(info.cpu_time_ns).as_secs_f64()
-    )
-}
-
-fn memory(kib: u64) -> String {
-    // Xen's own share makes the number odd; people think in MiB.
-    format!("{}MiB", kib.div_ceil(1024))
-}
-
-/// The name of a domain's CPU pool.
-fn pool_of(pools: &[PoolInfo], info: &DomainInfo) -> String {
-    let pool = pools.iter().find(|pool| pool.id == info.cpupool);
-    pool.map_or_else(|| info.cpupool.to_string(), |pool| pool.name.clone())
-}
-
-/// `avpsctl list`.
-pub(super) async fn list(context: &Context) -> Result<()> {
-    let machine = context.machine()?;
-    let rows = machine
-        .run(|machine| {
-            let list = machine.domains.list()?;
-            let pools = machine.domains.pools()?;
-            list.into_iter()
-                .map(|info| {
-                    let devices = keys::devices(machine.store.as_ref(), info.domid)?;
-                    let pool = pool_of(&pools, &info);
-                    Ok((info, pool, devices))
-                })
-                .collect::<Result<Vec<_>>>()
-        })
-        .await?;
-    let ui = &context.ui;
-    if ui.json {
-        let domains: Vec<Value> = rows
-            .iter()
-            .map(|(info, pool, devices)| as_json(info, pool, devices))
-            .collect();
-        ui.json(&json!({"schema": "avps-list/1", "domains": domains}));
-        return Ok(());
-    }
-    let mut table = ui.table(&[
-        "NAME", "ID", "STATE", "MEMORY", "VCPUS", "CPUPOOL", "CPU-TIME", "DEVICES",
-    ]);
-    for (info, pool, devices) in &rows {
-        let devices: Vec<String> = devices
-            .iter()
-            .map(|device| format!("{} {}: {}", device.kind, device.index, state(device)))
-            .collect();
-        table.add_row([
-            info.name.clone(),
-            info.domid.to_string(),
-            info.state.word().to_owned(),
-            memory(info.memory_kib),
-            info.vcpus.to_string(),
-            pool.clone(),
-            seconds(info),
-            devices.join(", "),
-        ]);
-    }
-    ui.show(&table);
-    Ok(())
-}
-
-fn state(device: &Device) -> &'static str {
-    if device.error.is_some() {
-        "error"
-    } else {
-        device.state.word()
-    }
-}
 
 /// `avpsctl info`.
 pub(super) async fn info(context: &Context, args: &InfoArgs) -> Result<()> {
@@ -114,29 +24,31 @@ pub(super) async fn info(context: &Context, args: &InfoArgs) -> Result<()> {
 }
 
 async fn domain(context: &Context, machine: &Machine, name: String) -> Result<()> {
-    let (info, pool, vcpus, devices, marks, console) = machine
+    let (row, vcpus, console) = machine
         .run(move |machine| {
             let info = machine.find(&name)?;
-            let pool = pool_of(&machine.domains.pools()?, &info);
             let vcpus = machine.domains.vcpus(info.domid)?;
-            let devices = keys::devices(machine.store.as_ref(), info.domid)?;
-            let marks = keys::read_marks(machine.store.as_ref(), info.domid)?;
             let tty = format!("/local/domain/{}/console/tty", info.domid);
             let console = machine.store.read(&tty)?;
-            Ok((info, pool, vcpus, devices, marks, console))
+            let row = Row::read(machine, info, &machine.domains.pools()?)?;
+            Ok((row, vcpus, console))
         })
         .await?;
-    let platform = marks.map(|(platform, _)| platform);
     let ui = &context.ui;
     if ui.json {
-        let mut value = as_json(&info, &pool, &devices);
+        let mut value = row.json();
         value["affinity"] = json!(vcpus);
-        value["schema"] = json!("avps-info/1");
-        value["platform"] = json!(platform);
+        value["schema"] = json!("avps-info/2");
         value["console"] = json!(console);
         ui.json(&value);
         return Ok(());
     }
+    let Row {
+        info,
+        pool,
+        platform,
+        devices,
+    } = row;
     let mut lines = vec![
         ("name", info.name.clone()),
         ("number", info.domid.to_string()),
@@ -212,8 +124,8 @@ fn backends(machine: &Machine) -> Result<Vec<Value>> {
     for info in machine.domains.list()? {
         let folder = keys::backend_folder(info.domid);
         let key = |name: &str| machine.store.read(&format!("{folder}/{name}"));
-        // dom0 is shown always: that nobody serves there is worth knowing.
-        if info.domid == 0 || key("ready")?.is_some() {
+        // Our own is shown always: that nobody serves there is worth knowing.
+        if info.domid == u32::from(machine.own) || key("ready")?.is_some() {
             found.push(json!({
                 "domid": info.domid,
                 "running": backend_runs(machine, info.domid)?,
@@ -232,14 +144,20 @@ async fn host(context: &Context, machine: &Machine) -> Result<()> {
     let supervisors = context.run.supervisors();
     let ui = &context.ui;
     if ui.json {
-        let mut value = serde_json::to_value(&host).unwrap_or_default();
-        value["schema"] = json!("avps-host/1");
-        value["backends"] = json!(backends);
-        value["supervisors"] = supervisors
+        let supervisors: Vec<Value> = supervisors
             .iter()
             .map(|(platform, pid)| json!({"platform": platform, "pid": pid}))
             .collect();
-        ui.json(&value);
+        ui.json(&json!({
+            "schema": "avps-host/2",
+            "xen_version": host.xen_version,
+            "libxl_release": host.libxl_release,
+            "total_memory_bytes": host.total_memory_kib.saturating_mul(1024),
+            "free_memory_bytes": host.free_memory_kib.saturating_mul(1024),
+            "cpus": host.cpus,
+            "backends": backends,
+            "supervisors": supervisors,
+        }));
         return Ok(());
     }
     let mib = |kib: u64| ByteSize(kib.saturating_mul(1024) / (1 << 20) * (1 << 20));

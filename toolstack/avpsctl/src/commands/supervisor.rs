@@ -30,7 +30,13 @@ pub(super) async fn supervise(context: &Context, args: &SuperviseArgs) -> Result
             Some(pid) => format!("process {pid} is it already"),
             None => "another process is it already".to_owned(),
         };
-        return Err(Error::Supervisor { platform, reason });
+        if args.detached {
+            return Err(Error::Supervisor { platform, reason });
+        }
+        context
+            .ui
+            .note(&format!("the supervisor of platform {platform}: {reason}"));
+        return Ok(());
     };
     let cancel = signals()?;
     let observer: Box<dyn Observer> = if args.detached {

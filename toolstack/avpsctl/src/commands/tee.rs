@@ -85,9 +85,7 @@ async fn follow(ui: &Ui, args: &TeeArgs) -> Result<()> {
 
 fn show_one(ui: &Ui, entry: &Entry) {
     if ui.json {
-        // A value without maps of other keys than texts can always be written.
-        let text = serde_json::to_string(entry).unwrap_or_default();
-        ui.raw(&(text + "\n"));
+        ui.json_line(entry);
         return;
     }
     ui.line(&format!(

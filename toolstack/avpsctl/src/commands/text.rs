@@ -38,14 +38,16 @@ pub(super) fn explain(context: &Context, rule: Option<&str>) -> Result<()> {
         ui.json(&as_json(rule));
     } else {
         ui.line(&format!("{} {} ({})", rule.id, rule.name, severities(rule)));
-        ui.line(&format!("\n  {}", rule.rationale));
-        ui.line(&format!("\n  What to do: {}", rule.help));
+        ui.line("");
+        ui.line(&format!("  {}", rule.rationale));
+        ui.line("");
+        ui.line(&format!("  What to do: {}", rule.help));
         ui.line(&format!("  Source: {}", rule.source));
         let example = example(rule.id);
         let examples = [("This fails", example.bad), ("This passes", example.good)];
         for (what, text) in examples {
             if let Some(text) = text {
-                ui.line(&format!("\n  {what}:\n\n{}", indented(text)));
+                ui.rendered(&format!("\n  {what}:\n\n{}\n", indented(text)));
             }
         }
     }

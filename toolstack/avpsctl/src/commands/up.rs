@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::document::{Loaded, can_be_started, load_startable};
 use super::{Context, signals, supervisor};
+use crate::action::Action;
 use crate::cli::{DocumentArg, UpArgs};
 use crate::compare::{Standing, compare};
 use crate::error::{Error, Result};
@@ -181,7 +182,7 @@ fn report(
     let mut rows: Vec<_> = served
         .iter()
         .map(|served| {
-            let action = served.after.map_or("unchanged", |_| "served");
+            let action = served.after.map_or(Action::Unchanged, |_| Action::Served);
             (served.name.as_str(), (action, served.domid, served.after))
         })
         .collect();
@@ -192,9 +193,9 @@ fn report(
         let now = started.iter().find(|started| started.name == domain.name);
         let row = match (now, standing) {
             (Some(now), Standing::Absent | Standing::Ended { .. }) => {
-                ("started", now.domid, Some(now.after))
+                (Action::Started, now.domid, Some(now.after))
             }
-            (Some(now), _) => ("replaced", now.domid, Some(now.after)),
+            (Some(now), _) => (Action::Replaced, now.domid, Some(now.after)),
             (None, Standing::Matches { domid, paused }) => {
                 if *paused {
                     ui.note(&format!(
@@ -203,8 +204,8 @@ fn report(
                     ));
                 }
                 match renewed.contains(&domain.name) {
-                    true => ("given other rights", *domid, None),
-                    false => ("unchanged", *domid, None),
+                    true => (Action::RightsChanged, *domid, None),
+                    false => (Action::Unchanged, *domid, None),
                 }
             }
             // Everything else was started, or the run has failed before.
@@ -234,9 +235,9 @@ fn report(
     }
     let distinct: BTreeSet<_> = rows.iter().map(|(_, (action, ..))| *action).collect();
     for (name, (action, domid, _)) in &rows {
-        ui.line(&format!("{name}: {action} (domain {domid})"));
+        ui.line(&format!("{name}: {} (domain {domid})", action.words()));
     }
-    if !rows.is_empty() && distinct == BTreeSet::from(["unchanged"]) {
+    if !rows.is_empty() && distinct == BTreeSet::from([Action::Unchanged]) {
         ui.line("nothing to change");
     }
 }

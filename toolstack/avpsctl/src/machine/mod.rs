@@ -269,6 +269,9 @@ pub struct Machine {
     pub domains: Arc<dyn Domains>,
     /// XenStore.
     pub store: Arc<dyn Store>,
+    /// The domain that this program runs in: the control domain of its documents. It is number 0, except where the toolstack has a
+    /// domain of its own beside dom0.
+    pub own: u16,
     /// What driver domains boot from.
     pub ramdisks: Ramdisks,
 }

@@ -4,6 +4,15 @@
 
 use xenstore::{Access, Permission};
 
+/// In an entry of a node's permissions: every domain. xenstored of Xen 4.22 knows it (`XENSTORE_SERVER_FEATURE_DOMID_ANY`) and lets everybody
+/// be told of the ends of domains by such an entry.
+pub(super) const EVERYBODY: u16 = 0x7ff5;
+
+/// Whether an entry is about one domain, which may be gone.
+pub(super) fn is_of_one_domain(entry: &Permission) -> bool {
+    entry.domid != EVERYBODY
+}
+
 /// Lets a domain read. `true` when that changes anything.
 pub(super) fn permit(all: &mut Vec<Permission>, domid: u16) -> bool {
     let Some((owner, others)) = all.split_first_mut() else {
@@ -20,7 +29,12 @@ pub(super) fn permit(all: &mut Vec<Permission>, domid: u16) -> bool {
         };
         return std::mem::replace(&mut entry.access, access) != access;
     }
-    if matches!(owner.access, Access::Read | Access::Both) {
+    let reads = |entry: &Permission| matches!(entry.access, Access::Read | Access::Both);
+    if reads(owner)
+        || others
+            .iter()
+            .any(|entry| !is_of_one_domain(entry) && reads(entry))
+    {
         return false;
     }
     all.push(Permission::new(domid, Access::Read));
@@ -60,11 +74,31 @@ mod tests {
 
     #[test]
     fn who_may_read_already_gets_no_second_entry() {
-        for before in ["n3", "r0", "b0 r1", "n0 r3", "n0 b3 r1"] {
+        for before in [
+            "n3",
+            "r0",
+            "b0 r1",
+            "n0 r3",
+            "n0 b3 r1",
+            "n0 r32757",
+            "n0 r1 b32757",
+        ] {
             let mut all = entries(before);
             assert!(!permit(&mut all, 3), "{before}");
             assert_eq!(all, entries(before));
         }
+    }
+
+    #[test]
+    fn everybodys_entry_is_no_domain_that_may_be_gone() {
+        let about_one: Vec<_> = entries("n0 r1 r32757 r32751")
+            .into_iter()
+            .filter(is_of_one_domain)
+            .collect();
+        assert_eq!(about_one, entries("n0 r1 r32751"));
+        let mut all = entries("n0 n32757");
+        assert!(permit(&mut all, 3), "everybody may do nothing");
+        assert_eq!(all, entries("n0 n32757 r3"));
     }
 
     #[test]

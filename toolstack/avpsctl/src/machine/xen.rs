@@ -44,17 +44,31 @@ pub(super) fn open(verbose: bool, ramdisks: Ramdisks) -> Result<Machine> {
     }
     // XenStore first: libxl tells less about it.
     let store = xenstore::Client::open().map_err(open_error)?;
+    let own = own_domain(&store)?;
     let libxl = Libxl::open(move |level, text| {
         if verbose {
-            let _ = writeln!(stderr(), "libxl: {level:?}: {text}");
+            let _ = writeln!(stderr(), "libxl: {level:?}: {}", printable::line(text));
         }
     })
     .map_err(libxl_error)?;
     Ok(Machine {
         domains: Arc::new(Xen { libxl }),
         store: Arc::new(XenStore { client: store }),
+        own,
         ramdisks,
     })
+}
+
+/// The domain that this program runs in. Its number is found relative to its own folder, which xenstored knows for a connection by way
+/// of the kernel; its socket is only where it runs itself, and has no folder where dom0's was never written.
+fn own_domain(store: &xenstore::Client) -> Result<u16> {
+    match store.read_string_opt("domid").map_err(store_error)? {
+        Some(text) => text
+            .trim()
+            .parse()
+            .map_err(|_| Error::Store(format!("the number of this domain is not one: {text:?}"))),
+        None => Ok(0),
+    }
 }
 
 fn libxl_error(error: libxl::Error) -> Error {
@@ -286,8 +300,11 @@ impl XenStore {
     /// be the next domain's of that number.
     fn gone(&self, path: &str) -> xenstore::Result<Vec<u16>> {
         let mut gone = Vec::new();
-        for entry in self.client.permissions(path)?.iter().skip(1) {
-            if entry.domid != 0 && !self.client.is_introduced(entry.domid)? {
+        let all = self.client.permissions(path)?;
+        for entry in all.iter().skip(1) {
+            // dom0 runs, whether it was introduced or is where xenstored came from.
+            let may_be_gone = entry.domid != 0 && permissions::is_of_one_domain(entry);
+            if may_be_gone && !self.client.is_introduced(entry.domid)? {
                 gone.push(entry.domid);
             }
         }

@@ -1,6 +1,7 @@
 //! What avpsctl does to a machine, tried on a model of one.
 
 pub(crate) mod drivers;
+mod own_domain;
 mod placing;
 mod serving;
 mod starting;

@@ -17,6 +17,7 @@ mod machine_devices;
 mod memory;
 mod modules;
 mod networks;
+pub(crate) mod pending;
 mod places;
 mod proposals;
 mod ram_budget;
@@ -90,5 +91,6 @@ pub fn check(plan: &Plan) -> Vec<Finding> {
     tee::check(plan, &mut findings);
     interference::check(plan, &mut findings);
     levels::check(plan, &mut findings);
+    pending::check(plan, &index, &mut findings);
     findings
 }

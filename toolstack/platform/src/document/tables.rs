@@ -208,7 +208,7 @@ tables! {
         interrupts: Option<u64>,
         /// Domains that have to be ready before it is started.
         after: Option<Texts>,
-        /// What restarts the machine or the domain when it hangs.
+        /// What restarts the machine or the domain when it hangs. A device of the domain's own is what works: the guest sets it up.
         watchdog: Option<WatchdogTable>,
         /// Rights in the secure world.
         tee: Option<TeeTable>,
@@ -238,7 +238,7 @@ tables! {
         runtime: Option<TimeSpan> = required "runtime = \"5ms\"",
     }
 
-    /// A watchdog.
+    /// A watchdog. The checks judge it; no program of this release arms, feeds or watches one (rule AVPS1002).
     WatchdogTable {
         /// Longest time between two signs of life.
         timeout: Option<TimeSpan> = required "timeout = \"2s\"",
@@ -352,7 +352,7 @@ tables! {
         ports: Option<Numbers>,
     }
 
-    /// A link between two domains.
+    /// A link between two domains: shared memory and an event channel. No program of this release speaks its protocol (rule AVPS1003).
     IpcTable {
         /// Name; also that of its shared memory.
         name: Option<String> = required "name = \"speed\"",
@@ -370,7 +370,7 @@ tables! {
         guest_at: Option<Address>,
     }
 
-    /// A network between domains.
+    /// A network between domains. The checks judge it; no program of this release makes one (rule AVPS1001).
     NetworkTable {
         /// Name.
         name: Option<String> = required "name = \"backbone\"",

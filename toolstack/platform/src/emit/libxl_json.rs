@@ -31,18 +31,35 @@ pub enum Pool {
     Number(u32),
 }
 
+/// How libxl is told the domain that serves a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Backend {
+    /// By its name, which libxl looks up: its number is not known before it runs.
+    Name,
+    /// By its number.
+    Number,
+}
+
 /// The configurations of all domains that the toolstack starts, in the plan's order.
 pub fn emit(plan: &Plan) -> Vec<LibxlJson> {
     plan.toolstack()
         .map(|domain| LibxlJson {
             file_name: format!("{}.json", domain.name),
-            config: config(domain, pools::of(plan, domain).map(Pool::Name)),
+            config: whole(
+                domain,
+                pools::of(plan, domain).map(Pool::Name),
+                Backend::Name,
+            ),
         })
         .collect()
 }
 
-/// The configuration of one domain, in this pool or in the first one.
+/// The configuration of one domain whose backends have their numbers, in this pool or in the first one.
 pub fn config(domain: &DomainPlan, pool: Option<Pool>) -> Value {
+    whole(domain, pool, Backend::Number)
+}
+
+fn whole(domain: &DomainPlan, pool: Option<Pool>, backend: Backend) -> Value {
     let mut create = json!({"type": "pvh", "name": domain.name, "uuid": domain.uuid});
     match pool {
         Some(Pool::Name(name)) => create["pool_name"] = json!(name),
@@ -71,7 +88,8 @@ pub fn config(domain: &DomainPlan, pool: Option<Pool>) -> Value {
         set("dtdevs", paths.into());
     }
     if !domain.virtio.is_empty() {
-        set("virtios", domain.virtio.iter().map(virtio).collect());
+        let devices = domain.virtio.iter();
+        set("virtios", devices.map(|one| virtio(one, backend)).collect());
     }
     let actions = [
         ("on_poweroff", domain.on_poweroff),
@@ -147,12 +165,16 @@ fn frames(window: &RegisterWindow) -> Value {
     json!({"start": pages.at / 4096, "number": pages.size_bytes / 4096, "gfn": pages.guest_at / 4096})
 }
 
-fn virtio(device: &VirtioPlan) -> Value {
-    json!({
-        "backend_domid": device.backend_domid,
+fn virtio(device: &VirtioPlan, backend: Backend) -> Value {
+    let mut whole = json!({
         "type": format!("virtio,device{:x}", device.device_id),
         "transport": "mmio",
         "grant_usage": if device.memory == MemoryModel::Grant { "True" } else { "False" },
         "devid": device.index,
-    })
+    });
+    match (&device.backend, backend) {
+        (Some(name), Backend::Name) => whole["backend_domname"] = json!(name),
+        _ => whole["backend_domid"] = json!(device.backend_domid),
+    }
+    whole
 }

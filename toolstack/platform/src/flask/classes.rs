@@ -213,6 +213,7 @@ pub fn meaning(class: &str, permission: &str) -> &'static str {
         ("domain", "pause") => "stop its vCPUs",
         ("domain", "unpause") => "let its vCPUs run",
         ("domain", "destroy") => "end it",
+        ("domain2", "get_domain_state") => "be told that it has ended",
         ("domain2", "setscheduler") => "set how it is scheduled",
         ("domain2", "set_llc_colors") => "give it cache colours",
         ("domain2", "resource_map") => "map its ioreq pages (or its grant table, when it is built)",

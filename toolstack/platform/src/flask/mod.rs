@@ -143,7 +143,10 @@ impl Policy {
         let types = plan
             .toolstack()
             .map(|domain| (domain.name.clone(), type_of(&domain.name)));
-        let mut rules: Vec<Rule> = plan.toolstack().flat_map(rules::of).collect();
+        let mut rules: Vec<Rule> = plan
+            .toolstack()
+            .flat_map(|domain| rules::of(domain, plan.xen.version))
+            .collect();
         // Two disks of one backend need the same.
         let mut seen = BTreeSet::new();
         rules.retain(|rule| seen.insert(rule.to_string()));

@@ -3,14 +3,25 @@
 
 use super::{CONTROL, Label, Need, Rule, type_of};
 use crate::plan::{Console, DeviceDma, DevicePassthrough, DomainPlan, MemoryModel, VirtioPlan};
+use crate::units::XenVersion;
 
 /// Xen labels the machine's addresses in pages of this size in bytes.
 const PAGE: u64 = 4096;
 
-/// Rules of a domain that the toolstack starts.
-pub(super) fn of(domain: &DomainPlan) -> Vec<Rule> {
+/// Permissions that not every release has, with the first one that does (xen/xsm/flask/policy/access_vectors). A policy that names
+/// one that its Xen does not know is no policy; on releases before these, Xen asks for nothing in their place.
+const SINCE: [(&str, XenVersion); 3] = [
+    ("vuart_op", XenVersion::new(4, 18)),
+    ("set_llc_colors", XenVersion::new(4, 20)),
+    // xenstored asks for each domain's state: without the right it is not told that the domain ended.
+    ("get_domain_state", XenVersion::new(4, 21)),
+];
+
+/// Rules of a domain that the toolstack starts, on this release of Xen.
+pub(super) fn of(domain: &DomainPlan, xen: XenVersion) -> Vec<Rule> {
     let mut rules = Rules {
         all: Vec::new(),
+        xen,
         domain: domain.name.clone(),
         need: Need::Build,
     };
@@ -61,6 +72,7 @@ pub(super) fn devices_of(guest: &str) -> String {
 
 struct Rules {
     all: Vec<Rule>,
+    xen: XenVersion,
     domain: String,
     need: Need,
 }
@@ -73,13 +85,22 @@ impl Rules {
         class: &'static str,
         permissions: &[&'static str],
     ) {
+        let xen = self.xen;
+        let is_known = |permission: &&str| {
+            let mut since = SINCE.iter();
+            since.all(|(name, first)| name != permission || xen >= *first)
+        };
+        let permissions: Vec<_> = permissions.iter().copied().filter(is_known).collect();
+        if permissions.is_empty() {
+            return;
+        }
         self.all.push(Rule {
             domain: self.domain.clone(),
             need: self.need,
             source: source.to_owned(),
             target: target.to_owned(),
             class,
-            permissions: permissions.to_vec(),
+            permissions,
         });
     }
 
@@ -146,6 +167,7 @@ fn manage(rules: &mut Rules, guest: &str) {
             "destroy",
         ],
     );
+    rules.allow(CONTROL, guest, "domain2", &["get_domain_state"]);
 }
 
 fn store(rules: &mut Rules, guest: &str) {

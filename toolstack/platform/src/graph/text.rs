@@ -46,9 +46,7 @@ pub fn tree(graph: &Graph, unicode: bool) -> String {
             out.push('\n');
         }
     }
-    out.chars()
-        .map(|c| if c.is_control() && c != '\n' { '?' } else { c })
-        .collect()
+    printable::lines(&out).into_owned()
 }
 
 fn label(link: &Link) -> String {
@@ -117,7 +115,7 @@ fn quoted(text: &str) -> String {
             '"' => out.push_str("\\\""),
             '\\' => out.push_str("\\\\"),
             '\n' => out.push_str("\\n"),
-            c if c.is_control() => out.push('?'),
+            c if printable::is_control(c) => out.push('?'),
             c => out.push(c),
         }
     }

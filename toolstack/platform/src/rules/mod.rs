@@ -4,7 +4,7 @@
 //! rule; a rule that goes away leaves a gap. Hundreds: 00 the text itself, 01 domains,
 //! 02 devices, 03 this machine, 04 places in memory, 05 CPUs and their time, 06 what domains share,
 //! 07 the machine's own devices and the secure world, 08 freedom from interference, 09 safety levels and
-//! waivers. `avpsctl explain ID` prints what stands here.
+//! waivers, 10 what no program carries out yet. `avpsctl explain ID` prints what stands here.
 
 mod cpus;
 mod devices;
@@ -16,6 +16,7 @@ mod levels;
 mod links;
 mod machine_devices;
 mod memory;
+mod pending;
 mod text;
 mod waivers;
 
@@ -29,6 +30,7 @@ pub use levels::*;
 pub use links::*;
 pub use machine_devices::*;
 pub use memory::*;
+pub use pending::*;
 pub use text::*;
 pub use waivers::*;
 
@@ -109,6 +111,7 @@ static SUBJECTS: &[&[&Rule]] = &[
     interference::RULES,
     levels::RULES,
     waivers::RULES,
+    pending::RULES,
 ];
 
 /// Every rule, ordered by id.

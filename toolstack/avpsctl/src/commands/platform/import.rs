@@ -40,7 +40,7 @@ pub(super) fn import(context: &Context, args: &ImportArgs) -> Result<()> {
     for warning in &imported.warnings {
         let (file, line, key) = (&warning.file, warning.line, &warning.key);
         let text = format!("{file}:{line}: {key}: {}", warning.message);
-        ui.note(&text.replace(|c: char| c.is_control(), "?"));
+        ui.note(&text);
     }
     let errors = analysis.findings.iter();
     let errors = errors.filter(|finding| finding.severity() == Severity::Error);

@@ -92,7 +92,7 @@ impl<R: BufRead> Questions<R> {
     /// An answer, or what stands in brackets.
     fn ask(&mut self, question: &str, default: &str) -> Result<String> {
         let mut err = stderr();
-        let _ = write!(err, "{question} [{default}]: ");
+        let _ = write!(err, "{question} [{}]: ", printable::line(default));
         let _ = err.flush();
         let mut line = String::new();
         let read = self.input.read_line(&mut line);
@@ -121,7 +121,7 @@ impl<R: BufRead> Questions<R> {
             match parse(&answer) {
                 Ok(value) => return Ok(value),
                 Err(message) => {
-                    let _ = writeln!(stderr(), "{message}");
+                    let _ = writeln!(stderr(), "{}", printable::line(&message));
                 }
             }
         }

@@ -142,7 +142,12 @@ impl Domains for Model {
         Ok(())
     }
 
-    fn pause(&self, _: u32) -> Result<()> {
+    fn pause(&self, domid: u32) -> Result<()> {
+        let mut inner = self.inner();
+        inner.log.push(format!("pause {domid}"));
+        for info in inner.domains.iter_mut().filter(|info| info.domid == domid) {
+            info.state = DomainState::Paused;
+        }
         Ok(())
     }
 

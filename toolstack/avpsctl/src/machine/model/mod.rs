@@ -120,6 +120,7 @@ impl Model {
         Machine {
             domains: self.clone(),
             store: self.clone(),
+            own: 0,
             ramdisks: Ramdisks::new(self.files.path().join("run")).with_program(self.program()),
         }
     }

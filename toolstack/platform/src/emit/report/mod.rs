@@ -141,7 +141,7 @@ fn text(text: &str) -> String {
                 out.push('\\');
                 out.push(c);
             }
-            c if c.is_control() => out.push(' '),
+            c if printable::is_control(c) => out.push(' '),
             c => out.push(c),
         }
     }
@@ -158,7 +158,7 @@ fn code(text: &str) -> String {
         .chars()
         .map(|c| match c {
             '`' => '\'',
-            c if c.is_control() => ' ',
+            c if printable::is_control(c) => ' ',
             c => c,
         })
         .collect();

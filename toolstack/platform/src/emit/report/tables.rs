@@ -2,7 +2,8 @@
 
 use super::{Markdown, code, numbers, text};
 use crate::check::parties::{backend, level, place, who};
-use crate::plan::{DevicePlan, DomainPlan, Plan, Range, Watchdog};
+use crate::check::pending::is_own_device;
+use crate::plan::{DevicePlan, DomainPlan, Plan, Range};
 use crate::units::{ByteSize, TimeSpan};
 
 pub(super) fn domains(out: &mut Markdown, plan: &Plan) {
@@ -26,7 +27,7 @@ pub(super) fn domains(out: &mut Markdown, plan: &Plan) {
             format!("{} on {cpus}", domain.vcpus),
             format!("{pool}, {}", place.scheduler.word()),
             devices_of(domain),
-            domain.watchdog.as_ref().map_or_else(String::new, watchdog),
+            watchdog(domain),
         ]
     });
     out.table(
@@ -75,11 +76,18 @@ fn devices_of(domain: &DomainPlan) -> String {
     virtio.chain(own).collect::<Vec<_>>().join(", ")
 }
 
-fn watchdog(watchdog: &Watchdog) -> String {
+fn watchdog(domain: &DomainPlan) -> String {
+    let Some(watchdog) = &domain.watchdog else {
+        return String::new();
+    };
     let timeout = TimeSpan(watchdog.timeout_us);
     let owner = watchdog.owner.as_deref();
     let kept = owner.map_or("Xen's own".to_owned(), code);
-    format!("{timeout}, {kept}, {}", watchdog.action.word())
+    let who = match is_own_device(domain, watchdog) {
+        true => "set by the guest",
+        false => "**not carried out**",
+    };
+    format!("{timeout}, {kept}, {}; {who}", watchdog.action.word())
 }
 
 pub(super) fn cpus(out: &mut Markdown, plan: &Plan) {
@@ -206,7 +214,7 @@ pub(super) fn shared(out: &mut Markdown, plan: &Plan) {
             })
             .collect();
         let what = match &memory.ipc {
-            Some(_) => "link",
+            Some(_) => "memory of a link, **without a protocol**",
             None => "shared memory",
         };
         let size = ByteSize(memory.size_bytes);
@@ -243,7 +251,7 @@ pub(super) fn shared(out: &mut Markdown, plan: &Plan) {
             .as_deref()
             .map_or_else(String::new, |uplink| format!("uplink {}", text(uplink)));
         [
-            "network".to_owned(),
+            "network, **not made**".to_owned(),
             text(&network.name),
             ports.join(", "),
             uplink,

@@ -3,6 +3,7 @@
 use super::{Markdown, code, text};
 use crate::check::levels::{Levels, Node};
 use crate::check::parties::{backend, control, level, who};
+use crate::check::pending::is_own_device;
 use crate::plan::{
     DeviceDma, DevicePlan, DomainKind, DomainPlan, MemoryModel, Plan, WatchdogAction,
 };
@@ -104,11 +105,16 @@ pub(super) fn stopping(out: &mut Markdown, plan: &Plan) {
                 .owner
                 .as_deref()
                 .map_or("Xen's own watchdog".to_owned(), code);
-            lines.push(format!(
-                "{} resets the machine when {} hangs.",
-                kept,
-                text(&who(domain))
-            ));
+            lines.push(match is_own_device(domain, watchdog) {
+                true => format!(
+                    "{kept} resets the machine when {0} hangs, if the software of {0} sets it up so.",
+                    text(&who(domain))
+                ),
+                false => format!(
+                    "{kept} is to reset the machine when {} hangs; no program of this release does that.",
+                    text(&who(domain))
+                ),
+            });
         }
         let mut servers: Vec<_> = domain
             .virtio

@@ -54,11 +54,9 @@ pub(super) fn clean(text: &str) -> String {
     text.chars()
         .map(|c| match c {
             '\t' | '\n' | '\r' => ' ',
-            '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' => {
-                '\u{fffd}'
-            }
-            '\u{feff}' | '\u{fffe}' | '\u{ffff}' => '\u{fffd}',
-            c if c.is_control() => '\u{fffd}',
+            // Joiners, whose effect cannot be measured, and what XML forbids.
+            '\u{200c}' | '\u{200d}' | '\u{fffe}' | '\u{ffff}' => '\u{fffd}',
+            c if printable::is_control(c) => '\u{fffd}',
             c => c,
         })
         .collect()
