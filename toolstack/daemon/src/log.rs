@@ -1,6 +1,6 @@
 //! The log of a daemon: lines on standard error, which systemd or the console keeps.
 
-use std::fmt::{Debug, Write};
+use std::fmt::Debug;
 
 use tracing::field::Field;
 use tracing::level_filters::LevelFilter;

@@ -39,7 +39,7 @@ const ALL: &[Long] = &[
     Long {
         name: "long: policy: every rule is needed, and every attack is refused",
         lane: Lane::Bed,
-        body: || driver::policy(&Media::get()?, usize::MAX, None),
+        body: || driver::policy(&Media::get()?, None, None),
     },
     Long {
         name: "long: kills: 200 workers and 20 holders",

@@ -113,7 +113,7 @@ impl TestCommand {
         let only = self.only.as_deref();
         only.is_none_or(|only| group.name.contains(only))
             && !(self.unit_only && group.needs_xen())
-            && !(self.bed_only && !group.needs_xen())
+            && (group.needs_xen() || !self.bed_only)
     }
 
     /// Such a run says nothing about the whole.
