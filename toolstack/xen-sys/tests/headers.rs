@@ -25,10 +25,24 @@ macro_rules! same {
     }};
 }
 
+/// What kernels before Linux 6.7 do not have all of.
+const NEWER: [&str; 5] = [
+    "IOCTL_EVTCHN_BIND_STATIC",
+    "IOCTL_PRIVCMD_IOEVENTFD",
+    "IOCTL_PRIVCMD_IRQFD",
+    "PRIVCMD_IOEVENTFD_FLAG_DEASSIGN",
+    "PRIVCMD_IRQFD_FLAG_DEASSIGN",
+];
+
+/// Only newer names may be missing: a name that no header has would be compared with nothing.
 fn number(source: &mut String, name: &str, value: u32) {
+    let missing = match NEWER.contains(&name) {
+        true => String::new(),
+        false => format!("#else\n#error \"there is no {name}\"\n"),
+    };
     let _ = writeln!(
         source,
-        "#ifdef {name}\n_Static_assert((unsigned int){name} == {value}u, \"number\");\n#endif"
+        "#ifdef {name}\n_Static_assert((unsigned int){name} == {value}u, \"number\");\n{missing}#endif"
     );
 }
 
@@ -322,6 +336,17 @@ fn numbers_are_those_of_the_kernel_headers() {
     if let Err(words) = compile("numbers", &source) {
         panic!("{words}");
     }
+}
+
+#[test]
+fn a_name_that_no_header_has_is_noticed() {
+    let mut source = String::new();
+    number(&mut source, "IOCTL_PRIVCMD_DM_OPS", privcmd::DM_OP);
+    let words = compile("missing", &source).expect_err("the compiler took a wrong name");
+    assert!(
+        words.contains("there is no IOCTL_PRIVCMD_DM_OPS"),
+        "{words}"
+    );
 }
 
 #[test]

@@ -34,7 +34,10 @@ impl Refusals {
     fn said(&self, context: &Context) -> Result<String, Failed> {
         let mut text = console(context)?;
         // Whole characters: what is no text has been replaced.
-        let from = text.floor_char_boundary(self.from);
+        let mut from = self.from.min(text.len());
+        while !text.is_char_boundary(from) {
+            from -= 1;
+        }
         Ok(text.split_off(from))
     }
 
