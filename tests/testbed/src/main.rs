@@ -31,6 +31,9 @@ use failure::Failure;
     max_term_width = 100
 )]
 struct CommandLine {
+    /// Take Debian's files from here instead of deb.debian.org: a mirror, or a snapshot of a day; several are asked in turn.
+    #[arg(long, global = true, value_name = "URL")]
+    mirror: Vec<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -57,6 +60,8 @@ enum Command {
     Oracle(oracle::command::OracleCommand),
     /// Get and build what the bed boots: Xen, Linux, dom0's userland, the workspace's arm64 binaries.
     Build(artefacts::commands::Build),
+    /// Move the pinned versions to what Debian's archive has today.
+    Update(artefacts::update::Update),
     /// Remove cached artefacts that this source tree does not use.
     Clean(artefacts::commands::Clean),
     /// A bed that stays, to try things in.
@@ -67,7 +72,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let command = CommandLine::parse().command;
+    let CommandLine { mirror, command } = CommandLine::parse();
+    if let Err(error) = artefacts::mirror::name(&mirror) {
+        return Failure::from(error).report();
+    }
     let result = interrupt::install().and_then(|()| match command {
         Command::Demo(command) => command.run(),
         Command::Test(command) => command.run(),
@@ -77,6 +85,7 @@ fn main() -> ExitCode {
         Command::Xtest(command) => command.run(),
         Command::Oracle(command) => command.run(),
         Command::Build(command) => command.run(),
+        Command::Update(command) => command.run(),
         Command::Clean(command) => command.run(),
         Command::Shell(command) => command.run(),
         Command::Logs(command) => command.run(),

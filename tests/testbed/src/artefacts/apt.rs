@@ -9,13 +9,12 @@ use std::sync::Mutex;
 use super::error::{Error, Result};
 use super::index::{self, Offer, Remote};
 use super::lock::Lock;
+use super::mirror::{self, Mirror};
 use super::store::create;
 use crate::process::Run;
 use crate::progress::Step;
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-const MIRROR: &str = "http://deb.debian.org/debian";
-const SECURITY_MIRROR: &str = "http://deb.debian.org/debian-security";
 
 /// The suite that moves on by itself. A mirror that lags behind offers indices past their date; they are good enough
 /// here, since signatures are still checked and the versions found are written down.
@@ -111,7 +110,8 @@ impl Apt {
         if !self.has_indices() {
             return Err(Error::Unavailable {
                 what: "the package indices".to_owned(),
-                reason: "the archive cannot be reached; is there a network, or a proxy to be set for apt?".to_owned(),
+                reason: "the archive cannot be reached; is there a network, or a proxy to be set for apt? \
+                             --mirror names another source".to_owned(),
             });
         }
         *updated = true;
@@ -150,7 +150,7 @@ impl Apt {
             .collect();
         let mut args = vec!["--print-uris", "download"];
         args.extend(wanted.iter().map(String::as_str));
-        let remotes = index::uris(&self.query("apt-get", &args)?);
+        let remotes = originals(&self.query("apt-get", &args)?);
         let find = |offer: &&Offer| {
             let prefix = format!("{}_", offer.package);
             let remote = remotes
@@ -179,7 +179,7 @@ impl Apt {
             "apt-get",
             &["--print-uris", "--only-source", "source", &wanted],
         )?;
-        Ok(index::uris(&output))
+        Ok(originals(&output))
     }
 
     fn query(&self, program: &str, args: &[&str]) -> Result<String> {
@@ -209,37 +209,26 @@ impl Apt {
         }
         let sources = self.folder.join("sources.list");
         let configuration = self.folder.join("apt.conf");
-        write_if_changed(&sources, &source_list())?;
+        write_if_changed(&sources, &source_list(&mirror::first()))?;
         write_if_changed(&self.folder.join("status"), "")?;
         write_if_changed(&configuration, &configuration_text(&self.folder))?;
         Ok(configuration)
     }
 }
 
-fn mirror() -> String {
-    std::env::var("AVPS_DEBIAN_MIRROR").unwrap_or_else(|_| MIRROR.to_owned())
-}
-
-/// Where a file of the archive's pool lies, whether or not an index names it.
-pub(crate) fn in_pool(path: &str) -> String {
-    format!("{}/pool/{}", mirror(), path.replace('+', "%2b"))
-}
-
-fn source_list() -> String {
-    let mirror = mirror();
-    let security =
-        std::env::var("AVPS_DEBIAN_SECURITY_MIRROR").unwrap_or_else(|_| SECURITY_MIRROR.to_owned());
+fn source_list(from: &Mirror) -> String {
     let mut text = String::new();
     let suites = SUITES
         .iter()
-        .map(|(suite, sources)| (&mirror, suite, sources))
+        .map(|(suite, sources)| (from.archive(), suite, sources))
         .chain(
             SECURITY_SUITES
                 .iter()
-                .map(|(suite, sources)| (&security, suite, sources)),
+                .map(|(suite, sources)| (from.security(), suite, sources)),
         );
     for (mirror, suite, sources) in suites {
-        let date = if *suite == SID {
+        // A mirror may be a snapshot of a day that has passed.
+        let date = if *suite == SID || !from.is_debian() {
             " check-valid-until=no"
         } else {
             ""
@@ -289,6 +278,30 @@ fn write_if_changed(path: &Path, text: &str) -> Result<()> {
         return Ok(());
     }
     std::fs::write(path, text).map_err(Error::io("write", path))
+}
+
+/// The files that apt prints, with the addresses that Debian has them at and the names that these end in.
+fn originals(output: &str) -> Vec<Remote> {
+    let mirror = mirror::first();
+    let original = |mut remote: Remote| {
+        remote.uri = mirror.original(&remote.uri);
+        remote.file = index::file_name(&remote.uri)?;
+        Some(remote)
+    };
+    let remotes = index::uris(output);
+    remotes.into_iter().filter_map(original).collect()
+}
+
+/// A version without the suffix of a rebuild (`+b1`): the source is the same.
+pub(crate) fn without_rebuild(version: &str) -> &str {
+    match version.rsplit_once("+b") {
+        Some((base, number))
+            if !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()) =>
+        {
+            base
+        }
+        _ => version,
+    }
 }
 
 /// Compares Debian versions as dpkg does (deb-version(7)).
@@ -353,7 +366,7 @@ fn compare_part(mut one: &str, mut two: &str) -> std::cmp::Ordering {
 
 #[cfg(test)]
 mod tests {
-    use super::{Apt, compare, configuration_text, source_list};
+    use super::{Apt, Mirror, compare, configuration_text, source_list, without_rebuild};
     use std::cmp::Ordering::{Equal, Greater, Less};
 
     #[test]
@@ -382,10 +395,31 @@ mod tests {
     fn the_private_apt_cannot_install_and_checks_signatures() {
         let configuration = configuration_text(std::path::Path::new("/cache/apt"));
         assert!(configuration.contains("Dir::Bin::dpkg \"/bin/false\""));
-        let sources = source_list();
+        let sources = source_list(&Mirror::debian());
         assert!(sources.lines().count() >= 8);
         assert!(sources.lines().all(|line| line.contains("signed-by=")));
         assert!(!sources.contains("trusted"));
+        let snapshot = source_list(&Mirror::at("http://x/debian/20261201T000000Z").unwrap());
+        for line in snapshot.lines() {
+            assert!(
+                line.contains("signed-by=") && line.contains("check-valid-until=no"),
+                "{line}"
+            );
+            assert!(line.contains("20261201T000000Z"), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_rebuild_of_the_same_version_counts_as_the_same() {
+        assert_eq!(
+            without_rebuild("1.96.0+dfsg1-1~deb13u1+b1"),
+            "1.96.0+dfsg1-1~deb13u1"
+        );
+        assert_eq!(
+            without_rebuild("1.96.0+dfsg1-1~deb12u2"),
+            "1.96.0+dfsg1-1~deb12u2"
+        );
+        assert_eq!(without_rebuild("1.0+bug"), "1.0+bug");
     }
 
     #[test]

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 
 use super::error::{Error, Result};
+use super::groups::{ALL, LINUX, OPTEE, OPTEE_SOURCE, TF_A, USERLAND, XEN};
 use super::lock::Lock;
 use super::store::{Artefact, remove};
 use super::tee::{self, ffa, firmware, signed};
-use super::{Workshop, bed, host, key, linux, rust, userland, xen};
+use super::{Workshop, bed, headers, host, key, linux, notices, rust, userland, xen};
 use crate::failure::Failure;
 use crate::paths;
 use crate::progress::{duration, size};
@@ -38,7 +39,7 @@ enum Part {
 pub(crate) struct Build {
     /// Only these [default: all, and the images that a boot loads].
     parts: Vec<Part>,
-    /// Look for newer versions in Debian's archive, and build what has changed.
+    /// Try again to get the pinned versions where the archive did not have them and others stand in.
     #[arg(long)]
     refresh: bool,
     /// Jobs of a compilation [default: number of processors].
@@ -158,6 +159,9 @@ fn table(rows: &[Row], total: Duration) {
             row.place.display()
         );
     }
+    for notice in notices::all() {
+        println!("notice: {notice}");
+    }
     println!("ready after {}", duration(total));
 }
 
@@ -172,11 +176,9 @@ fn json(rows: &[Row], total: Duration) -> serde_json::Value {
             figures.insert(format!("{name}.built"), u8::from(fresh).into());
         }
     }
-    let places: Vec<String> = rows
-        .iter()
-        .map(|row| row.place.display().to_string())
-        .collect();
-    serde_json::json!({ "name": "build", "passed": true, "figures": figures, "notes": places })
+    let places = rows.iter().map(|row| row.place.display().to_string());
+    let notes: Vec<String> = notices::all().into_iter().chain(places).collect();
+    serde_json::json!({ "name": "build", "passed": true, "figures": figures, "notes": notes })
 }
 
 /// Options of `cargo xtask clean`.
@@ -208,53 +210,57 @@ impl Clean {
     }
 }
 
-/// Artefacts and downloads that this tree uses, found without the network: what is not pinned was never built.
+/// Artefacts and downloads that this tree uses, found without the network.
 fn used(workshop: &Workshop) -> Result<(BTreeSet<String>, BTreeSet<String>)> {
-    let mut artefacts = BTreeSet::new();
     let mut downloads = BTreeSet::new();
-    let mut keep = |name: &str, pins: Vec<super::Pin>, key: key::Key| {
-        artefacts.insert(format!("{name}-{}", key.id()));
-        for pin in &pins {
-            let path = workshop.downloads.path(&pin.remote);
-            downloads.extend(
-                path.file_name()
-                    .map(|name| name.to_string_lossy().into_owned()),
-            );
-        }
+    let mut keep = |pins: &[super::Pin]| {
+        let paths = pins.iter().map(|pin| workshop.downloads.path(&pin.remote));
+        downloads.extend(
+            paths.filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())),
+        );
     };
-    if let Some(pins) = xen::pinned(workshop) {
-        let key = xen::key(&pins)?;
-        if let Some(userland) = userland::pinned(workshop, &pins) {
-            let key = userland::key(&userland);
-            keep("userland", userland, key);
+    for group in ALL {
+        keep(&workshop.files_of(group)?);
+    }
+    let present = names(workshop.store.root());
+    let mut artefacts = BTreeSet::new();
+    // A key asks the compiler for its version: a machine without one has built nothing.
+    let mut add = |name: &str, key: &dyn Fn() -> Result<key::Key>| -> Result<()> {
+        if present.iter().any(|other| is_of(other, name)) {
+            artefacts.insert(format!("{name}-{}", key()?.id()));
         }
-        keep("xen-changed", pins.clone(), xen::changed_key(&pins)?);
-        keep("xen", pins, key);
-    }
-    if let Some(pins) = linux::pinned(workshop) {
-        let key = linux::key(&pins)?;
-        keep("linux", pins, key);
-    }
-    if let Some(pins) = firmware::pinned(workshop) {
-        let key = firmware::key(&pins)?;
-        keep("firmware", pins, key);
-    }
-    if let Some(pins) = ffa::pinned(workshop) {
-        let key = ffa::key(&pins)?;
-        keep("firmware-ffa", pins, key);
-    }
-    if let Some(pins) = tee::userland::pinned(workshop) {
-        let key = tee::userland::key(&pins);
-        if let Some(signing) = signed::pinned(workshop) {
-            let key = signed::key(&signing, &pins);
-            keep("tee-signed", signing, key);
-        }
-        keep("tee-userland", pins, key);
-    }
-    if let Some((pins, key)) = rust::pinned(workshop) {
-        keep("rust-std", pins, key);
+        Ok(())
+    };
+    let (xen, linux) = (workshop.files_of(&XEN)?, workshop.files_of(&LINUX)?);
+    let (tf_a, optee) = (workshop.files_of(&TF_A)?, workshop.files_of(&OPTEE)?);
+    let optee_source = workshop.files_of(&OPTEE_SOURCE)?;
+    let userland_files = userland::files(&xen, &workshop.files_of(&USERLAND)?);
+    let client = tee::userland::files(&optee);
+    add("xen", &|| xen::key(&xen))?;
+    add("xen-changed", &|| xen::changed_key(&xen))?;
+    add("userland", &|| Ok(userland::key(&userland_files)))?;
+    add("linux", &|| linux::key(&linux))?;
+    add("firmware", &|| {
+        firmware::key(&firmware::files(&tf_a, &optee))
+    })?;
+    add("firmware-ffa", &|| {
+        ffa::key(&ffa::files(&tf_a, &optee_source, &optee))
+    })?;
+    add("tee-userland", &|| Ok(tee::userland::key(&client)))?;
+    add("tee-signed", &|| {
+        Ok(signed::key(&signed::files(&optee), &client))
+    })?;
+    add("xen-headers", &|| headers::key(workshop))?;
+    if let Some((pins, key)) = rust::used(workshop)? {
+        keep(&pins);
+        artefacts.insert(format!("rust-std-{}", key.id()));
     }
     Ok((artefacts, downloads))
+}
+
+/// Whether `id` is an artefact called `name`.
+fn is_of(id: &str, name: &str) -> bool {
+    is_artefact(id) && id.rsplit_once('-').is_some_and(|(start, _)| start == name)
 }
 
 /// Removes what is neither kept nor in use by another run; returns how many bytes that freed.

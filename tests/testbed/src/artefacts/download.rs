@@ -1,4 +1,4 @@
-//! Files of Debian's archive, downloaded once, resumed after an interruption, checked against the signed index.
+//! Files of Debian's archive, downloaded once, resumed after an interruption, checked by size and SHA-256.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
@@ -8,6 +8,7 @@ use super::error::{Error, Result};
 use super::index::Remote;
 use super::key::hash_file;
 use super::lock::Lock;
+use super::mirror::Mirror;
 use super::store::{create, remove};
 use crate::process::{self, Run};
 use crate::progress::{Step, size};
@@ -15,18 +16,22 @@ use crate::progress::{Step, size};
 /// Files from this size on are fetched with curl where it is present: it resumes without the server's help.
 const LARGE: u64 = 8 << 20;
 const POLL: Duration = Duration::from_millis(300);
+/// A server that says nothing for this long, in seconds, is given up.
+const PATIENCE: &str = "30";
 const APT_HELPER: &str = "/usr/lib/apt/apt-helper";
 
 /// The folder of downloaded files.
 #[derive(Debug)]
 pub(crate) struct Downloads {
     folder: PathBuf,
+    /// Asked in this order.
+    mirrors: Vec<Mirror>,
 }
 
 impl Downloads {
     /// Files in `folder`, created when first needed.
-    pub(crate) fn new(folder: PathBuf) -> Self {
-        Self { folder }
+    pub(crate) fn new(folder: PathBuf, mirrors: Vec<Mirror>) -> Self {
+        Self { folder, mirrors }
     }
 
     /// Where a file is or will be: its name carries its hash, so that two versions never meet.
@@ -61,7 +66,7 @@ impl Downloads {
         if !missing.is_empty() {
             let _lock = Lock::take(&self.folder.join("lock"), "downloads")?;
             missing.retain(|remote| !self.has(remote));
-            self.download(&missing, step)?;
+            self.from_mirrors(missing, step)?;
         }
         Ok(remotes.iter().map(|remote| self.path(remote)).collect())
     }
@@ -76,6 +81,24 @@ impl Downloads {
         }
         remove(&path)?;
         Ok(false)
+    }
+
+    fn from_mirrors(&self, mut missing: Vec<&Remote>, step: &Step) -> Result<()> {
+        let mut failed = Ok(());
+        for mirror in &self.mirrors {
+            let here = |remote: &&Remote| Remote {
+                uri: mirror.place(&remote.uri),
+                ..(*remote).clone()
+            };
+            let here: Vec<Remote> = missing.iter().map(here).collect();
+            failed = self.download(&here.iter().collect::<Vec<_>>(), step);
+            missing.retain(|remote| !self.has(remote));
+            match failed {
+                Err(Error::Unavailable { .. }) if !missing.is_empty() => {}
+                _ => break,
+            }
+        }
+        failed
     }
 
     fn download(&self, missing: &[&Remote], step: &Step) -> Result<()> {
@@ -98,14 +121,14 @@ impl Downloads {
         }
         for remote in missing {
             self.settle(remote)?;
-            if !self.has(remote) {
-                return Err(Error::Unavailable {
-                    what: remote.file.clone(),
-                    reason,
-                });
-            }
         }
-        Ok(())
+        match missing.iter().find(|remote| !self.has(remote)) {
+            None => Ok(()),
+            Some(remote) => Err(Error::Unavailable {
+                what: remote.file.clone(),
+                reason,
+            }),
+        }
     }
 
     /// Moves a complete partial file into place; a wrong one is removed.
@@ -153,6 +176,12 @@ impl Downloads {
                     "--location",
                     "--retry",
                     "3",
+                    "--connect-timeout",
+                    PATIENCE,
+                    "--speed-limit",
+                    "1",
+                    "--speed-time",
+                    PATIENCE,
                     "--continue-at",
                     "-",
                     "--output",
@@ -226,6 +255,7 @@ mod tests {
     use super::Downloads;
     use crate::artefacts::index::Remote;
     use crate::artefacts::key::hash;
+    use crate::artefacts::mirror::Mirror;
     use crate::progress::Step;
 
     fn served(content: &[u8], folder: &std::path::Path) -> Remote {
@@ -242,7 +272,7 @@ mod tests {
     #[test]
     fn a_damaged_download_is_not_used() {
         let folder = tempfile::tempdir().unwrap();
-        let downloads = Downloads::new(folder.path().join("downloads"));
+        let downloads = Downloads::new(folder.path().join("downloads"), vec![Mirror::debian()]);
         let remote = served(b"right", folder.path());
         std::fs::create_dir(folder.path().join("downloads")).unwrap();
         std::fs::write(downloads.path(&remote), b"wrong").unwrap();
@@ -254,7 +284,7 @@ mod tests {
     #[test]
     fn a_complete_partial_file_is_taken_only_with_the_right_content() {
         let folder = tempfile::tempdir().unwrap();
-        let downloads = Downloads::new(folder.path().to_path_buf());
+        let downloads = Downloads::new(folder.path().to_path_buf(), vec![Mirror::debian()]);
         let remote = served(b"right", folder.path());
         for (content, taken) in [(&b"righ"[..], false), (b"wrong", false), (b"right", true)] {
             std::fs::write(downloads.partial(&remote), content).unwrap();
@@ -266,7 +296,7 @@ mod tests {
     #[test]
     fn a_file_that_cannot_be_had_is_named() {
         let folder = tempfile::tempdir().unwrap();
-        let downloads = Downloads::new(folder.path().join("downloads"));
+        let downloads = Downloads::new(folder.path().join("downloads"), vec![Mirror::debian()]);
         let mut remote = served(b"right", folder.path());
         remote.uri = format!("file://{}/absent", folder.path().display());
         let error = downloads

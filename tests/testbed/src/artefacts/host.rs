@@ -6,13 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::error::{Error, Result};
+use super::pins::Pinned;
 use super::store::create;
-use super::{Workshop, rust};
+use super::{Workshop, mirror, notices, rust};
 use crate::process::{Run, in_path};
 use crate::progress::Step;
 
-/// The oldest QEMU that the bed is used with.
-const QEMU_MAJOR: u32 = 8;
 const QEMU: &str = "qemu-system-aarch64";
 const QEMU_PACKAGE: &str = "qemu-system-arm";
 
@@ -72,6 +71,15 @@ const NEEDS: [(&str, Sign); 20] = [
 /// # Errors
 /// [`Error::HostPackages`] with the exact command, when xtask may not or cannot install.
 pub(crate) fn ensure(workshop: &Workshop) -> Result<()> {
+    ensure_tools(workshop)?;
+    qemu(workshop).map(drop)
+}
+
+/// Makes sure that the host has what building needs.
+///
+/// # Errors
+/// As [`ensure`].
+pub(crate) fn ensure_tools(workshop: &Workshop) -> Result<()> {
     let mut missing: Vec<&str> = NEEDS
         .iter()
         .filter(|(_, sign)| !is_there(sign))
@@ -83,12 +91,13 @@ pub(crate) fn ensure(workshop: &Workshop) -> Result<()> {
     if !missing.is_empty() {
         install(workshop, &missing, &[])?;
     }
-    qemu(workshop).map(drop)
+    Ok(())
 }
 
 /// QEMU for arm64, installed when it is missing or too old.
 pub(crate) fn qemu(workshop: &Workshop) -> Result<PathBuf> {
-    if qemu_major().is_some_and(|major| major >= QEMU_MAJOR) {
+    let oldest = Pinned::of_tree()?.qemu;
+    if qemu_major().is_some_and(|major| major >= oldest) {
         return Ok(PathBuf::from(QEMU));
     }
     let installed = if codename().as_deref() == Some("bookworm") {
@@ -101,11 +110,11 @@ pub(crate) fn qemu(workshop: &Workshop) -> Result<PathBuf> {
         install(workshop, &[QEMU_PACKAGE], &[])
     };
     match (installed, qemu_major()) {
-        (_, Some(major)) if major >= QEMU_MAJOR => Ok(PathBuf::from(QEMU)),
+        (_, Some(major)) if major >= oldest => Ok(PathBuf::from(QEMU)),
         (_, Some(major)) => {
-            eprintln!(
-                "  host: QEMU {major} is older than {QEMU_MAJOR}; the ordinary bed works with it, Armv8-R does not"
-            );
+            notices::add(format!(
+                "host: QEMU {major} is older than {oldest}; the ordinary bed works with it, Armv8-R does not"
+            ));
             Ok(PathBuf::from(QEMU))
         }
         (Err(error), None) => Err(error),
@@ -172,13 +181,15 @@ fn backports(workshop: &Workshop) -> Result<Vec<String>> {
     let folder = workshop.store.root().join("apt-backports");
     create(&folder.join("lists/partial"))?;
     let list = folder.join("sources.list");
-    let line = |place: &str| {
+    let line = |place: String| {
         format!("deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] {place} main\n")
     };
+    let mirror = mirror::first();
+    let (archive, security) = (mirror.archive(), mirror.security());
     let text = [
-        "http://deb.debian.org/debian bookworm",
-        "http://deb.debian.org/debian bookworm-backports",
-        "http://deb.debian.org/debian-security bookworm-security",
+        format!("{archive} bookworm"),
+        format!("{archive} bookworm-backports"),
+        format!("{security} bookworm-security"),
     ]
     .map(line)
     .concat();

@@ -38,6 +38,25 @@ pub(crate) fn uris(output: &str) -> Vec<Remote> {
     output.lines().filter_map(parse).collect()
 }
 
+/// The name of the file at an address, with `%2b` and its like resolved; none for an address that ends in a folder.
+pub(crate) fn file_name(uri: &str) -> Option<String> {
+    let last = uri.rsplit('/').next().filter(|last| !last.is_empty())?;
+    let mut name = String::new();
+    let mut rest = last;
+    while let Some((before, after)) = rest.split_once('%') {
+        let code = u8::from_str_radix(after.get(..2)?, 16).ok()?;
+        let plain = char::from(code);
+        if !plain.is_ascii_graphic() || plain == '/' {
+            return None;
+        }
+        name.push_str(before);
+        name.push(plain);
+        rest = after.get(2..)?;
+    }
+    name.push_str(rest);
+    Some(name)
+}
+
 /// A version on offer, and the suite that offers it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Offer {
@@ -119,7 +138,7 @@ pub(crate) fn source_versions(sources: &str, name: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{madison, source_versions, stanzas, uris};
+    use super::{file_name, madison, source_versions, stanzas, uris};
 
     const SOURCES: &str = "\
 Package: xen
@@ -181,6 +200,22 @@ Version: 4.10-1
             ("x+1.tar.xz", 4_961_352)
         );
         assert_eq!(found[0].sha256, hash);
+    }
+
+    #[test]
+    fn a_files_name_is_the_end_of_its_address() {
+        assert_eq!(
+            file_name("http://x/pool/x_4.20%2b127.orig.tar.xz").as_deref(),
+            Some("x_4.20+127.orig.tar.xz")
+        );
+        for none in [
+            "http://x/",
+            "http://x/a%2fb",
+            "http://x/a%zz",
+            "http://x/a%2",
+        ] {
+            assert_eq!(file_name(none), None, "{none}");
+        }
     }
 
     #[test]

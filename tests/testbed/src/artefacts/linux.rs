@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::apt::compare;
 use super::error::{Error, Result};
+use super::groups::LINUX;
 use super::key::Key;
 use super::pins::{Pin, pick};
 use super::store::{Artefact, Build, create};
@@ -42,22 +43,8 @@ const NOT_UNPACKED: [&str; 5] = [
     "--exclude=*/tools/perf",
 ];
 
-fn request() -> Key {
-    let mut key = Key::new(1);
-    key.value("wanted", WANTED);
-    key
-}
-
-/// The chosen source package.
-pub(crate) fn pins(workshop: &Workshop) -> Result<Vec<Pin>> {
-    workshop.pins.get("linux", &request(), |step| {
-        workshop.apt.update()?;
-        choose(workshop, step)
-    })
-}
-
 /// The newest `linux-source-*` of sid from 7.2 on, else Debian 13's.
-fn choose(workshop: &Workshop, step: &Step) -> Result<Vec<Pin>> {
+pub(crate) fn choose(workshop: &Workshop, step: &Step) -> Result<Vec<Pin>> {
     let release = |package: &str| package.trim_start_matches("linux-source-").to_owned();
     let mut packages = workshop.apt.search("^linux-source-[0-9]")?;
     packages.sort_by(|one, two| compare(&release(two), &release(one)));
@@ -76,7 +63,7 @@ fn choose(workshop: &Workshop, step: &Step) -> Result<Vec<Pin>> {
             &workshop.downloads,
             &[package],
             from,
-            None,
+            |_| true,
             step,
         ) {
             Ok(pins) => {
@@ -96,11 +83,6 @@ fn options_path() -> PathBuf {
     paths::testbed().join("kernel/core.config")
 }
 
-/// What has been chosen before, if anything.
-pub(crate) fn pinned(workshop: &Workshop) -> Option<Vec<Pin>> {
-    workshop.pins.read("linux", &request())
-}
-
 /// Everything that could change what is built.
 pub(crate) fn key(pins: &[Pin]) -> Result<Key> {
     let mut key = Key::new(RECIPE);
@@ -116,11 +98,10 @@ pub(crate) fn key(pins: &[Pin]) -> Result<Key> {
 
 /// The built kernel: `Image`, `linux.config`, `System.map`.
 pub(crate) fn artefact(workshop: &Workshop) -> Result<Artefact> {
-    workshop.choosing_anew_when_gone("linux", &request(), || {
-        let pins = pins(workshop)?;
-        workshop.store.ensure("linux", &key(&pins)?, |build| {
-            recipe(workshop, &pins, build)
-        })
+    workshop.with_group(&LINUX, |pins| {
+        workshop
+            .store
+            .ensure("linux", &key(pins)?, |build| recipe(workshop, pins, build))
     })
 }
 

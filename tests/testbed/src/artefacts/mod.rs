@@ -9,16 +9,20 @@ pub(crate) mod headers;
 pub(crate) mod host;
 pub(crate) mod initramfs;
 pub(crate) mod linux;
+pub(crate) mod mirror;
+pub(crate) mod notices;
 pub(crate) mod oracle;
 pub(crate) mod rust;
 pub(crate) mod store;
 pub(crate) mod tee;
+pub(crate) mod update;
 pub(crate) mod userland;
 pub(crate) mod xen;
 
 mod apt;
 mod busybox;
 mod download;
+mod groups;
 mod index;
 mod kconfig;
 mod key;
@@ -30,9 +34,9 @@ mod tools;
 use std::path::{Path, PathBuf};
 
 use error::{Error, Result};
+use groups::{Group, XEN};
 use initramfs::{Compression, Inputs, Program, Text};
-use key::Key;
-use pins::Pin;
+use pins::{Pin, Pinned, StandIn, StandIns};
 use rust::Profile;
 use store::{Artefact, Store};
 
@@ -52,7 +56,9 @@ pub(crate) struct Workshop {
     pub(crate) profile: Profile,
     apt: apt::Apt,
     downloads: download::Downloads,
-    pins: pins::Pins,
+    stand_ins: StandIns,
+    /// Try to get what is pinned even where something stands in for it.
+    insist: bool,
 }
 
 /// Everything that one boot of the bed loads.
@@ -96,7 +102,14 @@ impl Part {
     /// The file named by `variable`, else what `build` makes.
     fn get(variable: &str, build: impl FnOnce() -> Result<Artefact>) -> Result<Self> {
         match std::env::var_os(variable) {
-            Some(path) if Path::new(&path).is_file() => Ok(Self::Brought(path.into())),
+            Some(path) if Path::new(&path).is_file() => {
+                let path = PathBuf::from(path);
+                notices::add(format!(
+                    "{variable}: {} is booted, which is not what is pinned",
+                    path.display()
+                ));
+                Ok(Self::Brought(path))
+            }
             Some(path) => Err(Error::Host(format!(
                 "{variable} names {}, which is no file",
                 path.display()
@@ -144,8 +157,7 @@ pub(crate) fn bed(workshop: &Workshop) -> Result<Bed> {
 /// system for guests that call it.
 pub(crate) fn secure_bed(workshop: &Workshop, abi: tee::Abi) -> Result<(Bed, PathBuf)> {
     host::ensure(workshop)?;
-    let firmware = tee::firmware(workshop, abi)?;
-    let userland = tee::userland::artefact(workshop)?;
+    let (firmware, userland) = tee::firmware(workshop, abi)?;
     let bed = assemble(workshop, Some(userland.file(tee::userland::TREE)))?;
     Ok((bed, firmware))
 }
@@ -153,8 +165,7 @@ pub(crate) fn secure_bed(workshop: &Workshop, abi: tee::Abi) -> Result<(Bed, Pat
 /// The bed, with the tree of programs that call OP-TEE or without.
 fn assemble(workshop: &Workshop, tee: Option<PathBuf>) -> Result<Bed> {
     host::ensure(workshop)?;
-    let xen = Part::get("AVPS_BED_XEN", || xen::artefact(workshop))?;
-    let userland = userland::artefact(workshop)?;
+    let (xen, userland) = xen_with_tools(workshop)?;
     let linux = Part::get("AVPS_BED_KERNEL", || linux::artefact(workshop))?;
     let names = rust::BINARIES.map(|binary| binary.name);
     let binaries = rust::rust_binaries(workshop, &names)?;
@@ -219,6 +230,14 @@ fn assemble(workshop: &Workshop, tee: Option<PathBuf>) -> Result<Bed> {
         dom0,
         guest,
         qemu,
+    })
+}
+
+/// The hypervisor, and dom0's programs with tools of the same release.
+fn xen_with_tools(workshop: &Workshop) -> Result<(Part, Artefact)> {
+    workshop.with_group(&XEN, |pins| {
+        let xen = Part::get("AVPS_BED_XEN", || xen::of(workshop, pins))?;
+        Ok((xen, userland::of(workshop, pins)?))
     })
 }
 
@@ -313,15 +332,17 @@ impl Workshop {
         Self::with(None, false)
     }
 
-    /// The user's cache with a number of jobs, or with all versions chosen anew.
-    pub(crate) fn with(jobs: Option<usize>, refresh: bool) -> Self {
+    /// The user's cache with a number of jobs. One that insists tries again to get what is pinned where something stands in
+    /// for it; so does each run that names a mirror.
+    pub(crate) fn with(jobs: Option<usize>, insist: bool) -> Self {
         let cache = paths::cache();
         let jobs =
             jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from));
         Self {
             apt: apt::Apt::new(cache.join("apt")),
-            downloads: download::Downloads::new(cache.join("downloads")),
-            pins: pins::Pins::new(cache.join("pins"), refresh),
+            downloads: download::Downloads::new(cache.join("downloads"), mirror::all()),
+            stand_ins: StandIns::new(cache.join("pins")),
+            insist: insist || mirror::is_named(),
             store: Store::new(cache),
             tree: Store::new(paths::tree_target()),
             jobs,
@@ -339,20 +360,136 @@ impl Workshop {
         self.downloads.fetch(&remotes, step)
     }
 
-    /// Runs `make`; when a pinned file has gone from the archive, chooses anew and runs it once more.
-    fn choosing_anew_when_gone<T>(
+    /// The files that `group` is made of in this cache: what stands in for the pinned ones, else those.
+    fn files_of(&self, group: &Group) -> Result<Vec<Pin>> {
+        let pinned = Pinned::of_tree()?;
+        let pinned = pinned.of(group);
+        let stand_in = self.stand_ins.get(group.name, pinned);
+        Ok(stand_in.map_or_else(|| pinned.to_vec(), |stand_in| stand_in.pins))
+    }
+
+    /// Runs `make` with the files of `group`. Where the archive no longer has them, others are chosen, which is told in a notice
+    /// of this run and of each later one.
+    fn with_group<T>(&self, group: &Group, make: impl Fn(&[Pin]) -> Result<T>) -> Result<T> {
+        let pinned = Pinned::of_tree()?;
+        let choose = |step: &Step| group.choose(self, step);
+        self.with_files(group.name, pinned.of(group), choose, make)
+    }
+
+    /// The same with the files that are pinned, and a way to choose others.
+    fn with_files<T>(
         &self,
-        group: &str,
-        request: &Key,
-        make: impl Fn() -> Result<T>,
+        name: &str,
+        pinned: &[Pin],
+        choose: impl FnOnce(&Step) -> Result<Vec<Pin>>,
+        make: impl Fn(&[Pin]) -> Result<T>,
     ) -> Result<T> {
-        match make() {
-            Err(Error::Unavailable { what, .. }) if self.pins.read(group, request).is_some() => {
-                eprintln!("  {group}: {what} is no longer to be had, choosing another version");
-                self.pins.forget(group, request)?;
-                make()
+        let stand_in = self.stand_ins.get(name, pinned);
+        if let Some(stand_in) = stand_in.filter(|_| !self.insist) {
+            match make(&stand_in.pins) {
+                Err(error) if is_gone(&error, &stand_in.pins) => {}
+                made => {
+                    notices::add(told(name, pinned, &stand_in));
+                    return made;
+                }
             }
-            result => result,
+        }
+        let missing = match pinned {
+            [] => "no version of it is pinned that fits this host".to_owned(),
+            pinned => match make(pinned) {
+                Err(error) if is_gone(&error, pinned) => error.to_string(),
+                Err(error) => return Err(error),
+                Ok(made) => {
+                    self.stand_ins.forget(name, pinned)?;
+                    return Ok(made);
+                }
+            },
+        };
+        let stand_in = self.stand_in(name, pinned, missing, choose)?;
+        let made = make(&stand_in.pins)?;
+        notices::add(told(name, pinned, &stand_in));
+        Ok(made)
+    }
+
+    /// Chooses what stands in for files that are gone, unless another run has done so meanwhile.
+    fn stand_in(
+        &self,
+        name: &str,
+        pinned: &[Pin],
+        missing: String,
+        choose: impl FnOnce(&Step) -> Result<Vec<Pin>>,
+    ) -> Result<StandIn> {
+        let before = self.stand_ins.get(name, pinned);
+        let _lock = self.stand_ins.lock(name)?;
+        match self.stand_ins.get(name, pinned) {
+            Some(other) if before.is_none_or(|before| before.pins != other.pins) => {
+                return Ok(other);
+            }
+            _ => {}
+        }
+        let step = Step::begin(format!("{name} packages"), "looking for another version");
+        step.note(&missing);
+        let pins = choose(&step).map_err(|error| match error {
+            Error::Unavailable { what, reason } => Error::Unavailable {
+                what,
+                reason: format!(
+                    "{reason}\nWhat is pinned cannot be had either: {missing}\n\
+                     Name a source that has it, such as a snapshot of the day: \
+                     --mirror http://snapshot.debian.org/archive/debian/YYYYMMDDT000000Z"
+                ),
+            },
+            error => error,
+        })?;
+        let stand_in = StandIn { missing, pins };
+        self.stand_ins.set(name, pinned, &stand_in)?;
+        step.done(&versions(&stand_in.pins));
+        Ok(stand_in)
+    }
+}
+
+/// Whether an error says that one of these files cannot be had.
+fn is_gone(error: &Error, pins: &[Pin]) -> bool {
+    matches!(error, Error::Unavailable { what, .. } if pins.iter().any(|pin| pin.remote.file == *what))
+}
+
+fn told(name: &str, pinned: &[Pin], stand_in: &StandIn) -> String {
+    let differing: Vec<Pin> = stand_in
+        .pins
+        .iter()
+        .filter(|pin| !pinned.contains(pin))
+        .cloned()
+        .collect();
+    let instead: Vec<Pin> = pinned
+        .iter()
+        .filter(|pin| !stand_in.pins.contains(pin))
+        .cloned()
+        .collect();
+    let pinned = match instead.as_slice() {
+        [] => String::new(),
+        pins => format!(" instead of the pinned {}", versions(pins)),
+    };
+    format!(
+        "{name}: {}{pinned}: {}",
+        versions(&differing),
+        stand_in.missing.lines().next().unwrap_or_default()
+    )
+}
+
+/// Packages with their versions; those of the same version are counted.
+fn versions(pins: &[Pin]) -> String {
+    let mut told: Vec<(&Pin, usize)> = Vec::new();
+    for pin in pins {
+        match told
+            .iter_mut()
+            .find(|(other, _)| other.version == pin.version)
+        {
+            Some((_, count)) => *count += 1,
+            None => told.push((pin, 1)),
         }
     }
+    let text = |(pin, count): &(&Pin, usize)| match count {
+        1 => format!("{} {}", pin.package, pin.version),
+        more => format!("{} {} (and {} more)", pin.package, pin.version, more - 1),
+    };
+    told.iter().map(text).collect::<Vec<_>>().join(", ")
 }

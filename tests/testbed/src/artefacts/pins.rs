@@ -1,22 +1,32 @@
-//! Which versions this cache works with: chosen once, written down, used until asked for newer ones.
+//! Which versions the bed is made of: written down in the source tree, with sizes and SHA-256.
 //!
-//! Pins make a warm run independent of the network and of what Debian's archive offers today. When a pinned file has to
-//! be downloaded again and is gone, the group is chosen anew.
+//! Pins give everybody the same bed, whatever Debian's archive offers today, and make a warm run independent of the network.
+//! When the archive no longer has a pinned file, the group's nearest version stands in for it in this cache, and each report
+//! says so. `cargo xtask update` moves the pins.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
 use super::apt::{Apt, From};
 use super::download::Downloads;
 use super::error::{Error, Result};
-use super::index::{Offer, Remote};
+use super::groups::{self, Group};
+use super::index::{Offer, Remote, file_name};
 use super::key::Key;
 use super::lock::Lock;
 use super::store::{create, remove};
+use crate::paths;
 use crate::progress::Step;
+
+/// Names a file of pins that takes the place of the source tree's.
+const VARIABLE: &str = "AVPS_BED_PINS";
+const HEAD: &str = "\
+# The versions that the bed is made of: files of Debian's archive, with sizes in bytes and SHA-256.
+# Written by `cargo xtask update`. Files of a group are used together; those of [xen] are of one release.
+";
 
 /// One chosen file of Debian's archive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,112 +50,243 @@ impl Pin {
     }
 }
 
-/// The folder of pins.
+/// A file in the source tree's list; its name follows from its address.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    package: String,
+    version: String,
+    size: u64,
+    sha256: String,
+    uri: String,
+}
+
+#[derive(Deserialize)]
+struct Table {
+    files: Vec<Line>,
+}
+
+/// The text of the file of pins.
+#[derive(Deserialize)]
+struct Text {
+    /// Day of the last update.
+    updated: String,
+    /// The oldest major version of QEMU that the bed is used with.
+    qemu: u32,
+    #[serde(flatten)]
+    groups: BTreeMap<String, Table>,
+}
+
+/// All pins of a source tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pinned {
+    /// Day of the last update, as `2026-12-01`.
+    pub(crate) updated: String,
+    /// The oldest major version of QEMU that the bed is used with.
+    pub(crate) qemu: u32,
+    groups: BTreeMap<String, Vec<Pin>>,
+}
+
+impl Pinned {
+    /// Where the pins of this source tree are.
+    pub(crate) fn path() -> PathBuf {
+        std::env::var_os(VARIABLE).map_or_else(|| paths::testbed().join("pins.toml"), PathBuf::from)
+    }
+
+    /// Those of this source tree, read once.
+    pub(crate) fn of_tree() -> Result<Self> {
+        static READ: OnceLock<Pinned> = OnceLock::new();
+        if let Some(pinned) = READ.get() {
+            return Ok(pinned.clone());
+        }
+        let pinned = Self::read(&Self::path())?;
+        Ok(READ.get_or_init(|| pinned).clone())
+    }
+
+    /// Reads and checks them.
+    ///
+    /// # Errors
+    /// A file that is missing, cannot be understood, or pins a mix of Xen's releases.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let pinned = Self::read_unchecked(path)?;
+        match pinned.problem() {
+            None => Ok(pinned),
+            Some(problem) => Err(cannot_use(
+                path,
+                &problem,
+                "`cargo xtask update` chooses anew",
+            )),
+        }
+    }
+
+    /// Reads them, whether or not they fit what the recipes need.
+    pub(crate) fn read_unchecked(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(|error| error.to_string());
+        text.and_then(|text| Self::parse(&text))
+            .map_err(|problem| cannot_use(path, &problem, "Take the file from the release again"))
+    }
+
+    fn parse(text: &str) -> std::result::Result<Self, String> {
+        let text: Text = toml::from_str(text).map_err(|error| error.to_string())?;
+        let mut groups = BTreeMap::new();
+        for (name, table) in text.groups {
+            let pins = table.files.into_iter().map(pin_of);
+            let Some(pins) = pins.collect::<Option<Vec<_>>>() else {
+                return Err(format!(
+                    "[{name}] has a SHA-256 or an address that cannot be one"
+                ));
+            };
+            groups.insert(name, pins);
+        }
+        Ok(Self {
+            updated: text.updated,
+            qemu: text.qemu,
+            groups,
+        })
+    }
+
+    /// The first group that does not fit what the recipes need, and why.
+    fn problem(&self) -> Option<String> {
+        groups::ALL.into_iter().find_map(|group| {
+            let problem = group.problem(self.of(group))?;
+            Some(format!("[{}]: {problem}", group.name))
+        })
+    }
+
+    /// A group's files; none when it is not pinned.
+    pub(crate) fn of(&self, group: &Group) -> &[Pin] {
+        self.groups.get(group.name).map_or(&[], Vec::as_slice)
+    }
+
+    /// Puts other files in place of a group's.
+    pub(crate) fn set(&mut self, group: &Group, pins: Vec<Pin>) {
+        self.groups.insert(group.name.to_owned(), pins);
+    }
+
+    /// Writes them.
+    pub(crate) fn write(&self, path: &Path) -> Result<()> {
+        replace(path, self.text().as_bytes())
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!(
+            "{HEAD}\nupdated = \"{}\"\n\n# The oldest major version of QEMU.\nqemu = {}\n",
+            self.updated, self.qemu
+        );
+        for group in groups::ALL {
+            text.push_str(&format!("\n[{}]\nfiles = [\n", group.name));
+            for pin in self.of(group) {
+                let remote = &pin.remote;
+                text.push_str(&format!(
+                    "  {{ package = \"{}\", version = \"{}\", size = {}, sha256 = \"{}\",\n    uri = \"{}\" }},\n",
+                    pin.package, pin.version, remote.size, remote.sha256, remote.uri
+                ));
+            }
+            text.push_str("]\n");
+        }
+        text
+    }
+}
+
+fn cannot_use(path: &Path, problem: &str, remedy: &str) -> Error {
+    Error::Host(format!(
+        "cannot use the pins in {}: {problem}\n{remedy}.",
+        path.display()
+    ))
+}
+
+fn pin_of(line: Line) -> Option<Pin> {
+    let hash = line.sha256.len() == 64 && line.sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let file = file_name(&line.uri).filter(|_| hash)?;
+    Some(Pin {
+        package: line.package,
+        version: line.version,
+        remote: Remote {
+            uri: line.uri,
+            file,
+            size: line.size,
+            sha256: line.sha256,
+        },
+    })
+}
+
+/// Files that are used in place of pinned ones.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct StandIn {
+    /// Which file could not be had, and why.
+    pub(crate) missing: String,
+    /// What is used.
+    pub(crate) pins: Vec<Pin>,
+}
+
+/// The folder of stand-ins.
 #[derive(Debug)]
-pub(crate) struct Pins {
+pub(crate) struct StandIns {
     folder: PathBuf,
-    /// Choose anew, once in this run, even where a choice is written down.
-    refresh: bool,
-    /// Choices made in this run.
-    made: Mutex<BTreeSet<PathBuf>>,
 }
 
-impl Pins {
-    /// Pins in `folder`.
-    pub(crate) fn new(folder: PathBuf, refresh: bool) -> Self {
-        Self {
-            folder,
-            refresh,
-            made: Mutex::default(),
+impl StandIns {
+    /// Stand-ins in `folder`.
+    pub(crate) fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    /// What stands in for these pinned files, if anything.
+    pub(crate) fn get(&self, group: &str, pinned: &[Pin]) -> Option<StandIn> {
+        serde_json::from_slice(&std::fs::read(self.path(group, pinned)).ok()?).ok()
+    }
+
+    /// Keeps a choice.
+    pub(crate) fn set(&self, group: &str, pinned: &[Pin], stand_in: &StandIn) -> Result<()> {
+        let path = self.path(group, pinned);
+        let text = serde_json::to_vec_pretty(stand_in)
+            .map_err(|error| Error::io("write", &path)(error.into()))?;
+        replace(&path, &text)
+    }
+
+    /// Forgets a choice.
+    pub(crate) fn forget(&self, group: &str, pinned: &[Pin]) -> Result<()> {
+        remove(&self.path(group, pinned))
+    }
+
+    /// Taken while a choice is made, so that two runs make the same one.
+    pub(crate) fn lock(&self, group: &str) -> Result<Lock> {
+        Lock::take(&self.folder.join(format!("{group}.lock")), group)
+    }
+
+    /// A pin that has moved has no stand-in yet.
+    fn path(&self, group: &str, pinned: &[Pin]) -> PathBuf {
+        let mut key = Key::new(1);
+        for pin in pinned {
+            pin.add_to(&mut key);
         }
-    }
-
-    /// The choice written down for `group` with this request, if there is one.
-    pub(crate) fn read(&self, group: &str, request: &Key) -> Option<Vec<Pin>> {
-        read(&self.path(group, request))
-    }
-
-    /// The choice written down, else the one that `choose` makes (which also proves that its files can be had).
-    pub(crate) fn get(
-        &self,
-        group: &str,
-        request: &Key,
-        choose: impl FnOnce(&Step) -> Result<Vec<Pin>>,
-    ) -> Result<Vec<Pin>> {
-        let path = self.path(group, request);
-        let stale = self.refresh && !self.made().contains(&path);
-        if !stale && let Some(pins) = read(&path) {
-            return Ok(pins);
-        }
-        let before = path
-            .metadata()
-            .and_then(|metadata| metadata.modified())
-            .ok();
-        let _lock = Lock::take(&self.folder.join(format!("{group}.lock")), group)?;
-        let now = path
-            .metadata()
-            .and_then(|metadata| metadata.modified())
-            .ok();
-        if now != before
-            && let Some(pins) = read(&path)
-        {
-            return Ok(pins);
-        }
-        let step = Step::begin(format!("{group} packages"), "looking up versions");
-        let pins = choose(&step)?;
-        write(&path, &pins)?;
-        self.made().insert(path);
-        let versions = pins
-            .first()
-            .map_or(String::new(), |pin| pin.version.clone());
-        step.done(&versions);
-        Ok(pins)
-    }
-
-    /// Forgets a choice whose files have gone.
-    pub(crate) fn forget(&self, group: &str, request: &Key) -> Result<()> {
-        remove(&self.path(group, request))
-    }
-
-    fn made(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
-        self.made.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn path(&self, group: &str, request: &Key) -> PathBuf {
-        self.folder.join(format!("{group}-{}.json", request.id()))
+        self.folder
+            .join(format!("stand-in-{group}-{}.json", key.id()))
     }
 }
 
-fn read(path: &Path) -> Option<Vec<Pin>> {
-    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
-}
-
-fn write(path: &Path, pins: &[Pin]) -> Result<()> {
-    let failed = |source| Error::Io {
-        wanted: "write",
-        path: path.to_path_buf(),
-        source,
-    };
+fn replace(path: &Path, text: &[u8]) -> Result<()> {
+    let failed = |source| Error::io("write", path)(source);
     let folder = path.parent().unwrap_or(Path::new("."));
     create(folder)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
-    serde_json::to_writer_pretty(&mut file, pins).map_err(|error| failed(error.into()))?;
-    file.persist(path).map_err(|error| failed(error.error))?;
-    Ok(())
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(format!(".{}", std::process::id()));
+    std::fs::write(&partial, text)
+        .and_then(|()| std::fs::rename(&partial, path))
+        .map_err(failed)
 }
 
-/// Picks one offer per package, the first in `preferred` order whose file can really be had, and downloads it.
+/// Picks one offer per package, the newest of a wanted version whose file can really be had, and downloads it.
 pub(crate) fn pick(
     apt: &Apt,
     downloads: &Downloads,
     packages: &[&str],
     from: From,
-    preferred: Option<&str>,
+    wanted: impl Fn(&str) -> bool,
     step: &Step,
 ) -> Result<Vec<Pin>> {
     let mut offers = apt.offers(packages, from)?;
-    // Stable: newest first stays the order among the others.
-    offers.sort_by_key(|offer| Some(offer.version.as_str()) != preferred);
+    offers.retain(|offer| wanted(&offer.version));
     let of = |package: &str| -> Vec<&Offer> {
         offers
             .iter()
@@ -182,9 +323,11 @@ fn first_available(
     offers: &[&Offer],
     step: &Step,
 ) -> Result<Pin> {
-    let candidates = offers
-        .iter()
-        .map(|offer| Ok(pin(offer, apt.packages(&[offer])?.remove(0))));
+    let candidates = offers.iter().map(|offer| {
+        let remotes = apt.packages(&[offer])?;
+        let remote = remotes.into_iter().next();
+        Ok(pin(offer, remote.ok_or_else(|| not_offered(package))?))
+    });
     first(downloads, package, candidates, step)
 }
 
@@ -208,10 +351,7 @@ pub(crate) fn first(
         match downloads.fetch(std::slice::from_ref(&pin.remote), step) {
             Ok(_) => return Ok(pin),
             Err(error @ Error::Unavailable { .. }) => {
-                step.note(&format!(
-                    "{package} {} cannot be had, trying the next version",
-                    pin.version
-                ));
+                step.note(&format!("{package} {} cannot be had", pin.version));
                 last = error;
             }
             Err(error) => return Err(error),
@@ -255,68 +395,74 @@ fn pin(offer: &Offer, remote: Remote) -> Pin {
 fn not_offered(package: &str) -> Error {
     Error::Unavailable {
         what: package.to_owned(),
-        reason: "no suite offers it".to_owned(),
+        reason: "no suite offers it in the wanted version".to_owned(),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Pin, Pins};
-    use crate::artefacts::index::Remote;
-    use crate::artefacts::key::Key;
+    use super::{Pinned, StandIn, StandIns};
+    use crate::artefacts::groups::{self, LINUX, XEN};
+    use crate::paths;
 
-    fn pin(version: &str) -> Pin {
-        Pin {
-            package: "xen".to_owned(),
-            version: version.to_owned(),
-            remote: Remote {
-                uri: "http://x/y".to_owned(),
-                file: "y".to_owned(),
-                size: 1,
-                sha256: "0".repeat(64),
-            },
-        }
+    fn shipped() -> Pinned {
+        Pinned::read(&paths::testbed().join("pins.toml")).unwrap()
     }
 
     #[test]
-    fn a_choice_is_made_once_and_kept_until_asked_anew_or_forgotten() {
+    fn everything_is_pinned_and_what_is_written_is_what_was_read() {
+        let pinned = shipped();
+        for group in groups::ALL {
+            assert!(
+                !pinned.of(group).is_empty(),
+                "[{}] is not pinned",
+                group.name
+            );
+        }
+        assert_eq!(pinned.problem(), None);
+        assert_eq!(Pinned::parse(&pinned.text()).unwrap(), pinned);
+        let text = std::fs::read_to_string(paths::testbed().join("pins.toml")).unwrap();
+        assert_eq!(text, pinned.text());
+    }
+
+    #[test]
+    fn pins_of_a_mixed_xen_are_refused_and_both_releases_named() {
+        let mut pinned = shipped();
+        let mut pins = pinned.of(&XEN).to_vec();
+        pins[2].version = "4.20.9-1".to_owned();
+        pinned.set(&XEN, pins);
+        let problem = Pinned::parse(&pinned.text()).unwrap().problem().unwrap();
+        assert!(
+            problem.contains("[xen]") && problem.contains("xen-utils-4.20 of 4.20.9-1"),
+            "{problem}"
+        );
+    }
+
+    #[test]
+    fn pins_that_cannot_be_checked_are_refused() {
+        let shipped = shipped();
+        let (text, hash) = (shipped.text(), &shipped.of(&LINUX)[0].remote.sha256);
+        assert!(Pinned::parse(&text.replace(hash, "abc")).is_err());
+        assert!(Pinned::parse("").is_err());
+        let other = Pinned::parse(&text.replace("linux-source-7", "linux-image-7")).unwrap();
+        assert!(other.problem().unwrap().contains("[linux]"));
+    }
+
+    #[test]
+    fn a_stand_in_is_of_one_pin_and_ends_when_that_moves() {
         let folder = tempfile::tempdir().unwrap();
-        let request = Key::new(1);
-        let pins = Pins::new(folder.path().to_path_buf(), false);
-        let chosen = pins
-            .get("xen", &request, |_| Ok(vec![pin("4.20.3")]))
-            .unwrap();
-        assert_eq!(
-            pins.get("xen", &request, |_| panic!("chosen twice"))
-                .unwrap(),
-            chosen
-        );
-        assert_eq!(
-            pins.get("xen", &Key::new(2), |_| Ok(vec![pin("4.21")]))
-                .unwrap(),
-            [pin("4.21")]
-        );
-
-        let refreshing = Pins::new(folder.path().to_path_buf(), true);
-        assert_eq!(
-            refreshing
-                .get("xen", &request, |_| Ok(vec![pin("4.20.4")]))
-                .unwrap(),
-            [pin("4.20.4")]
-        );
-        assert_eq!(
-            refreshing
-                .get("xen", &request, |_| panic!("chosen twice in one run"))
-                .unwrap(),
-            [pin("4.20.4")]
-        );
-        assert_eq!(pins.read("xen", &request).unwrap(), [pin("4.20.4")]);
-
-        pins.forget("xen", &request).unwrap();
-        assert_eq!(
-            pins.get("xen", &request, |_| Ok(vec![pin("4.20.5")]))
-                .unwrap(),
-            [pin("4.20.5")]
-        );
+        let stand_ins = StandIns::new(folder.path().to_path_buf());
+        let mut pins = shipped().of(&LINUX).to_vec();
+        let stand_in = StandIn {
+            missing: "it is gone".to_owned(),
+            pins: pins.clone(),
+        };
+        stand_ins.set("linux", &pins, &stand_in).unwrap();
+        assert_eq!(stand_ins.get("linux", &pins).unwrap().pins, pins);
+        pins[0].remote.sha256 = "0".repeat(64);
+        assert!(stand_ins.get("linux", &pins).is_none());
+        stand_ins.set("linux", &pins, &stand_in).unwrap();
+        stand_ins.forget("linux", &pins).unwrap();
+        assert!(stand_ins.get("linux", &pins).is_none());
     }
 }

@@ -5,11 +5,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::apt::{self, compare};
+use super::apt::{self, compare, without_rebuild};
 use super::error::{Error, Result};
+use super::groups::RUST_STD;
 use super::key::Key;
 use super::lock::Lock;
-use super::pins::{Pin, pick};
+use super::pins::{Pin, Pinned, pick};
 use super::store::{Build, create};
 use super::{Workshop, tools};
 use crate::paths;
@@ -368,11 +369,11 @@ fn refused_marker(workshop: &Workshop) -> PathBuf {
 /// Debian's standard library for arm64, of exactly the installed compiler's version.
 fn standard_library(workshop: &Workshop) -> Result<PathBuf> {
     let version = debian_version().ok_or_else(|| Error::Host(no_compiler()))?;
-    let request = request(&version);
-    let artefact = workshop.choosing_anew_when_gone("rust-std", &request, || {
-        let pins = pins(workshop, &request, &version)?;
-        workshop.store.ensure("rust-std", &key(&pins), |build| {
-            recipe(workshop, &pins, build)
+    let pinned = pinned(&version)?;
+    let choose = |step: &Step| choose(workshop, &version, step);
+    let artefact = workshop.with_files(&name(&version), &pinned, choose, |pins| {
+        workshop.store.ensure("rust-std", &key(pins), |build| {
+            recipe(workshop, pins, build)
         })
     })?;
     Ok(artefact.file("usr"))
@@ -393,12 +394,6 @@ fn debian_version() -> Option<String> {
         .map(|version| version.trim().to_owned())
 }
 
-fn request(version: &str) -> Key {
-    let mut request = Key::new(RECIPE);
-    request.value(STD_PACKAGE, version);
-    request
-}
-
 fn key(pins: &[Pin]) -> Key {
     let mut key = Key::new(RECIPE);
     for pin in pins {
@@ -407,13 +402,37 @@ fn key(pins: &[Pin]) -> Key {
     key
 }
 
-/// What has been chosen before for the installed compiler, and the artefact's key.
-pub(crate) fn pinned(workshop: &Workshop) -> Option<(Vec<Pin>, Key)> {
-    let pins = workshop
-        .pins
-        .read("rust-std", &request(&debian_version()?))?;
+/// Stands for the library that fits this compiler.
+fn name(version: &str) -> String {
+    format!("{}-{version}", RUST_STD.name)
+}
+
+/// Whether a standard library of version `one` fits a compiler of version `two`.
+fn fits(one: &str, two: &str) -> bool {
+    compare(without_rebuild(one), without_rebuild(two)).is_eq()
+}
+
+/// The pinned library that fits the compiler, if there is one.
+fn pinned(version: &str) -> Result<Vec<Pin>> {
+    let pinned = Pinned::of_tree()?;
+    let pins = pinned.of(&RUST_STD).iter();
+    Ok(pins
+        .filter(|pin| fits(&pin.version, version))
+        .take(1)
+        .cloned()
+        .collect())
+}
+
+/// The library in this cache for the installed compiler, and the artefact's key.
+pub(crate) fn used(workshop: &Workshop) -> Result<Option<(Vec<Pin>, Key)>> {
+    let Some(version) = debian_version() else {
+        return Ok(None);
+    };
+    let pinned = pinned(&version)?;
+    let stand_in = workshop.stand_ins.get(&name(&version), &pinned);
+    let pins = stand_in.map_or(pinned, |stand_in| stand_in.pins);
     let key = key(&pins);
-    Some((pins, key))
+    Ok(Some((pins, key)))
 }
 
 fn no_compiler() -> String {
@@ -423,42 +442,21 @@ fn no_compiler() -> String {
     )
 }
 
-fn pins(workshop: &Workshop, request: &Key, version: &str) -> Result<Vec<Pin>> {
-    workshop.pins.get("rust-std", request, |step| {
-        workshop.apt.update()?;
-        let offers = workshop.apt.offers(&[STD_PACKAGE], apt::From::Anywhere)?;
-        let same = |offer: &&super::index::Offer| {
-            compare(without_rebuild(&offer.version), without_rebuild(version)).is_eq()
-        };
-        let Some(offer) = offers.iter().find(same) else {
-            return Err(Error::Unavailable {
-                what: format!("{STD_PACKAGE} {version} for arm64"),
-                reason: "it must match the installed rustc-web, and the archive has moved on. \
-                         Bring rustc-web up to date: apt-get install rustc-web libstd-rust-web-dev"
-                    .to_owned(),
-            });
-        };
-        pick(
-            &workshop.apt,
-            &workshop.downloads,
-            &[STD_PACKAGE],
-            apt::From::Anywhere,
-            Some(&offer.version),
-            step,
-        )
+fn choose(workshop: &Workshop, version: &str, step: &Step) -> Result<Vec<Pin>> {
+    workshop.apt.update()?;
+    let (apt, downloads) = (&workshop.apt, &workshop.downloads);
+    let same = |other: &str| fits(other, version);
+    let from = apt::From::Anywhere;
+    pick(apt, downloads, &[STD_PACKAGE], from, same, step).map_err(|error| match error {
+        Error::Unavailable { reason, .. } => Error::Unavailable {
+            what: format!("{STD_PACKAGE} {version} for arm64"),
+            reason: format!(
+                "{reason}. It must match the installed rustc-web. \
+                 Bring that up to date: apt-get install rustc-web libstd-rust-web-dev"
+            ),
+        },
+        error => error,
     })
-}
-
-/// A version without the suffix of a rebuild (`+b1`): it does not change the compiler.
-fn without_rebuild(version: &str) -> &str {
-    match version.rsplit_once("+b") {
-        Some((base, number))
-            if !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()) =>
-        {
-            base
-        }
-        _ => version,
-    }
 }
 
 fn recipe(workshop: &Workshop, pins: &[Pin], build: &Build) -> Result<()> {
@@ -481,20 +479,7 @@ fn recipe(workshop: &Workshop, pins: &[Pin], build: &Build) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{BINARIES, without_rebuild};
-
-    #[test]
-    fn a_rebuild_of_the_same_version_counts_as_the_same() {
-        assert_eq!(
-            without_rebuild("1.96.0+dfsg1-1~deb13u1+b1"),
-            "1.96.0+dfsg1-1~deb13u1"
-        );
-        assert_eq!(
-            without_rebuild("1.96.0+dfsg1-1~deb12u2"),
-            "1.96.0+dfsg1-1~deb12u2"
-        );
-        assert_eq!(without_rebuild("1.0+bug"), "1.0+bug");
-    }
+    use super::BINARIES;
 
     #[test]
     fn every_program_is_known_by_one_name() {

@@ -7,10 +7,11 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use super::error::{Error, Result};
+use super::groups::{Part, USERLAND, XEN};
 use super::key::Key;
-use super::pins::{Pin, pick};
+use super::pins::Pin;
 use super::store::{Artefact, Build, create, remove};
-use super::{Workshop, apt, busybox, tools, xen};
+use super::{Workshop, busybox, tools, xen};
 use crate::process::Run;
 
 /// dom0's tree in the artefact.
@@ -19,48 +20,6 @@ pub(crate) const DOM0: &str = "dom0";
 pub(crate) const GUEST: &str = "guest";
 
 const RECIPE: u32 = 1;
-
-/// From Xen's source package: of the hypervisor's own version where that can be had.
-const XEN_PACKAGES: [&str; 13] = [
-    "xen-utils-4.20",
-    "xen-utils-common",
-    "xenstore-utils",
-    "libxenmisc4.20",
-    "libxencall1",
-    "libxendevicemodel1",
-    "libxenevtchn1",
-    "libxenforeignmemory1",
-    "libxengnttab1",
-    "libxenhypfs1",
-    "libxenstore4",
-    "libxentoolcore1",
-    "libxentoollog1",
-];
-
-/// What those need, a shell for Xen's hotplug scripts, and ext4's tools.
-const PACKAGES: [&str; 21] = [
-    "busybox-static",
-    "bash",
-    "e2fsprogs",
-    "libblkid1",
-    "libbz2-1.0",
-    "libc6",
-    "libcom-err2",
-    "libext2fs2t64",
-    "libfdt1",
-    "libgcc-s1",
-    "liblzma5",
-    "liblzo2-2",
-    "libmd0",
-    "libncurses6",
-    "libss2",
-    "libtinfo6",
-    "libuuid1",
-    "libyajl2",
-    "libzstd1",
-    "strace",
-    "zlib1g",
-];
 
 /// Removed from dom0's tree: documentation, development files, and large programs that nothing in the bed calls.
 const TRIMMED: [&str; 24] = [
@@ -90,58 +49,12 @@ const TRIMMED: [&str; 24] = [
     "var",
 ];
 
-fn request(xen_version: &str) -> Key {
-    let mut key = Key::new(RECIPE);
-    key.value("xen", xen_version).value(
-        "packages",
-        &[&XEN_PACKAGES[..], &PACKAGES[..]].concat().join(" "),
-    );
-    key
+/// Xen's tools of one release, and what those need.
+pub(crate) fn files(xen: &[Pin], others: &[Pin]) -> Vec<Pin> {
+    [XEN.part(xen, Part::Tools), others.to_vec()].concat()
 }
 
-/// The chosen packages, and the version of Xen they were chosen for.
-pub(crate) fn pins(workshop: &Workshop) -> Result<(Vec<Pin>, Key)> {
-    let version = xen::pins(workshop)?
-        .first()
-        .map_or(String::new(), |pin| pin.version.clone());
-    let request = request(&version);
-    let pins = workshop.pins.get("userland", &request, |step| {
-        workshop.apt.update()?;
-        let (apt, downloads) = (&workshop.apt, &workshop.downloads);
-        let mut pins = pick(
-            apt,
-            downloads,
-            &XEN_PACKAGES,
-            apt::From::Anywhere,
-            Some(&version),
-            step,
-        )?;
-        if let Some(other) = pins.iter().find(|pin| pin.version != version) {
-            step.note(&format!(
-                "Xen's tools are {}, the hypervisor is {version}",
-                other.version
-            ));
-        }
-        pins.extend(pick(
-            apt,
-            downloads,
-            &PACKAGES,
-            apt::From::Trixie,
-            None,
-            step,
-        )?);
-        Ok(pins)
-    })?;
-    Ok((pins, request))
-}
-
-/// What has been chosen before for this Xen, if anything.
-pub(crate) fn pinned(workshop: &Workshop, xen: &[Pin]) -> Option<Vec<Pin>> {
-    let version = xen.first().map_or("", |pin| pin.version.as_str());
-    workshop.pins.read("userland", &request(version))
-}
-
-/// Everything that could change what is built.
+/// Everything that could change what is built from [`files`].
 pub(crate) fn key(pins: &[Pin]) -> Key {
     let mut key = Key::new(RECIPE);
     for pin in pins {
@@ -153,9 +66,13 @@ pub(crate) fn key(pins: &[Pin]) -> Key {
 
 /// The two trees.
 pub(crate) fn artefact(workshop: &Workshop) -> Result<Artefact> {
-    let (_, request) = pins(workshop)?;
-    workshop.choosing_anew_when_gone("userland", &request, || {
-        let (pins, _) = pins(workshop)?;
+    workshop.with_group(&XEN, |xen| of(workshop, xen))
+}
+
+/// The two trees, with the tools of these files of [`XEN`].
+pub(crate) fn of(workshop: &Workshop, xen: &[Pin]) -> Result<Artefact> {
+    workshop.with_group(&USERLAND, |others| {
+        let pins = files(xen, others);
         workshop.store.ensure("userland", &key(&pins), |build| {
             recipe(workshop, &pins, build)
         })

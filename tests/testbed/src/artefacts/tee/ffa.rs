@@ -7,15 +7,15 @@
 use std::path::{Path, PathBuf};
 
 use super::super::error::{Error, Result};
+use super::super::groups::{OPTEE, OPTEE_SOURCE, Part, TF_A};
 use super::super::key::Key;
-use super::super::pins::{Pin, first, pick, tarballs};
+use super::super::pins::Pin;
 use super::super::store::{Artefact, Build, create};
-use super::super::{Workshop, apt, host, tools};
+use super::super::{Workshop, host, tools};
 use super::firmware;
-use super::signed::{DEVELOPERS, SIGNING_KEY};
+use super::signed::SIGNING_KEY;
 
 const RECIPE: u32 = 1;
-const OPTEE: &str = "optee-os";
 /// What OP-TEE is built as: like Debian's binary for machines with a hypervisor, and the Secure Partition Manager in addition.
 const OPTIONS: [&str; 9] = [
     "PLATFORM=vexpress-qemu_armv8a",
@@ -51,32 +51,13 @@ const MANIFEST: &str = "\
 /// Time that OP-TEE's version tells, in seconds: 1 January 2026.
 const TIME: u32 = 1_767_225_600;
 
-fn request() -> Key {
-    let mut key = Key::new(1);
-    key.value("source", firmware::SOURCE)
-        .value("optee", OPTEE)
-        .value("developers", DEVELOPERS);
-    key
+/// TF-A's source, OP-TEE's, and the package with the key.
+pub(crate) fn files(tf_a: &[Pin], source: &[Pin], optee: &[Pin]) -> Vec<Pin> {
+    let signing = OPTEE.part(optee, Part::Signing);
+    [tf_a.to_vec(), source.to_vec(), signing].concat()
 }
 
-/// The chosen files: TF-A's source, OP-TEE's, and the package with the key.
-fn pins(workshop: &Workshop) -> Result<Vec<Pin>> {
-    workshop.pins.get("firmware-ffa", &request(), |step| {
-        workshop.apt.update()?;
-        let source = firmware::source(workshop, step)?;
-        let (apt, downloads) = (&workshop.apt, &workshop.downloads);
-        let optee = first(downloads, OPTEE, tarballs(apt, OPTEE, |_| true)?, step)?;
-        let developers = pick(apt, downloads, &[DEVELOPERS], apt::From::Trixie, None, step)?;
-        Ok([vec![source, optee], developers].concat())
-    })
-}
-
-/// What has been chosen before, if anything.
-pub(crate) fn pinned(workshop: &Workshop) -> Option<Vec<Pin>> {
-    workshop.pins.read("firmware-ffa", &request())
-}
-
-/// Everything that could change what is built.
+/// Everything that could change what is built from [`files`].
 pub(crate) fn key(pins: &[Pin]) -> Result<Key> {
     let mut key = Key::new(RECIPE);
     for pin in pins {
@@ -94,13 +75,20 @@ pub(crate) fn key(pins: &[Pin]) -> Result<Key> {
 
 /// The firmware.
 pub(crate) fn artefact(workshop: &Workshop) -> Result<Artefact> {
-    workshop.choosing_anew_when_gone("firmware-ffa", &request(), || {
-        let pins = pins(workshop)?;
-        workshop
-            .store
-            .ensure("firmware-ffa", &key(&pins)?, |build| {
-                recipe(workshop, &pins, build)
-            })
+    workshop.with_group(&OPTEE, |optee| of(workshop, optee))
+}
+
+/// The firmware with these files of [`OPTEE`].
+pub(super) fn of(workshop: &Workshop, optee: &[Pin]) -> Result<Artefact> {
+    workshop.with_group(&TF_A, |tf_a| {
+        workshop.with_group(&OPTEE_SOURCE, |source| {
+            let pins = files(tf_a, source, optee);
+            workshop
+                .store
+                .ensure("firmware-ffa", &key(&pins)?, |build| {
+                    recipe(workshop, &pins, build)
+                })
+        })
     })
 }
 

@@ -6,11 +6,11 @@
 use std::path::Path;
 
 use super::super::error::{Error, Result};
+use super::super::groups::{OPTEE, Part, TF_A};
 use super::super::key::Key;
-use super::super::pins::{Pin, first, pick, tarballs};
+use super::super::pins::Pin;
 use super::super::store::{Artefact, Build, create};
-use super::super::{Workshop, apt, tools};
-use crate::progress::Step;
+use super::super::{Workshop, tools};
 
 /// What QEMU loads as `-bios`.
 pub(crate) const FILE: &str = "firmware.bin";
@@ -19,10 +19,6 @@ pub(crate) const FILE: &str = "firmware.bin";
 pub(crate) const NORMAL_WORLD: u64 = 0x6000_0000;
 
 const RECIPE: u32 = 1;
-pub(super) const SOURCE: &str = "arm-trusted-firmware";
-/// TF-A's release: it has long-term support, and Debian 13 has it.
-const RELEASE: &str = "2.12.";
-const OPTEE: &str = "optee-os";
 /// OP-TEE's core, in files as TF-A loads them, and what TF-A's build calls them.
 pub(super) const CORE: [(&str, &str); 3] = [
     ("BL32", "tee-header_v2.bin"),
@@ -34,36 +30,12 @@ const OPTEE_FILES: &str = "usr/lib/optee/vexpress-qemu_armv8a-virtualized";
 /// Where TF-A's first stage looks for the others, in bytes from the start of the file.
 const PACKAGE_AT: usize = 256 << 10;
 
-fn request() -> Key {
-    let mut key = Key::new(1);
-    key.value("source", SOURCE).value("package", OPTEE);
-    key
+/// TF-A's source and OP-TEE's package.
+pub(crate) fn files(tf_a: &[Pin], optee: &[Pin]) -> Vec<Pin> {
+    [tf_a.to_vec(), OPTEE.part(optee, Part::SecureWorld)].concat()
 }
 
-/// The chosen files: TF-A's source, OP-TEE's package.
-fn pins(workshop: &Workshop) -> Result<Vec<Pin>> {
-    workshop.pins.get("firmware", &request(), |step| {
-        workshop.apt.update()?;
-        let (apt, downloads) = (&workshop.apt, &workshop.downloads);
-        let source = source(workshop, step)?;
-        let optee = pick(apt, downloads, &[OPTEE], apt::From::Trixie, None, step)?;
-        Ok([vec![source], optee].concat())
-    })
-}
-
-/// TF-A's source.
-pub(super) fn source(workshop: &Workshop, step: &Step) -> Result<Pin> {
-    let of_release = |version: &str| version.starts_with(RELEASE);
-    let offered = tarballs(&workshop.apt, SOURCE, of_release)?;
-    first(&workshop.downloads, SOURCE, offered, step)
-}
-
-/// What has been chosen before, if anything.
-pub(crate) fn pinned(workshop: &Workshop) -> Option<Vec<Pin>> {
-    workshop.pins.read("firmware", &request())
-}
-
-/// Everything that could change what is built.
+/// Everything that could change what is built from [`files`].
 pub(crate) fn key(pins: &[Pin]) -> Result<Key> {
     let mut key = Key::new(RECIPE);
     for pin in pins {
@@ -78,8 +50,13 @@ pub(crate) fn key(pins: &[Pin]) -> Result<Key> {
 
 /// The firmware.
 pub(crate) fn artefact(workshop: &Workshop) -> Result<Artefact> {
-    workshop.choosing_anew_when_gone("firmware", &request(), || {
-        let pins = pins(workshop)?;
+    workshop.with_group(&OPTEE, |optee| of(workshop, optee))
+}
+
+/// The firmware with these files of [`OPTEE`].
+pub(super) fn of(workshop: &Workshop, optee: &[Pin]) -> Result<Artefact> {
+    workshop.with_group(&TF_A, |tf_a| {
+        let pins = files(tf_a, optee);
         workshop.store.ensure("firmware", &key(&pins)?, |build| {
             recipe(workshop, &pins, build)
         })

@@ -7,6 +7,8 @@ pub(crate) mod userland;
 
 use super::Workshop;
 use super::error::Result;
+use super::groups::OPTEE;
+use super::store::Artefact;
 use clap::ValueEnum;
 use std::path::PathBuf;
 
@@ -19,11 +21,16 @@ pub(crate) enum Abi {
     Ffa,
 }
 
-/// What QEMU loads as `-bios`, got and built as far as it is missing.
-pub(crate) fn firmware(workshop: &Workshop, abi: Abi) -> Result<PathBuf> {
-    let artefact = match abi {
-        Abi::Smc => firmware::artefact(workshop)?,
-        Abi::Ffa => ffa::artefact(workshop)?,
-    };
-    Ok(artefact.file(firmware::FILE))
+/// What QEMU loads as `-bios`, and the programs that call it, of one release; got and built as far as they are missing.
+pub(crate) fn firmware(workshop: &Workshop, abi: Abi) -> Result<(PathBuf, Artefact)> {
+    workshop.with_group(&OPTEE, |optee| {
+        let firmware = match abi {
+            Abi::Smc => firmware::of(workshop, optee)?,
+            Abi::Ffa => ffa::of(workshop, optee)?,
+        };
+        Ok((
+            firmware.file(firmware::FILE),
+            userland::of(workshop, optee)?,
+        ))
+    })
 }

@@ -5,17 +5,16 @@
 use std::path::Path;
 
 use super::super::error::{Error, Result};
+use super::super::groups::{OPTEE, Part};
 use super::super::host;
 use super::super::key::Key;
-use super::super::pins::{Pin, pick};
+use super::super::pins::Pin;
 use super::super::store::{Artefact, Build, create};
-use super::super::{Workshop, apt, tools};
+use super::super::{Workshop, tools};
 use super::userland;
 use crate::process::Run;
 
-/// OP-TEE's package for developers.
-pub(super) const DEVELOPERS: &str = "optee-os-dev";
-/// The key in that package.
+/// The key in OP-TEE's package for developers.
 pub(super) const SIGNING_KEY: &str =
     "usr/lib/optee-os-dev/vexpress-qemu_armv8a-virtualized/keys/default_ta.pem";
 /// The script in it.
@@ -52,23 +51,9 @@ pub(crate) fn file(application: &str, number: u8) -> String {
     format!("{number}/{application}.ta")
 }
 
-fn request() -> Key {
-    let mut key = Key::new(1);
-    key.value("developers", DEVELOPERS);
-    key
-}
-
-fn pins(workshop: &Workshop) -> Result<Vec<Pin>> {
-    workshop.pins.get("tee-signed", &request(), |step| {
-        workshop.apt.update()?;
-        let (apt, downloads) = (&workshop.apt, &workshop.downloads);
-        pick(apt, downloads, &[DEVELOPERS], apt::From::Trixie, None, step)
-    })
-}
-
-/// What has been chosen before, if anything.
-pub(crate) fn pinned(workshop: &Workshop) -> Option<Vec<Pin>> {
-    workshop.pins.read("tee-signed", &request())
+/// The package with the key and the script.
+pub(crate) fn files(optee: &[Pin]) -> Vec<Pin> {
+    OPTEE.part(optee, Part::Signing)
 }
 
 /// Everything that could change what is signed: also the files of [`userland`].
@@ -82,10 +67,10 @@ pub(crate) fn key(pins: &[Pin], userland: &[Pin]) -> Key {
 
 /// The signed files.
 pub(crate) fn artefact(workshop: &Workshop) -> Result<Artefact> {
-    let userland = userland::artefact(workshop)?;
-    workshop.choosing_anew_when_gone("tee-signed", &request(), || {
-        let pins = pins(workshop)?;
-        let key = key(&pins, &userland::pins(workshop)?);
+    workshop.with_group(&OPTEE, |optee| {
+        let userland = userland::of(workshop, optee)?;
+        let pins = files(optee);
+        let key = key(&pins, &userland::files(optee));
         workshop.store.ensure("tee-signed", &key, |build| {
             let applications = userland.file(userland::TREE).join(userland::APPLICATIONS);
             recipe(workshop, &pins, &applications, build)

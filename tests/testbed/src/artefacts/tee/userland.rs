@@ -8,12 +8,13 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::super::error::{Error, Result};
+use super::super::groups::{OPTEE, Part};
 use super::super::initramfs::Program;
 use super::super::key::Key;
-use super::super::pins::{Pin, pick};
+use super::super::pins::Pin;
 use super::super::store::{Artefact, Build, create, remove};
 use super::super::userland::needed_libraries;
-use super::super::{Workshop, apt, tools};
+use super::super::{Workshop, tools};
 
 /// The tree in the artefact.
 pub(crate) const TREE: &str = "tree";
@@ -21,14 +22,6 @@ pub(crate) const TREE: &str = "tree";
 pub(super) const APPLICATIONS: &str = "usr/lib/optee_armtz";
 
 const RECIPE: u32 = 1;
-
-const PACKAGES: [&str; 5] = [
-    "tee-supplicant",
-    "libteec2",
-    "libckteec0t64",
-    "optee-test-qemu",
-    "libssl3t64",
-];
 
 /// Documentation, and libraries that nothing here needs.
 const TRIMMED: [&str; 6] = [
@@ -49,26 +42,12 @@ const LIBRARIES: [(&str, &str); 5] = [
     ("usr/lib/aarch64-linux-gnu", "libzstd.so.1"),
 ];
 
-fn request() -> Key {
-    let mut key = Key::new(1);
-    key.value("packages", &PACKAGES.join(" "));
-    key
+/// Its packages.
+pub(crate) fn files(optee: &[Pin]) -> Vec<Pin> {
+    OPTEE.part(optee, Part::Client)
 }
 
-pub(super) fn pins(workshop: &Workshop) -> Result<Vec<Pin>> {
-    workshop.pins.get("tee-userland", &request(), |step| {
-        workshop.apt.update()?;
-        let (apt, downloads) = (&workshop.apt, &workshop.downloads);
-        pick(apt, downloads, &PACKAGES, apt::From::Trixie, None, step)
-    })
-}
-
-/// What has been chosen before, if anything.
-pub(crate) fn pinned(workshop: &Workshop) -> Option<Vec<Pin>> {
-    workshop.pins.read("tee-userland", &request())
-}
-
-/// Everything that could change what is built.
+/// Everything that could change what is built from [`files`].
 pub(crate) fn key(pins: &[Pin]) -> Key {
     let mut key = Key::new(RECIPE);
     for pin in pins {
@@ -80,11 +59,14 @@ pub(crate) fn key(pins: &[Pin]) -> Key {
 
 /// The tree, to be unpacked beside dom0's or a guest's.
 pub(crate) fn artefact(workshop: &Workshop) -> Result<Artefact> {
-    workshop.choosing_anew_when_gone("tee-userland", &request(), || {
-        let pins = pins(workshop)?;
-        workshop.store.ensure("tee-userland", &key(&pins), |build| {
-            recipe(workshop, &pins, build)
-        })
+    workshop.with_group(&OPTEE, |optee| of(workshop, optee))
+}
+
+/// The tree with these files of [`OPTEE`].
+pub(super) fn of(workshop: &Workshop, optee: &[Pin]) -> Result<Artefact> {
+    let pins = files(optee);
+    workshop.store.ensure("tee-userland", &key(&pins), |build| {
+        recipe(workshop, &pins, build)
     })
 }
 
