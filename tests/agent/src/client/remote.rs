@@ -19,6 +19,8 @@ pub struct Remote {
     client: Client,
     channel: u16,
     name: String,
+    /// Time limits are this many times longer.
+    pace: f64,
 }
 
 /// What a program wrote, and how it ended.
@@ -111,7 +113,8 @@ impl Command<'_> {
     /// # Errors
     /// As [`Command::output`], and the sink's.
     pub fn stream(self, sink: impl FnMut(Kind, Vec<u8>) -> Result<()>) -> Result<Exit> {
-        let millis = u64::try_from(self.time.as_millis()).unwrap_or(u64::MAX);
+        let time = self.remote.within(self.time);
+        let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let request = Request::Exec {
             program: self.program,
             timeout_ms: millis,
@@ -122,7 +125,7 @@ impl Command<'_> {
             exchange.send(Kind::Input, chunk)?;
         }
         exchange.send(Kind::InputEnd, Vec::new())?;
-        match exchange.finish(&request, self.time + MARGIN, sink)? {
+        match exchange.finish(&request, time + MARGIN, sink)? {
             Reply::Exited(exit) => Ok(exit),
             other => Err(self.remote.unexpected(&other)),
         }
@@ -167,7 +170,20 @@ impl Remote {
             client,
             channel,
             name: name.into(),
+            pace: 1.0,
         }
+    }
+
+    /// The same agent on a machine that takes `pace` times as long as an idle one: all time limits are that much longer.
+    #[must_use]
+    pub fn with_pace(self, pace: f64) -> Self {
+        Self { pace, ..self }
+    }
+
+    /// A time limit that was set for an idle machine, for this one.
+    #[must_use]
+    pub fn within(&self, idle: Duration) -> Duration {
+        idle.mul_f64(self.pace)
     }
 
     /// dom0, or the guest's name.
@@ -191,6 +207,7 @@ impl Remote {
     }
 
     fn ask(&self, request: &Request, time: Duration) -> Result<Reply> {
+        let time = self.within(time);
         self.begin(request)?.finish(request, time, |_, _| Ok(()))
     }
 
@@ -257,7 +274,7 @@ impl Remote {
     /// # Errors
     /// [`Error::Refused`] when it still runs after `time`.
     pub fn wait(&self, pid: u32, time: Duration) -> Result<Exit> {
-        let timeout_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let timeout_ms = u64::try_from(self.within(time).as_millis()).unwrap_or(u64::MAX);
         match self.ask(&Request::Wait { pid, timeout_ms }, time + MARGIN)? {
             Reply::Exited(exit) => Ok(exit),
             other => Err(self.unexpected(&other)),
@@ -362,7 +379,7 @@ impl Remote {
     /// # Errors
     /// [`Error::Refused`] when it does not answer in `time`.
     pub fn attach(&self, domid: u32, name: &str, time: Duration) -> Result<Self> {
-        let timeout_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let timeout_ms = u64::try_from(self.within(time).as_millis()).unwrap_or(u64::MAX);
         match self.ask(&Request::Attach { domid, timeout_ms }, time + MARGIN)? {
             Reply::Attached { channel } => {
                 self.client.forget_loss(channel);
@@ -370,6 +387,7 @@ impl Remote {
                     client: self.client.clone(),
                     channel,
                     name: name.into(),
+                    pace: self.pace,
                 })
             }
             other => Err(self.unexpected(&other)),

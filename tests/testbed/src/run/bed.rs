@@ -104,9 +104,9 @@ impl Bed {
         })
     }
 
-    /// dom0's agent.
+    /// dom0's agent. Its time limits are for an idle host, and longer here where the boot took longer.
     pub(crate) fn dom0(&self) -> Remote {
-        self.client.dom0()
+        self.client.dom0().with_pace(self.pace())
     }
 
     /// The control channel.

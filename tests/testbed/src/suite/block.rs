@@ -239,7 +239,7 @@ fn after_reboot(context: &Context) -> Outcome {
         let before = context.sh("xl domid reboot")?;
         let wrote = guests::load(guest, &EXERCISE)?;
         context.sh("avpsctl reboot reboot")?;
-        let until = Instant::now() + Duration::from_secs(60);
+        let until = Instant::now() + context.within(Duration::from_secs(60));
         loop {
             let now = context.sh("xl domid reboot 2>/dev/null || true")?;
             if !now.is_empty() && now != before {

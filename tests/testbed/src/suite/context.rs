@@ -64,12 +64,12 @@ impl Context {
 
     /// A running guest's agent, over its console; waits for it. Call it again after the guest was restarted.
     pub(crate) fn guest(&self, name: &str) -> Result<Remote, Failed> {
-        Ok(self.bed.guest(name, self.within(Duration::from_secs(60)))?)
+        Ok(self.bed.guest(name, Duration::from_secs(60))?)
     }
 
     /// A time limit that was set for an idle host, for this machine: longer where the boot already took longer.
     pub(crate) fn within(&self, idle: Duration) -> Duration {
-        idle.mul_f64(self.bed.pace())
+        self.dom0().within(idle)
     }
 
     /// Runs a line in dom0's shell; anything but code 0 fails the test. Returns standard output.

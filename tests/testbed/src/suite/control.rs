@@ -123,9 +123,10 @@ fn at_once(context: &Context) -> Outcome {
             format!("program {number} said {text:?}")
         })?;
     }
-    ensure(began.elapsed() < Duration::from_secs(14), || {
-        format!("they took {:?}", began.elapsed())
-    })
+    ensure(
+        began.elapsed() < context.within(Duration::from_secs(14)),
+        || format!("they took {:?}", began.elapsed()),
+    )
 }
 
 fn guest_exec(context: &Context) -> Outcome {
@@ -162,7 +163,7 @@ fn guest_reboot(context: &Context) -> Outcome {
     let before = context.sh("xl domid phoenix")?;
     let guest = context.guest("phoenix")?;
     guest.reboot()?;
-    let until = Instant::now() + Duration::from_secs(60);
+    let until = Instant::now() + context.within(Duration::from_secs(60));
     while context.sh("xl domid phoenix || true")? == before
         || context.sh("xl domid phoenix || true")?.is_empty()
     {
@@ -205,9 +206,10 @@ fn guest_destroy(context: &Context) -> Outcome {
     ensure(matches!(seen, Err(Error::Lost { .. })), || {
         format!("{seen:?}")
     })?;
-    ensure(began.elapsed() < Duration::from_secs(15), || {
-        format!("noticed after {:?}", began.elapsed())
-    })
+    ensure(
+        began.elapsed() < context.within(Duration::from_secs(15)),
+        || format!("noticed after {:?}", began.elapsed()),
+    )
 }
 
 fn logs_apart(context: &Context) -> Outcome {
@@ -229,7 +231,7 @@ fn logs_apart(context: &Context) -> Outcome {
         ("guest-speaker.log", "said in the guest"),
         ("program.log", "said by a program"),
     ];
-    let until = Instant::now() + Duration::from_secs(10);
+    let until = Instant::now() + context.within(Duration::from_secs(10));
     for (name, text) in places {
         while !holds(&logs.join(name), text) {
             ensure(Instant::now() < until, || {
@@ -286,7 +288,7 @@ fn ends_with_parent(context: &Context) -> Outcome {
     let mut parent = std::process::Command::new("sh")
         .args(["-c", &line])
         .spawn()?;
-    let until = Instant::now() + Duration::from_secs(10);
+    let until = Instant::now() + context.within(Duration::from_secs(10));
     let pid = loop {
         match std::fs::read_to_string(&pid_file) {
             Ok(text) if text.ends_with('\n') => break text.trim().to_owned(),

@@ -141,7 +141,7 @@ fn last_pass(context: &Context) -> Result<u64, Failed> {
 /// Waits until the guest has said something that begins so; the rest of the line.
 fn said(context: &Context, what: &str) -> Result<String, Failed> {
     let wanted = format!("{SAYS}{what}");
-    let until = Instant::now() + TIME;
+    let until = Instant::now() + context.within(TIME);
     loop {
         let console = console(context)?;
         // The last line may be half a line.

@@ -86,7 +86,7 @@ pub(super) fn restart_backend(context: &Context, options: &[&str]) -> Outcome {
     let dom0 = context.dom0();
     let holder = holder(context)?;
     context.sh(&format!("kill {holder}"))?;
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + context.within(Duration::from_secs(20));
     while context.sh(&format!("kill -0 {holder} 2>&- && echo alive || true"))? == "alive" {
         ensure(
             Instant::now() < until,
@@ -113,7 +113,7 @@ fn start_backend(dom0: &Remote, options: &[&str]) -> Outcome {
     ];
     argv.extend(options);
     let pid = dom0.spawn(argv, BACKEND_LOG)?;
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + dom0.within(Duration::from_secs(20));
     while !backend_is_ready(dom0)? {
         if let Ok(exit) = dom0.wait(pid, Duration::ZERO) {
             let said = dom0.get(BACKEND_LOG).unwrap_or_default();
@@ -348,7 +348,7 @@ pub(super) fn counted(dom0: &Remote, name: &str) -> Result<Counted, Failed> {
 
 /// Nothing is left of any guest: no domain (not even a dying one), no key, no worker, no supervisor.
 pub(super) fn nothing_left(dom0: &Remote) -> Outcome {
-    let until = Instant::now() + Duration::from_secs(10);
+    let until = Instant::now() + dom0.within(Duration::from_secs(10));
     loop {
         let domains = dom0.command(["xl", "list"]).text()?;
         let store = dom0.command(["xenstore-ls", "-f", "/"]).text()?;

@@ -3,8 +3,8 @@
 use super::case::{Case, Verdict};
 use std::fmt::Write;
 
-/// The whole document.
-pub(super) fn document(cases: &[Case]) -> String {
+/// The whole document. `notes` become properties: what was run is not quite what the reader expects.
+pub(super) fn document(cases: &[Case], notes: &[String]) -> String {
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     let mut suites: Vec<&str> = Vec::new();
     for case in cases {
@@ -53,6 +53,17 @@ pub(super) fn document(cases: &[Case]) -> String {
         }
         out.push_str("  </testsuite>\n");
     }
+    if !notes.is_empty() {
+        out.push_str("  <testsuite name=\"notes\" tests=\"0\" failures=\"0\" errors=\"0\">\n    <properties>\n");
+        for note in notes {
+            let _ = writeln!(
+                out,
+                "      <property name=\"note\" value=\"{}\"/>",
+                escape(note)
+            );
+        }
+        out.push_str("    </properties>\n  </testsuite>\n");
+    }
     out.push_str("</testsuites>\n");
     out
 }
@@ -88,11 +99,16 @@ mod tests {
             ..Case::new("bed", "d", time, None)
         };
         let seen = "saw <x> & \"y\"\u{1b}\nmore".to_owned();
-        let text = document(&[
+        let cases = [
             Case::new("bed", "a: b", time, None),
             Case::new("bed", "c", time, Some(seen)),
             flaky,
-        ]);
+        ];
+        let text = document(&cases, &["linux is not the pinned one".to_owned()]);
+        assert!(
+            text.contains(r#"<property name="note" value="linux is not the pinned one"/>"#),
+            "{text}"
+        );
         assert!(
             text.contains(
                 r#"<testsuite name="bed" tests="3" failures="1" flakes="1" errors="0" time="4.500">"#

@@ -216,7 +216,7 @@ pub(super) fn kill(context: &Context, name: &str, victim: Victim) -> Result<bool
     };
     let killed = context.sh(&line)?.contains("killed");
     if victim == Victim::Holder {
-        let gone = Instant::now() + Duration::from_secs(10);
+        let gone = Instant::now() + context.within(Duration::from_secs(10));
         while Instant::now() < gone && guests::backend_is_ready(&context.dom0())? {}
         guests::backend(&context.dom0())?;
     }

@@ -103,9 +103,10 @@ fn cpu_seconds(context: &Context, name: &str) -> Result<f64, Failed> {
 fn burns(context: &Context, name: &str) -> Result<Duration, Failed> {
     let (began, before) = (Instant::now(), cpu_seconds(context, name)?);
     while cpu_seconds(context, name)? < before + 0.5 {
-        ensure(began.elapsed() < Duration::from_secs(30), || {
-            format!("{name} got no half second of CPU time in 30 s, for an endless loop")
-        })?;
+        ensure(
+            began.elapsed() < context.within(Duration::from_secs(30)),
+            || format!("{name} got no half second of CPU time in 30 s, for an endless loop"),
+        )?;
     }
     Ok(began.elapsed())
 }
@@ -226,7 +227,7 @@ fn free_mib(context: &Context) -> Result<u64, Failed> {
 /// Whether Xen's list of grant tables (debug key `g`) has one of this domain.
 fn knows_grants_of(context: &Context, domid: &str) -> Result<bool, Failed> {
     context.sh("xl dmesg -c > /dev/null && xl debug-keys g")?;
-    let until = Instant::now() + Duration::from_secs(10);
+    let until = Instant::now() + context.within(Duration::from_secs(10));
     // It begins with dom0's and ends with a line of its own.
     let said = loop {
         let said = context.sh("xl dmesg")?;

@@ -37,7 +37,7 @@ fn adopted(context: &Context) -> Outcome {
     let dom0 = context.dom0();
     let domid = context.sh(&format!("xl domid {ADOPTED}"))?;
     let domid = domid.trim();
-    let until = Instant::now() + Duration::from_secs(30);
+    let until = Instant::now() + context.within(Duration::from_secs(30));
     loop {
         let list = context.sh(&format!("avpsctl list {ADOPTED}"))?;
         if list.matches(": ready").count() == 2 {

@@ -208,7 +208,7 @@ fn interrupted(context: &Context) -> Outcome {
     let play = || -> Result<Output, Failed> {
         let log = "/var/log/bed/broken-off.log";
         let pid = dom0.spawn(["avpsctl", "up", &spec.document()], log)?;
-        let until = Instant::now() + Duration::from_secs(20);
+        let until = Instant::now() + context.within(Duration::from_secs(20));
         while context
             .sh("xl domid broken-off 2>/dev/null || true")?
             .is_empty()

@@ -158,6 +158,11 @@ impl Report {
         state.cases.iter().map(|(_, case)| case.clone()).collect()
     }
 
+    /// What the reader must know at the end.
+    pub(super) fn notes(&self) -> Vec<String> {
+        self.state().notes.clone()
+    }
+
     /// The results of this group.
     pub(super) fn own_cases(&self) -> Vec<Case> {
         let state = self.state();

@@ -210,7 +210,7 @@ fn mixed(guest: &Remote, node: &str, requests: u64, seed: u64) -> Result<Mixed, 
     ];
     guest.shell(&format!("rm -f {LOG}")).text()?;
     let load = guest.spawn(argv, LOG)?;
-    let end = Instant::now() + ROUND_LIMIT;
+    let end = Instant::now() + guest.within(ROUND_LIMIT);
     let seen = loop {
         match guest.wait(load, LOOK) {
             Ok(exit) => {

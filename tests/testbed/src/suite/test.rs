@@ -6,6 +6,7 @@ use super::junit;
 use super::kept::Kept;
 use super::report::{GroupTime, Report};
 use super::run::{Run, Tier};
+use crate::artefacts::notices;
 use crate::failure::{FAILED, Failure, INTERRUPTED};
 use crate::paths;
 use crate::process::Error;
@@ -91,6 +92,9 @@ impl TestCommand {
         }
         let groups: Vec<&Group> = GROUPS.iter().filter(|group| self.wants(group)).collect();
         let ended = lanes(&run, kept.as_ref(), &groups);
+        for notice in notices::all() {
+            run.report.note(notice);
+        }
         write_junit(&run.report)?;
         if !self.is_partial() {
             history::add(&Past::of(&run, began.elapsed()));
@@ -237,6 +241,6 @@ impl From<Error> for Failure {
 fn write_junit(report: &Report) -> Result<(), Failure> {
     let path = paths::tree_target().join("junit.xml");
     std::fs::create_dir_all(paths::tree_target())
-        .and_then(|()| std::fs::write(&path, junit::document(&report.cases())))
+        .and_then(|()| std::fs::write(&path, junit::document(&report.cases(), &report.notes())))
         .map_err(|e| Failure::new(format!("cannot write {}: {e}", path.display())))
 }

@@ -42,7 +42,7 @@ fn holders(context: &Context) -> Outcome {
     killed(context, "driver.holder", HOLDER_KILLS, &|| {
         let killed = kill(&driver, "/[a]vps-backend serve/")?;
         // Its workers end with it. The next holder is not struck before it serves again.
-        let until = Instant::now() + Duration::from_secs(10);
+        let until = Instant::now() + context.within(Duration::from_secs(10));
         while find(&driver, &served)?.is_empty() {
             ensure(Instant::now() < until, || "no holder serves after 10 s")?;
         }

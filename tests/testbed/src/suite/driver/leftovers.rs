@@ -26,7 +26,7 @@ fn destroyed(context: &Context) -> Outcome {
             .text()?;
         // The supervisor starts guests again that crash; one that is destroyed is no longer its affair.
         context.sh(line)?;
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + context.within(PATIENCE);
         loop {
             let left = left_of(context, alpha)?;
             if left.is_empty() {

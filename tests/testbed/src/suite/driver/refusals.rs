@@ -53,7 +53,7 @@ impl Refusals {
         ensure(!done.exit.success(), || {
             format!("xl trigger {guest} power: Xen refused nothing where it must")
         })?;
-        let until = Instant::now() + ARRIVES;
+        let until = Instant::now() + context.within(ARRIVES);
         loop {
             let said = self.said(context)?;
             if provoked(&said) > before {
@@ -73,7 +73,7 @@ impl Refusals {
         context: &Context,
         what: &Refusal<'_>,
     ) -> Result<bool, Failed> {
-        let until = Instant::now() + SETTLES;
+        let until = Instant::now() + context.within(SETTLES);
         loop {
             if self.said(context)?.lines().any(|line| what.is_in(line)) {
                 return Ok(true);

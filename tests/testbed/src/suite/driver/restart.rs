@@ -106,7 +106,7 @@ fn write(context: &Context, round: u32) -> Result<Vec<String>, Failed> {
            n=$((n + 1)); done ) > /dev/null 2>&1 &"
     );
     guest.shell(&line).text()?;
-    let until = Instant::now() + Duration::from_secs(30);
+    let until = Instant::now() + context.within(Duration::from_secs(30));
     loop {
         let text = guest
             .shell("cat /tmp/for-good 2>/dev/null || true")
@@ -170,7 +170,7 @@ fn back(
             noticed.extend(seen_gone);
             return Ok(now);
         }
-        ensure(began.elapsed() < AGAIN, || {
+        ensure(began.elapsed() < context.within(AGAIN), || {
             format!("not back after {AGAIN:?}; before: {old:?}, now: {now:?}")
         })?;
         std::thread::sleep(Duration::from_millis(300));

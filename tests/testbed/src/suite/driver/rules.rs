@@ -370,7 +370,7 @@ fn works(context: &Context, document: &Document) -> Outcome {
 /// A guest gives memory back when it is told to.
 fn balloon(context: &Context) -> Outcome {
     context.sh("xl mem-set alpha 88")?;
-    let end = Instant::now() + Duration::from_secs(10);
+    let end = Instant::now() + context.within(Duration::from_secs(10));
     loop {
         let list = context.sh("xl list alpha | tail -n 1")?;
         let mib: u32 = list.split_whitespace().nth(2).unwrap_or_default().parse()?;

@@ -71,7 +71,7 @@ pub(super) fn start(guest: &Remote, args: &str) -> Result<(), Failed> {
 
 /// Waits until the secure world has a call of the guest's: it has a session meanwhile.
 pub(super) fn under_way(context: &Context, guest: &str) -> Result<(), Failed> {
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + context.within(Duration::from_secs(20));
     loop {
         let status = status(context, guest)?;
         let sessions = status["sessions"].as_array();

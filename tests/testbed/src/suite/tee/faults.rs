@@ -94,7 +94,7 @@ fn alone(context: &Context) -> Outcome {
 
 /// Nothing is left of any other mediated guest.
 fn alone_is_left(context: &Context, guest: &str) -> Outcome {
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + context.within(Duration::from_secs(20));
     loop {
         let report: Value = serde_json::from_str(&context.sh("avpsctl tee status --json")?)?;
         let names: Vec<&str> = report["guests"]
@@ -146,7 +146,7 @@ fn hostile(context: &Context) -> Outcome {
 fn beside_it(context: &Context) -> Outcome {
     let daemon = || context.sh("xenstore-read data/avps-tee/pid");
     let (before, other) = (daemon()?, context.guest("other")?);
-    let until = Instant::now() + HOSTILITIES;
+    let until = Instant::now() + context.within(HOSTILITIES);
     let mut beside = 0_u32;
     let counters = loop {
         calls(&other, 10, 4096)?;

@@ -48,7 +48,7 @@ fn shared(context: &Context, guest: &str) -> Result<u64, Failed> {
 
 /// Waits until a guest has so many bytes registered.
 fn holds(context: &Context, guest: &str, bytes: u64) -> Outcome {
-    let until = Instant::now() + Duration::from_secs(60);
+    let until = Instant::now() + context.within(Duration::from_secs(60));
     loop {
         let now = shared(context, guest)?;
         if now >= bytes {
