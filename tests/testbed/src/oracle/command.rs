@@ -47,6 +47,8 @@ enum Outcome {
     FalseAccept,
     /// Expected to be refused, and it works.
     FalseReject,
+    /// Expected to go wrong in one way, and it goes in another.
+    Otherwise,
 }
 
 impl OracleCommand {
@@ -149,6 +151,7 @@ struct Tally {
     seconds: Vec<f64>,
     false_accepts: u32,
     false_rejects: u32,
+    otherwise: u32,
     unasked: u32,
     notes: Vec<String>,
 }
@@ -156,16 +159,17 @@ struct Tally {
 impl Tally {
     fn add(&mut self, case: &Case, answer: &Answer) {
         self.seconds.push(answer.time.as_secs_f64());
-        match outcome(case.expected, &answer.verdict) {
+        match outcome(case.expected, answer) {
             Outcome::Agrees => return,
             Outcome::FalseAccept => self.false_accepts += 1,
             Outcome::FalseReject => self.false_rejects += 1,
+            Outcome::Otherwise => self.otherwise += 1,
         }
         self.notes.push(format!(
-            "{}: {}: expected {:?}, Xen {} ({})",
+            "{}: {}: expected {}, Xen {} ({})",
             case.class,
             case.name,
-            case.expected,
+            in_words(case.expected),
             answer.verdict.word(),
             answer.verdict.line()
         ));
@@ -184,22 +188,48 @@ impl Tally {
         figures.add("cases", count.into());
         figures.add("false_accepts", self.false_accepts.into());
         figures.add("false_rejects", self.false_rejects.into());
+        figures.add("otherwise", self.otherwise.into());
         figures.series("seconds", self.seconds);
-        figures.failed = self.false_accepts + self.false_rejects + self.unasked > 0;
+        let wrong = self.false_accepts + self.false_rejects + self.otherwise + self.unasked;
+        // A filter that leaves none is a mistake.
+        figures.failed = wrong > 0 || count == 0;
         figures.notes = self.notes;
         figures
     }
 }
 
-fn outcome(expected: Expected, verdict: &Verdict) -> Outcome {
+fn outcome(expected: Expected, answer: &Answer) -> Outcome {
+    let verdict = &answer.verdict;
     let boots = match verdict {
-        Verdict::Boots { guests } => guests.iter().all(GuestReport::is_content),
+        Verdict::Boots { guests } => guests.iter().all(GuestReport::is_whole),
         _ => false,
     };
+    let says_why = match verdict {
+        Verdict::Panics { message, .. } | Verdict::Silent { message, .. } => !message.is_empty(),
+        _ => false,
+    };
+    let is_so = match expected {
+        Expected::Accepted | Expected::Unnoticed { .. } => boots,
+        Expected::Refused { .. } => says_why,
+        Expected::Stuck { .. } => !boots && !says_why,
+        Expected::Wrong { sign, .. } => sign.is_in(answer),
+    };
     match expected {
-        Expected::Accepted if !boots => Outcome::FalseAccept,
-        Expected::Refused { .. } if boots => Outcome::FalseReject,
-        _ => Outcome::Agrees,
+        _ if is_so => Outcome::Agrees,
+        Expected::Accepted => Outcome::FalseAccept,
+        Expected::Refused { .. } | Expected::Stuck { .. } if boots => Outcome::FalseReject,
+        _ => Outcome::Otherwise,
+    }
+}
+
+/// What is expected, in words.
+fn in_words(expected: Expected) -> String {
+    match expected {
+        Expected::Accepted => "that all is well".to_owned(),
+        Expected::Refused { rule } => format!("a word of Xen's ({rule})"),
+        Expected::Stuck { rule } => format!("that it gets nowhere, without a word ({rule})"),
+        Expected::Wrong { rule, sign } => format!("that {} ({rule})", sign.words),
+        Expected::Unnoticed { rule } => format!("that nobody notices anything ({rule})"),
     }
 }
 
@@ -249,21 +279,77 @@ fn told(case: &Case, answer: &Answer) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Readback;
+    use super::super::cases::Sign;
     use super::*;
+    use std::time::Duration;
+
+    fn answer(verdict: Verdict) -> Answer {
+        Answer {
+            verdict,
+            log: String::new(),
+            early: String::new(),
+            readback: Readback::default(),
+            time: Duration::ZERO,
+        }
+    }
+
+    fn guest(cpus: u32, running: u32, torn: u32) -> GuestReport {
+        let mut guest = GuestReport::default();
+        guest.domain = 1;
+        (guest.cpus, guest.running, guest.torn) = (cpus, running, torn);
+        guest
+    }
 
     #[test]
-    fn only_xens_own_verdict_makes_a_case_pass() {
-        let boots = Verdict::Boots { guests: Vec::new() };
-        let hangs = Verdict::Hangs {
-            last: String::new(),
+    fn only_what_is_expected_makes_a_case_pass() {
+        let boots = |guest| {
+            answer(Verdict::Boots {
+                guests: vec![guest],
+            })
         };
-        let (accepted, refused) = (Expected::Accepted, Expected::Refused { rule: "r" });
-        let wrong = Expected::Wrong { rule: "r" };
-        assert_eq!(outcome(accepted, &boots), Outcome::Agrees);
-        assert_eq!(outcome(accepted, &hangs), Outcome::FalseAccept);
-        assert_eq!(outcome(refused, &boots), Outcome::FalseReject);
-        assert_eq!(outcome(refused, &hangs), Outcome::Agrees);
-        assert_eq!(outcome(wrong, &boots), Outcome::Agrees);
+        let good = boots(guest(2, 2, 0));
+        let one_vcpu_less = boots(guest(2, 1, 0));
+        let lines_lost = boots(guest(2, 2, 1));
+        let hangs = answer(Verdict::Hangs {
+            last: String::new(),
+        });
+        let silent = |message: &str| {
+            answer(Verdict::Silent {
+                message: message.to_owned(),
+                before: Vec::new(),
+            })
+        };
+        let rule = "r";
+        let sign = Sign::new("a vCPU is silent", |seen| {
+            seen.guest(1, |guest| guest.running < guest.cpus)
+        });
+        let (accepted, unnoticed) = (Expected::Accepted, Expected::Unnoticed { rule });
+        let (refused, stuck) = (Expected::Refused { rule }, Expected::Stuck { rule });
+        let wrong = Expected::Wrong { rule, sign };
+        for (expected, answer, outcome_of) in [
+            (accepted, &good, Outcome::Agrees),
+            (accepted, &one_vcpu_less, Outcome::FalseAccept),
+            (accepted, &lines_lost, Outcome::FalseAccept),
+            (accepted, &hangs, Outcome::FalseAccept),
+            (refused, &silent("no memory"), Outcome::Agrees),
+            (refused, &silent(""), Outcome::Otherwise),
+            (refused, &hangs, Outcome::Otherwise),
+            (refused, &good, Outcome::FalseReject),
+            (stuck, &hangs, Outcome::Agrees),
+            (stuck, &good, Outcome::FalseReject),
+            (stuck, &silent("no memory"), Outcome::Otherwise),
+            (wrong, &one_vcpu_less, Outcome::Agrees),
+            (wrong, &good, Outcome::Otherwise),
+            (wrong, &hangs, Outcome::Otherwise),
+            (wrong, &silent("no memory"), Outcome::Otherwise),
+            (unnoticed, &good, Outcome::Agrees),
+            (unnoticed, &silent("no memory"), Outcome::Otherwise),
+            (unnoticed, &one_vcpu_less, Outcome::Otherwise),
+        ] {
+            let words = (in_words(expected), answer.verdict.word());
+            assert_eq!(outcome(expected, answer), outcome_of, "{words:?}");
+        }
     }
 
     #[test]

@@ -37,6 +37,11 @@ impl GuestReport {
         self.running == self.cpus && self.bad_pages == 0
     }
 
+    /// That, and all that it has said has come.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.is_content() && self.torn == 0
+    }
+
     /// Takes a report.
     fn take(&mut self, frame: Frame<'_>) {
         self.torn += frame.sequence.saturating_sub(self.next);

@@ -1,6 +1,6 @@
 //! vCPUs, pools of CPUs, schedulers.
 
-use super::{Case, Sketch, accepted, refused, wrong};
+use super::{Case, Sign, Sketch, accepted, refused, stuck, wrong};
 
 pub(super) fn cases() -> Vec<Case> {
     [vcpus(), pools(), schedulers()]
@@ -42,9 +42,22 @@ fn vcpus() -> Vec<Case> {
             "vcpus-cells",
             "vcpus-two-cells-reversed",
             with_cpus("cpus = <2 0>;"),
+            Sign::new("it has as many vCPUs as the first cell says", |seen| {
+                seen.guest(1, |guest| guest.cpus == 2)
+            }),
         ),
-        wrong("vcpu-affinity", "vcpu-affinity-before-4.21", affinity("1")),
-        wrong("vcpu-affinity", "vcpu-affinity-to-nowhere", affinity("9")),
+        wrong(
+            "vcpu-affinity",
+            "vcpu-affinity-before-4.21",
+            affinity("1"),
+            Sign::new("its vCPU runs on any CPU", |seen| seen.runs_anywhere(1)),
+        ),
+        wrong(
+            "vcpu-affinity",
+            "vcpu-affinity-to-nowhere",
+            affinity("9"),
+            Sign::new("its vCPU runs on any CPU", |seen| seen.runs_anywhere(1)),
+        ),
     ]
 }
 
@@ -166,19 +179,22 @@ fn pools() -> Vec<Case> {
             "cpupool-scheduler-unknown",
             scheduled("fair"),
         ),
-        refused(
+        stuck(
             "cpupool-scheduler",
             "cpupool-scheduler-in-capitals",
             scheduled("NULL"),
         ),
         accepted("cpupool-scheduler", "cpupool-rtds", scheduled("rtds")),
-        refused("sched-arinc653", "cpupool-arinc653", scheduled("arinc653")),
+        stuck("sched-arinc653", "cpupool-arinc653", scheduled("arinc653")),
         accepted("cpupool-scheduler", "cpupool-credit", scheduled("credit")),
         wrong(
             "cpupool-phandle",
             "cpupool-phandle-unknown",
             pooled(&two(), "a", "").domain(2, |domain| {
                 domain.with("domain-cpupool = <0x4321>;");
+            }),
+            Sign::new("the second domain is in the first pool", |seen| {
+                seen.is_in_pool(2, 0)
             }),
         ),
         refused(
@@ -199,6 +215,7 @@ fn pools() -> Vec<Case> {
             "cpupool-disabled",
             "cpupool-compatible-misspelt",
             pooled(&[pool("a", &[0, 1], ""), misspelt], "a", ""),
+            Sign::new("there is no such pool", |seen| seen.has_no_pool_of(&[2, 3])),
         ),
         wrong(
             "cpupool-disabled",
@@ -206,16 +223,23 @@ fn pools() -> Vec<Case> {
             pooled(&[], "", "").domain(1, |domain| {
                 domain.with(&pool("a", &[2, 3], ""));
             }),
+            Sign::new("there is no such pool", |seen| seen.has_no_pool_of(&[2, 3])),
         ),
         wrong(
             "cpupool-share",
             "cpupool-of-one-cpu-for-two-domains",
             pooled(&[pool("a", &[0, 1, 2], ""), pool("b", &[3], "")], "b", "b"),
+            Sign::new("both domains are in the second pool", |seen| {
+                seen.is_in_pool(1, 1) && seen.is_in_pool(2, 1)
+            }),
         ),
         wrong(
             "cpupool-share",
             "cpupool-of-two-cpus-for-two-domains",
             pooled(&two(), "b", "b"),
+            Sign::new("both domains are in the second pool", |seen| {
+                seen.is_in_pool(1, 1) && seen.is_in_pool(2, 1)
+            }),
         ),
     ]
 }
@@ -248,11 +272,17 @@ fn schedulers() -> Vec<Case> {
             "sched-null",
             "null-3-on-2",
             vcpus("cpus = <2>;", "cpus = <1>;"),
+            Sign::new("a vCPU of the first domain never runs", |seen| {
+                seen.guest(1, |guest| (guest.running, guest.cpus) == (1, 2))
+            }),
         ),
         wrong(
             "sched-null",
             "null-3-on-2-in-second",
             vcpus("cpus = <1>;", "cpus = <2>;"),
+            Sign::new("a vCPU of the second domain never runs", |seen| {
+                seen.guest(2, |guest| (guest.running, guest.cpus) == (1, 2))
+            }),
         ),
         accepted(
             "sched-null",
@@ -263,6 +293,9 @@ fn schedulers() -> Vec<Case> {
             "sched-null",
             "null-pool-3-on-2",
             in_pool("cpus = <3>;", "null"),
+            Sign::new("a vCPU of the second domain never runs", |seen| {
+                seen.guest(2, |guest| (guest.running, guest.cpus) == (2, 3))
+            }),
         ),
         accepted(
             "sched-rtds",
@@ -274,7 +307,7 @@ fn schedulers() -> Vec<Case> {
             "rtds-pool-3-on-2",
             in_pool("cpus = <3>;", "rtds"),
         ),
-        refused(
+        stuck(
             "sched-arinc653",
             "arinc653-pool-2-vcpus",
             in_pool("cpus = <2>;", "arinc653"),
@@ -283,11 +316,13 @@ fn schedulers() -> Vec<Case> {
             "sched-unknown",
             "sched-unknown",
             Sketch::of(1).xen("sched=fair"),
+            Sign::new("it is credit2", |seen| seen.scheduler_is("credit2")),
         ),
         wrong(
             "sched-unknown",
             "sched-misspelt",
             Sketch::of(1).xen("sched=credit3"),
+            Sign::new("it is credit2", |seen| seen.scheduler_is("credit2")),
         ),
         accepted("sched", "sched-credit", Sketch::of(2).xen("sched=credit")),
         accepted("sched", "sched-rtds", Sketch::of(2).xen("sched=rtds")),

@@ -1,7 +1,7 @@
 //! What a domain has beside memory and CPUs: Xen's own devices, and the board's.
 
 use super::sketch::cells;
-use super::{Case, Sketch, accepted, refused, wrong};
+use super::{Case, Sign, Sketch, accepted, refused, unnoticed, wrong};
 use crate::oracle::{Content, Module};
 
 pub(super) fn cases() -> Vec<Case> {
@@ -105,37 +105,37 @@ fn features() -> Vec<Case> {
             "enhanced-disabled",
             with("xen,enhanced = \"disabled\";"),
         ),
-        wrong(
+        unnoticed(
             "enhanced-unknown",
             "enhanced-legacy-before-4.21",
             with("xen,enhanced = \"legacy\";"),
         ),
-        wrong(
+        unnoticed(
             "enhanced-unknown",
             "enhanced-unknown",
             with("xen,enhanced = \"yes\";"),
         ),
-        wrong(
+        unnoticed(
             "property-unknown",
             "property-unknown",
             with("xen,realtime = <1>;"),
         ),
-        wrong(
+        unnoticed(
             "property-unknown",
             "capabilities-before-4.21",
             with("capabilities = <4>;"),
         ),
-        wrong(
+        unnoticed(
             "property-unknown",
             "msa-before-4.23",
             with("v8r_el1_msa = \"mpu\";"),
         ),
-        wrong(
+        unnoticed(
             "iommu",
             "passthrough-enabled-without-iommu",
             with("passthrough = \"enabled\";"),
         ),
-        wrong(
+        unnoticed(
             "iommu",
             "passthrough-unknown",
             with("passthrough = \"perhaps\";"),
@@ -145,18 +145,18 @@ fn features() -> Vec<Case> {
             "passthrough-enabled-with-iommu",
             smmu(with("passthrough = \"enabled\";")),
         ),
-        wrong(
+        unnoticed(
             "tee",
             "tee-optee-without-optee",
             with("xen,tee = \"optee\";"),
         ),
-        wrong("tee", "tee-ffa-without-ffa", with("xen,tee = \"ffa\";")),
-        wrong(
+        unnoticed("tee", "tee-ffa-without-ffa", with("xen,tee = \"ffa\";")),
+        unnoticed(
             "compatible",
             "domain-with-other-words",
             with("xen,dom = \"x\"; status = \"disabled\";"),
         ),
-        wrong(
+        unnoticed(
             "compatible",
             "domain-disabled",
             with("status = \"disabled\";"),
@@ -274,7 +274,11 @@ fn passed() -> Vec<Case> {
             "passthrough-ram-of-the-machine",
             one(&format!(
                 "{FORCE} xen,reg = <0 0x70000000 0 0x1000 0 0x70000000>;"
-            )),
+            ))
+            .domain(1, |domain| domain.arguments = "touch=0x70000000:r".into()),
+            Sign::new("the guest reads RAM that is nobody's", |seen| {
+                seen.said(1, "touch 0x70000000 r ok")
+            }),
         ),
         wrong(
             "passthrough-region",
@@ -282,32 +286,52 @@ fn passed() -> Vec<Case> {
             one(&format!(
                 "{FORCE} xen,reg = <0 0x9010000 0 0x1000 0 0x40000000>;"
             )),
+            Sign::new("a page of the guest's memory is gone", |seen| {
+                seen.guest(1, |guest| guest.bad_pages > 0)
+            }),
         ),
         wrong(
             "passthrough-region",
             "passthrough-of-xens-console",
             one(&format!(
                 "{FORCE} xen,reg = <0 0x9000000 0 0x1000 0 0x9000000>;"
-            )),
+            ))
+            .domain(1, |domain| domain.arguments = "touch=0x9000fe0:r".into()),
+            Sign::new("the guest reads Xen's UART", |seen| {
+                seen.said(1, "touch 0x9000fe0 r ok")
+            }),
         ),
         wrong(
             "passthrough-region",
             "passthrough-of-the-distributor",
             one(&format!(
                 "{FORCE} xen,reg = <0 0x8000000 0 0x1000 0 0x8000000>;"
-            )),
+            ))
+            .domain(1, |domain| domain.arguments = "touch=0x8000008:r".into()),
+            Sign::new("the guest reads Xen's interrupt controller", |seen| {
+                seen.said(1, "touch 0x8000008 r ok")
+            }),
         ),
         wrong(
             "passthrough-region",
             "passthrough-over-vgic",
             one(&format!(
                 "{FORCE} xen,reg = <0 0x9010000 0 0x1000 0 0x3001000>;"
-            )),
+            ))
+            .domain(1, |domain| domain.arguments = "touch=0x3001fe0:r".into()),
+            Sign::new(
+                "the guest reads the clock where its interrupt controller is",
+                |seen| seen.said(1, "touch 0x3001fe0 r ok"),
+            ),
         ),
         wrong(
             "passthrough-region",
             "passthrough-size-0",
-            one(&format!("{FORCE} xen,reg = <0 0x9010000 0 0 0 0x9010000>;")),
+            one(&format!("{FORCE} xen,reg = <0 0x9010000 0 0 0 0x9010000>;"))
+                .domain(1, |domain| domain.arguments = "touch=0x9010fe0:r".into()),
+            Sign::new("there is nothing at its address", |seen| {
+                seen.said(1, "touch 0x9010fe0 r fault")
+            }),
         ),
         refused(
             "passthrough-irq",
@@ -339,21 +363,18 @@ fn shared() -> Vec<Case> {
         wrong(
             "passthrough-twice",
             "passthrough-region-to-two-domains",
-            two(&region, &region),
-        ),
+            two(&region, &region).domain(1, |domain| domain.arguments = "touch=0x9010fe0:r".into()).domain(2, |domain| domain.arguments = "touch=0x9010fe0:r".into()), Sign::new("both read it", |seen| seen.said(1, "touch 0x9010fe0 r ok") && seen.said(2, "touch 0x9010fe0 r ok"))),
         wrong(
             "passthrough-twice",
             "passthrough-device-and-region",
-            two(&forced, &region),
-        ),
+            two(&forced, &region).domain(1, |domain| domain.arguments = "touch=0x9010fe0:r".into()).domain(2, |domain| domain.arguments = "touch=0x9010fe0:r".into()), Sign::new("both read it", |seen| seen.said(1, "touch 0x9010fe0 r ok") && seen.said(2, "touch 0x9010fe0 r ok"))),
         wrong(
             "passthrough-parts",
             "passthrough-virtio-neighbours-in-one-page",
             two(
                 &format!("{FORCE} xen,reg = <0 0xa000000 0 0x1000 0 0xa000000>;"),
                 &format!("{FORCE} xen,reg = <0 0xa000000 0 0x1000 0 0xa000000>;"),
-            ),
-        ),
+            ).domain(1, |domain| domain.arguments = "touch=0xa000000:r".into()).domain(2, |domain| domain.arguments = "touch=0xa000000:r".into()), Sign::new("both read it", |seen| seen.said(1, "touch 0xa000000 r ok") && seen.said(2, "touch 0xa000000 r ok"))),
         wrong(
             "passthrough-parts",
             "passthrough-virtio-neighbours-by-path",
@@ -364,13 +385,11 @@ fn shared() -> Vec<Case> {
                 &format!(
                     "xen,path = \"/virtio_mmio@a000200\"; {FORCE} xen,reg = <0 0xa000000 0 0x1000 0 0xa000000>;"
                 ),
-            ),
-        ),
-        wrong(
+            ).domain(1, |domain| domain.arguments = "touch=0xa000000:r".into()).domain(2, |domain| domain.arguments = "touch=0xa000000:r".into()), Sign::new("both read it", |seen| seen.said(1, "touch 0xa000000 r ok") && seen.said(2, "touch 0xa000000 r ok"))),
+        unnoticed(
             "irq-clash",
             "passthrough-irq-of-vpl011",
-            interrupted("vpl011;"),
-        ),
+            interrupted("vpl011;")),
         accepted(
             "irq-clash",
             "passthrough-irq-without-vpl011",

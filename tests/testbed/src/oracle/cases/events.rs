@@ -1,6 +1,6 @@
 //! Static event channels.
 
-use super::{Case, Sketch, accepted, refused, wrong};
+use super::{Case, Sign, Sketch, accepted, refused, wrong};
 
 pub(super) fn cases() -> Vec<Case> {
     [good(), ports(), ends()].into_iter().flatten().collect()
@@ -79,7 +79,14 @@ fn ports() -> Vec<Case> {
         refused("evtchn-port", "evtchn-1024-at-other-end", pair(11, 1024)),
         refused("evtchn-port", "evtchn-4096", pair(4096, 11)),
         refused("evtchn-port-0", "evtchn-0", pair(0, 11)),
-        wrong("evtchn-port-0", "evtchn-0-at-other-end", pair(11, 0)),
+        wrong(
+            "evtchn-port-0",
+            "evtchn-0-at-other-end",
+            used(pair(11, 0), 11, 0),
+            Sign::new("the port cannot be used", |seen| {
+                seen.said(1, "sent 11 result=-22")
+            }),
+        ),
         accepted("evtchn-port", "evtchn-1", used(pair(1, 1), 1, 1)),
         accepted("evtchn-port", "evtchn-64", used(pair(64, 128), 64, 128)),
         refused(
@@ -181,16 +188,26 @@ fn ends() -> Vec<Case> {
                 10,
                 11,
             ),
+            Sign::new("the port cannot be used", |seen| {
+                seen.said(1, "sent 10 result=-22")
+            }),
         ),
         wrong(
             "evtchn-compatible",
             "evtchn-compatible-v2",
-            with(
-                &[&end("a", 10, "b").replace("evtchn-v1", "evtchn-v2")],
-                &[&end("b", 11, "a").replace("evtchn-v1", "evtchn-v2")],
+            used(
+                with(
+                    &[&end("a", 10, "b").replace("evtchn-v1", "evtchn-v2")],
+                    &[&end("b", 11, "a").replace("evtchn-v1", "evtchn-v2")],
+                ),
+                10,
+                11,
             ),
+            Sign::new("the port cannot be used", |seen| {
+                seen.said(1, "sent 10 result=-22")
+            }),
         ),
-        wrong(
+        accepted(
             "evtchn-compatible",
             "evtchn-compatible-at-one-end",
             used(
@@ -205,24 +222,43 @@ fn ends() -> Vec<Case> {
         wrong(
             "evtchn-depth",
             "evtchn-below-another-node",
-            with(
-                &[&format!("channels {{ {} }};", end("a", 10, "b"))],
-                &[&format!("channels {{ {} }};", end("b", 11, "a"))],
+            used(
+                with(
+                    &[&format!("channels {{ {} }};", end("a", 10, "b"))],
+                    &[&format!("channels {{ {} }};", end("b", 11, "a"))],
+                ),
+                10,
+                11,
             ),
+            Sign::new("the port cannot be used", |seen| {
+                seen.said(1, "sent 10 result=-22")
+            }),
         ),
         wrong(
             "evtchn-depth",
             "evtchn-in-a-kernels-node",
-            with(&[], &[]).chosen(&format!(
-                "channels {{ deep {{ {} {} }}; }};",
-                end("a", 10, "b"),
-                end("b", 11, "a")
-            )),
+            used(
+                with(&[], &[]).chosen(&format!(
+                    "channels {{ deep {{ {} {} }}; }};",
+                    end("a", 10, "b"),
+                    end("b", 11, "a")
+                )),
+                10,
+                11,
+            ),
+            Sign::new("the port cannot be used", |seen| {
+                seen.said(1, "sent 10 result=-22")
+            }),
         ),
         wrong(
             "evtchn-dom0",
             "evtchn-of-dom0-that-does-not-exist",
-            Sketch::of(1).chosen(&[end("a", 10, "b"), end("b", 11, "a")].concat()),
+            Sketch::of(1)
+                .chosen(&[end("a", 10, "b"), end("b", 11, "a")].concat())
+                .domain(1, |domain| domain.arguments = "evtchn=send:10".into()),
+            Sign::new("the port cannot be used", |seen| {
+                seen.said(1, "sent 10 result=-22")
+            }),
         ),
         refused(
             "evtchn-dom0",

@@ -1,7 +1,7 @@
 //! Xen's own heap, when the layout chooses it.
 
 use super::memory::{FREE, MIB, static_memory};
-use super::{Case, Sketch, accepted, refused, wrong};
+use super::{Case, Sketch, accepted, refused, unnoticed};
 
 pub(super) fn cases() -> Vec<Case> {
     let heap = |ranges: &[(u64, u64)]| {
@@ -41,17 +41,17 @@ pub(super) fn cases() -> Vec<Case> {
             "static-heap-smaller-than-domain",
             heap(&[(FREE, 32 * MIB)]),
         ),
-        wrong(
+        unnoticed(
             "static-heap-unaligned",
             "static-heap-4-kib-aligned",
             heap(&[(FREE + 0x1000, 256 * MIB)]),
         ),
-        wrong(
+        unnoticed(
             "static-heap-unaligned",
             "static-heap-byte",
             heap(&[(FREE + 1, 256 * MIB)]),
         ),
-        wrong(
+        unnoticed(
             "static-heap-unaligned",
             "static-heap-size-4-kib-aligned",
             heap(&[(FREE, 256 * MIB + 0x1000)]),

@@ -1,7 +1,7 @@
 //! Memory that Xen chooses, and memory that the layout chooses.
 
 use super::sketch::cells;
-use super::{Case, Sketch, accepted, refused, wrong};
+use super::{Case, Sign, Sketch, accepted, refused, stuck, wrong};
 
 pub(super) const MIB: u64 = 1 << 20;
 /// Free RAM on the oracle's machine.
@@ -28,8 +28,8 @@ fn amounts() -> Vec<Case> {
         refused("memory-small", "memory-2-mib", memory(2 << 10)),
         refused("memory-small", "memory-0", memory(0)),
         refused("memory-small", "memory-4-kib", memory(4)),
-        refused("memory-odd", "memory-32769-kib", memory(32769)),
-        refused("memory-odd", "memory-32770-kib", memory(32770)),
+        stuck("memory-odd", "memory-32769-kib", memory(32769)),
+        stuck("memory-odd", "memory-32770-kib", memory(32770)),
         accepted("memory-odd", "memory-32772-kib", memory(32772)),
         accepted("memory-large", "memory-512-mib", memory(512 << 10)),
         accepted("memory-large", "memory-800-mib", memory(800 << 10)),
@@ -70,6 +70,9 @@ fn amounts() -> Vec<Case> {
             "memory-cells",
             "memory-three-cells",
             Sketch::of(1).domain(1, |domain| domain.memory = "memory = <0 32768 7>;".into()),
+            Sign::new("it has what the first two cells say", |seen| {
+                seen.memory(1, &[(0x4000_0000, 32 * MIB)])
+            }),
         ),
         wrong(
             "memory-cells",
@@ -77,6 +80,9 @@ fn amounts() -> Vec<Case> {
             // Two cells that are not what they should be: 32768 in the upper one would be 128 TiB.
             Sketch::of(1).domain(1, |domain| {
                 domain.memory = "memory = <0 0x8000 0 0>;".into()
+            }),
+            Sign::new("it has what the first two cells say", |seen| {
+                seen.memory(1, &[(0x4000_0000, 32 * MIB)])
             }),
         ),
     ]
@@ -234,6 +240,10 @@ fn refused_fixed() -> Vec<Case> {
             "static-unaligned",
             "static-size-unaligned",
             with_static(&[(FREE, 32 * MIB + 1024)], 32769),
+            Sign::new("it is told of memory that is no whole page", |seen| {
+                seen.memory(1, &[(0x4000_0000, 32 * MIB + 1024)])
+                    && seen.domain(1, |domain| domain.pages == Some(8192))
+            }),
         ),
         refused(
             "static-empty",
@@ -259,6 +269,9 @@ fn refused_fixed() -> Vec<Case> {
             "static-five-cells",
             Sketch::of(1).domain(1, |domain| {
                 domain.with("xen,static-mem = <0 0x60000000 0 0x2000000 7>;");
+            }),
+            Sign::new("it has what the first four cells say", |seen| {
+                seen.domain(1, |domain| domain.host_banks == [(FREE, 32 * MIB)])
             }),
         ),
         same(

@@ -13,22 +13,36 @@ mod memory;
 mod modules;
 mod places;
 mod sharing;
+mod sign;
 mod sketch;
 
+pub(super) use sign::Sign;
 pub(super) use sketch::Sketch;
 
-/// What is expected of a layout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is expected of a layout. Where it is not that all is well, the checker must refuse it by the rule.
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Expected {
     /// Every guest comes up, and has what was asked for.
     Accepted,
-    /// Xen does not start all guests; the checker must refuse it by this rule.
+    /// Xen does not start all guests, and says so.
     Refused {
         /// The rule.
         rule: &'static str,
     },
-    /// Xen starts all guests, yet something else is given than was asked for; the checker must refuse it by this rule.
+    /// Xen neither starts all guests nor says why.
+    Stuck {
+        /// The rule.
+        rule: &'static str,
+    },
+    /// Xen gives something else than was asked for, and that shows.
     Wrong {
+        /// The rule.
+        rule: &'static str,
+        /// What shows it.
+        sign: Sign,
+    },
+    /// Xen starts all guests and notices nothing; nor does it show in what guests and Xen tell.
+    Unnoticed {
         /// The rule.
         rule: &'static str,
     },
@@ -83,11 +97,29 @@ fn refused(class: &'static str, name: &'static str, sketch: Sketch) -> Case {
     }
 }
 
-fn wrong(class: &'static str, name: &'static str, sketch: Sketch) -> Case {
+fn stuck(class: &'static str, name: &'static str, sketch: Sketch) -> Case {
     Case {
         class,
         name,
         sketch,
-        expected: Expected::Wrong { rule: class },
+        expected: Expected::Stuck { rule: class },
+    }
+}
+
+fn wrong(class: &'static str, name: &'static str, sketch: Sketch, sign: Sign) -> Case {
+    Case {
+        class,
+        name,
+        sketch,
+        expected: Expected::Wrong { rule: class, sign },
+    }
+}
+
+fn unnoticed(class: &'static str, name: &'static str, sketch: Sketch) -> Case {
+    Case {
+        class,
+        name,
+        sketch,
+        expected: Expected::Unnoticed { rule: class },
     }
 }

@@ -1,7 +1,7 @@
 //! Kernels, initial file systems, device trees and command lines.
 
 use super::sketch::cells;
-use super::{Case, Sketch, accepted, refused, wrong};
+use super::{Case, Sketch, accepted, refused, unnoticed};
 use crate::oracle::{Content, Module};
 
 const MIB: usize = 1 << 20;
@@ -77,7 +77,7 @@ fn kernels() -> Vec<Case> {
             "kernel-larger-than-ram",
             Sketch::of(1).domain(1, |domain| domain.size = Some(4 << 30)),
         ),
-        wrong(
+        unnoticed(
             "kernel-size",
             "kernel-cut-off",
             Sketch::of(1).domain(1, |domain| domain.size = Some(0x10000)),
@@ -98,8 +98,8 @@ fn kernels() -> Vec<Case> {
             only_told(at(0x9000_0000), 1),
         ),
         accepted("kernel-place", "kernel-near-start-of-ram", at(0x4000_1000)),
-        wrong("kernel-place", "kernel-unaligned", at(0x5000_0100)),
-        wrong(
+        unnoticed("kernel-place", "kernel-unaligned", at(0x5000_0100)),
+        unnoticed(
             "kernel-shared",
             "kernel-of-two-domains",
             Sketch::of(2).domain(2, |domain| {
@@ -107,7 +107,7 @@ fn kernels() -> Vec<Case> {
                 domain.content = None;
             }),
         ),
-        wrong(
+        unnoticed(
             "kernel-shared",
             "kernel-of-three-domains",
             Sketch::of(3)
@@ -157,14 +157,14 @@ fn kernels() -> Vec<Case> {
                 domain.with(&node(0x5000_0000, KERNEL, "reg = <0x50000000 0x10000>;"));
             }),
         ),
-        wrong(
+        unnoticed(
             "kernel-twice",
             "kernel-twice-in-one-domain",
             Sketch::of(1).domain(1, |domain| {
                 domain.with(&node(0x5800_0000, KERNEL, OTHER_REG));
             }),
         ),
-        wrong(
+        unnoticed(
             "kernel-twice",
             "kernel-and-linux-image",
             Sketch::of(1).domain(1, |domain| {
@@ -224,12 +224,12 @@ fn ramdisks() -> Vec<Case> {
             "guest-tree-is-none-of-1-mib",
             ramdisk(MIB, "multiboot,device-tree"),
         ),
-        wrong(
+        unnoticed(
             "module-unknown",
             "module-of-unknown-kind",
             ramdisk(4096, "multiboot,firmware"),
         ),
-        wrong(
+        unnoticed(
             "module-unknown",
             "module-without-kind",
             ramdisk(4096, "multiboot,module"),
@@ -270,9 +270,9 @@ fn lines() -> Vec<Case> {
         accepted("bootargs", "bootargs-1023", line(1023)),
         refused("bootargs", "bootargs-1025", line(1025)),
         refused("bootargs", "bootargs-3000", line(3000)),
-        wrong("bootargs", "bootargs-1024", line(1024)),
+        unnoticed("bootargs", "bootargs-1024", line(1024)),
         accepted("xen-arguments", "xen-arguments-900", xen(900)),
-        wrong("xen-arguments", "xen-arguments-2000", xen(2000)),
+        unnoticed("xen-arguments", "xen-arguments-2000", xen(2000)),
         refused("domain-none", "domain-none", Sketch::of(0)),
         refused("domain-none", "domain-misspelt", {
             let mut sketch = Sketch::of(0);

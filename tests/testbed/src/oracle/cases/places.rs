@@ -1,7 +1,7 @@
 //! Where nodes stand, what surrounds them, and how large what Xen makes of them becomes.
 
 use super::sketch::cells;
-use super::{Case, Sketch, accepted, refused, wrong};
+use super::{Case, Sign, Sketch, accepted, refused, wrong};
 
 pub(super) fn cases() -> Vec<Case> {
     [nodes(), inherited(), sizes()]
@@ -42,11 +42,17 @@ fn nodes() -> Vec<Case> {
             "domain-place",
             "domain-in-root",
             second(&domain("two", CELLS), ""),
+            Sign::new("the second domain is not there", |seen| {
+                seen.domain(1, |_| true) && !seen.domain(2, |_| true)
+            }),
         ),
         wrong(
             "domain-place",
             "domain-too-deep",
             second("", &below(&domain("two", CELLS))),
+            Sign::new("the second domain is not there", |seen| {
+                seen.domain(1, |_| true) && !seen.domain(2, |_| true)
+            }),
         ),
         accepted(
             "domain-cells",
@@ -89,6 +95,9 @@ fn inherited() -> Vec<Case> {
             "inherited",
             "colours-of-the-domain-before",
             colours("llc-colors = \"2-3\";", ""),
+            Sign::new("the second has the first one's colours", |seen| {
+                seen.colours(2, &[2, 3])
+            }),
         ),
         accepted(
             "inherited",
@@ -99,6 +108,9 @@ fn inherited() -> Vec<Case> {
             "inherited",
             "no-colours-first",
             colours("", "llc-colors = \"2-3\";"),
+            Sign::new("the first has all colours", |seen| {
+                seen.colours(1, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15])
+            }),
         ),
     ]
 }

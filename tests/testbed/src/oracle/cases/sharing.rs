@@ -1,12 +1,22 @@
 //! Static shared memory.
 
 use super::sketch::cells;
-use super::{Case, Sketch, accepted, refused, wrong};
+use super::{Case, Sign, Sketch, accepted, refused, unnoticed, wrong};
 
 const MIB: u64 = 1 << 20;
 /// Free RAM on the oracle's machine, and a free place in a guest.
 const HOST: u64 = 0x7000_0000;
 const GUEST: u64 = 0x1_0000_0000;
+
+/// Nobody owns it: the domains have no pages but their own.
+const NOBODYS: Sign = Sign::new("its pages are no domain's", |seen| {
+    let own = |domain| seen.domain(domain, |domain| domain.pages == Some(8192));
+    own(1) && own(2)
+});
+/// It is in both guests where something else is.
+const COVERS: Sign = Sign::new("it lies over something else", |seen| {
+    seen.is_covered(1, "xen-shmem") && seen.is_covered(2, "xen-shmem")
+});
 
 /// One domain's side of a shared region.
 #[derive(Clone, Copy)]
@@ -214,6 +224,9 @@ fn ids() -> Vec<Case> {
                     ..BORROWER
                 }],
             ]),
+            Sign::new("the borrower has it somewhere else", |seen| {
+                seen.guest(2, |guest| guest.memory.contains(&(MIB, MIB)))
+            }),
         ),
         refused(
             "shm-id-twice",
@@ -338,35 +351,46 @@ fn guests() -> Vec<Case> {
             "shm-guest-ram",
             "shm-over-guest-rams-middle",
             guest(0x4100_0000),
+            COVERS,
         ),
         wrong(
             "shm-guest-ram",
             "shm-over-guest-rams-end",
             guest(0x41f0_0000),
+            COVERS,
         ),
         accepted("shm-guest-ram", "shm-after-guest-ram", guest(0x4200_0000)),
-        wrong("shm-guest-window", "shm-over-vgic", guest(0x0300_0000)),
+        wrong(
+            "shm-guest-window",
+            "shm-over-vgic",
+            guest(0x0300_0000),
+            COVERS,
+        ),
         wrong(
             "shm-guest-window",
             "shm-over-redistributors",
             guest(0x0302_0000),
+            COVERS,
         ),
-        wrong("shm-guest-window", "shm-over-grants", guest(0x3800_0000)),
-        wrong("shm-guest-window", "shm-over-magic", guest(0x3900_0000)),
-        wrong("shm-guest-window", "shm-over-virtio", guest(0x0200_0000)),
+        unnoticed("shm-guest-window", "shm-over-grants", guest(0x3800_0000)),
+        unnoticed("shm-guest-window", "shm-over-magic", guest(0x3900_0000)),
+        unnoticed("shm-guest-window", "shm-over-virtio", guest(0x0200_0000)),
         wrong(
             "shm-guest-window",
             "shm-over-uart",
             guest(0x2200_0000).domain(1, |domain| {
                 domain.with("vpl011;");
             }),
+            Sign::new("it lies over the first guest's UART", |seen| {
+                seen.is_covered(1, "xen-shmem")
+            }),
         ),
-        wrong(
+        refused(
             "shm-guest-width",
             "shm-beyond-guest-addresses",
             guest(1 << 45),
         ),
-        wrong("shm-guest-width", "shm-at-48-bits", guest((1 << 48) - MIB)),
+        refused("shm-guest-width", "shm-at-48-bits", guest((1 << 48) - MIB)),
         wrong(
             "shm-guest-overlap",
             "shm-two-at-one-guest-address",
@@ -377,6 +401,9 @@ fn guests() -> Vec<Case> {
                     ..second(OWNER)
                 },
             ]]),
+            Sign::new("one lies over the other", |seen| {
+                seen.is_covered(1, "xen-shmem")
+            }),
         ),
         wrong(
             "shm-guest-overlap",
@@ -391,6 +418,9 @@ fn guests() -> Vec<Case> {
                     },
                 ],
             ]),
+            Sign::new("one lies over the other in the borrower", |seen| {
+                seen.is_covered(2, "xen-shmem")
+            }),
         ),
         refused("shm-direct-map", "shm-direct-map-elsewhere", direct(OWNER)),
         accepted(
@@ -427,11 +457,13 @@ fn roles() -> Vec<Case> {
             "shm-no-owner",
             "shm-borrower-alone",
             shared(&[&[BORROWER], &[]]),
+            NOBODYS,
         ),
         wrong(
             "shm-no-owner",
             "shm-two-borrowers",
             shared(&[&[BORROWER], &[BORROWER]]),
+            NOBODYS,
         ),
         refused(
             "shm-mixed-owner",
@@ -442,6 +474,7 @@ fn roles() -> Vec<Case> {
             "shm-mixed-owner",
             "shm-nobody-and-borrower",
             shared(&[&[NOBODY], &[BORROWER]]),
+            NOBODYS,
         ),
         refused(
             "shm-role",
