@@ -1,5 +1,6 @@
 //! What a test of the bed has to work with.
 
+use super::run::Tier;
 use crate::run::bed::Bed;
 use agent::client::Remote;
 use std::fmt::Display;
@@ -40,6 +41,7 @@ pub(crate) fn ensure<T: Display>(condition: bool, seen: impl FnOnce() -> T) -> O
 /// One booted bed, and a place for figures.
 pub(crate) struct Context {
     bed: Arc<Bed>,
+    tier: Tier,
     notes: Mutex<Vec<String>>,
 }
 
@@ -48,7 +50,21 @@ impl Context {
     pub(crate) fn new(bed: Arc<Bed>) -> Self {
         Self {
             bed,
+            tier: Tier::Full,
             notes: Mutex::default(),
+        }
+    }
+
+    /// The same, in a run of this tier.
+    pub(super) fn of_tier(self, tier: Tier) -> Self {
+        Self { tier, ..self }
+    }
+
+    /// How much of something is done: so much in the gate, so much in the full tier.
+    pub(super) fn amount<T>(&self, gate: T, full: T) -> T {
+        match self.tier {
+            Tier::Gate => gate,
+            Tier::Full => full,
         }
     }
 

@@ -7,8 +7,8 @@ use crate::progress::Step;
 use agent::client::Remote;
 use std::time::{Duration, Instant};
 
-/// Kills of each kind in `cargo xtask test`; `cargo xtask soak kills` has more.
-const KILLS: u32 = 20;
+/// Kills of each kind in the gate and in the full tier; `cargo xtask soak kills` has more.
+const KILLS: [u32; 2] = [8, 20];
 /// Time between two kills.
 const PAUSE: Duration = Duration::from_millis(500);
 /// Time for the load's last pass.
@@ -53,7 +53,9 @@ impl Victim {
 
 fn judge(context: &Context, victim: Victim) -> Outcome {
     let mut figures = Figures::default();
-    run(context, victim, KILLS, &mut figures)?;
+    let [gate, full] = KILLS;
+    let kills = context.amount(gate, full);
+    run(context, victim, kills, &mut figures)?;
     let get = |name: &str| {
         let name = format!("{}.{name}", victim.name());
         figures.values.get(&name).copied().unwrap_or(f64::NAN)

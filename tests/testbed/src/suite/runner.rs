@@ -1,7 +1,7 @@
 //! Runs tests in one boot, each within its time, and gives the next a fresh boot after a failure.
 
 use super::case::{Case, Verdict};
-use super::run::Run;
+use super::run::{Run, Tier};
 use super::{Context, Failed, Outcome, Test};
 use crate::failure::{FAILED, Failure};
 use crate::interrupt::interrupted;
@@ -78,7 +78,7 @@ pub(super) fn run(
                 }
             },
         };
-        let tried = run_one(&test, &current);
+        let tried = run_one(run.tier, &test, &current);
         if interrupted() {
             return Err(Error::Interrupted.into());
         }
@@ -160,9 +160,9 @@ fn end(bed: Arc<Bed>) {
     }
 }
 
-fn run_one(test: &Arc<Test>, bed: &Arc<Bed>) -> Try {
+fn run_one(tier: Tier, test: &Arc<Test>, bed: &Arc<Bed>) -> Try {
     let began = Instant::now();
-    let context = Arc::new(Context::new(Arc::clone(bed)));
+    let context = Arc::new(Context::new(Arc::clone(bed)).of_tier(tier));
     bed.begin_lines();
     let outcome = body(test, bed, &context);
     let outcome = match (outcome, bed.alive()) {

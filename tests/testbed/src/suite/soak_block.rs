@@ -10,9 +10,9 @@ use agent::client::{Error, Remote};
 use serde::Deserialize;
 use std::time::{Duration, Instant};
 
-/// Requests on each disk in `cargo xtask test`, besides some 200 for first contents and the last look; `cargo xtask soak
+/// Requests on each disk in the gate and in the full tier, besides some 200 for first contents and the last look; `cargo xtask soak
 /// block` makes more.
-const REQUESTS: u64 = 800;
+const REQUESTS: [u64; 2] = [300, 800];
 /// Requests of one run of `bed-load`.
 const ROUND: u64 = 1_000;
 const ROUND_LIMIT: Duration = Duration::from_secs(180);
@@ -34,7 +34,9 @@ pub(super) fn tests() -> Vec<Test> {
 
 fn short(context: &Context) -> Outcome {
     let mut figures = Figures::default();
-    run(context, REQUESTS, &mut figures)?;
+    let [gate, full] = REQUESTS;
+    let requests = context.amount(gate, full);
+    run(context, requests, &mut figures)?;
     let of = |name: &str| figures.values.get(name).copied().unwrap_or(f64::NAN);
     context.note(format!(
         "{} requests, {:.0} MiB: {} maps, {} unmaps, {} copies",

@@ -6,8 +6,8 @@ use super::kills::{SURVIVOR, Trial};
 use super::{Context, Failed, Outcome, Test, ensure};
 use std::time::{Duration, Instant};
 
-/// Upgrades in a row: each takes over what another build left.
-const UPGRADES: u32 = 3;
+/// Upgrades in a row in the gate and in the full tier: each takes over what another build left.
+const UPGRADES: [u32; 2] = [2, 3];
 /// Time for the old holder to end, and for the new worker to serve.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -25,7 +25,7 @@ fn under_load(context: &Context) -> Outcome {
     let trial = Trial {
         name: "upgrade",
         what: "upgrades",
-        count: UPGRADES,
+        count: context.amount(UPGRADES[0], UPGRADES[1]),
         strike: &strike,
     };
     trial.run(context, &mut figures)?;

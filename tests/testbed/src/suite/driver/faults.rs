@@ -7,8 +7,8 @@ use super::platform;
 use agent::client::Remote;
 use std::time::{Duration, Instant};
 
-/// Kills in `cargo xtask test`.
-const KILLS: u32 = 50;
+/// Kills of workers in the gate and in the full tier.
+const KILLS: [u32; 2] = [8, 50];
 const HOLDER_KILLS: u32 = 5;
 
 pub(super) fn tests() -> Vec<Test> {
@@ -30,7 +30,9 @@ fn workers(context: &Context) -> Outcome {
     platform::running(context)?;
     let driver = context.guest("storage")?;
     let victim = platform::domid(context, "beta")?;
-    killed(context, "driver.worker", KILLS, &|| {
+    let [gate, full] = KILLS;
+    let kills = context.amount(gate, full);
+    killed(context, "driver.worker", kills, &|| {
         kill_worker(&driver, victim)
     })
 }
