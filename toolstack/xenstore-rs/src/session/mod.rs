@@ -24,6 +24,7 @@ use crate::transport::{Sent, Transport};
 use crate::wire::{self, Decoder, MessageType};
 
 use events::Events;
+pub(crate) use events::Waiter;
 pub(crate) use pending::Pending;
 use pending::{Answer, InFlight, Slot};
 pub use state::Statistics;
@@ -394,12 +395,29 @@ impl Session {
         wake_all(wakers);
     }
 
-    /// The next event of a watch. `None`: none yet, and `waker`, if given, will be woken.
+    /// How many wait for events of a watch.
+    #[cfg(test)]
+    pub(crate) fn waiters(&self, token: u64) -> usize {
+        let state = self.state();
+        state.watches.get(&token).map_or(0, Events::waiters)
+    }
+
+    /// Somebody no longer waits for an event of this watch.
+    pub(crate) fn forget_waiter(&self, token: u64, waiter: &Waiter) {
+        let mut state = self.state();
+        let events = state.watches.get_mut(&token);
+        let waker = events.and_then(|events| events.forget(waiter));
+        // A waker may end whatever it belongs to, which may call in here again.
+        drop(state);
+        drop(waker);
+    }
+
+    /// The next event of a watch. `None`: none yet, and the waker, if given, will be woken.
     pub(crate) fn next_event(
         &self,
         token: u64,
         root: &str,
-        waker: Option<&Waker>,
+        wake: Option<(&mut Waiter, &Waker)>,
     ) -> Result<Option<String>> {
         let mut state = self.state();
         let State {
@@ -410,9 +428,9 @@ impl Session {
                 return Ok(Some(path));
             }
             if broken.is_none() {
-                if let Some(waker) = waker {
-                    events.wait(waker);
-                }
+                let before = wake.and_then(|(waiter, waker)| events.wait(waiter, waker));
+                drop(state);
+                drop(before);
                 return Ok(None);
             }
         }
