@@ -163,6 +163,7 @@ impl Session {
                     kind,
                     deadline,
                     timeout,
+                    extended: false,
                     slot: Slot::Waiting(None),
                 },
             );
@@ -311,21 +312,37 @@ impl Session {
 
     /// Gives the connection up if an answer is overdue. Returns when to call again, `None` for
     /// "when woken".
-    pub(crate) fn expire(&self, now: Instant) -> Option<Instant> {
-        let mut wakers = Vec::new();
-        let armed = {
-            let mut state = self.state();
+    ///
+    /// An answer that nobody has read is not overdue: this process, or only the driver, may have
+    /// been stopped for longer than the time limit. So what has come is read first, and whoever was
+    /// late gives the server a little more time.
+    pub(crate) fn expire(self: &Arc<Self>, inbox: &mut Inbox) -> Option<Instant> {
+        {
+            let state = self.state();
+            let now = Instant::now();
             if !state.rearm && state.armed.is_none_or(|armed| armed > now) {
                 return state.armed;
             }
+        }
+        let mut unread = false;
+        if self
+            .first_deadline()
+            .is_some_and(|first| first <= Instant::now())
+        {
+            for _ in 0..READS_MAX {
+                if !matches!(self.readable(inbox), Ok(true)) {
+                    break;
+                }
+                unread = true;
+            }
+        }
+        let mut wakers = Vec::new();
+        let armed = {
+            let mut state = self.state();
+            let now = Instant::now();
             state.rearm = false;
-            let first = state
-                .in_flight
-                .values()
-                .filter(|entry| !matches!(entry.slot, Slot::Done(_)))
-                .min_by_key(|entry| entry.deadline)
-                .map(|entry| (entry.deadline, entry.kind, entry.timeout));
-            if let Some((deadline, kind, timeout)) = first
+            state.extend(now, unread);
+            if let Some((deadline, kind, timeout)) = state.first_deadline()
                 && deadline <= now
             {
                 state.expire(now, &mut wakers);
@@ -334,7 +351,7 @@ impl Session {
             }
             // With nothing in flight the old alarm stays: the next request then need not wake the
             // driver, which would cost every single request a context switch.
-            state.armed = match first {
+            state.armed = match state.first_deadline() {
                 Some((deadline, ..)) => Some(deadline),
                 None => state.armed.filter(|armed| *armed > now),
             };
@@ -342,6 +359,10 @@ impl Session {
         };
         wake_all(wakers);
         armed
+    }
+
+    fn first_deadline(&self) -> Option<Instant> {
+        self.state().first_deadline().map(|(deadline, ..)| deadline)
     }
 
     /// Has `waker` woken whenever the driver has something to do.
@@ -443,6 +464,10 @@ impl Session {
         })
     }
 }
+
+/// Most reads of what came while nobody looked, each of up to [`Inbox::CAPACITY`] bytes. The kernel keeps less than that for a socket;
+/// a server that never stops talking is not listened to for ever.
+const READS_MAX: u32 = 256;
 
 /// How long the end of a transaction that nobody waits for may take.
 const ORPHAN_TIMEOUT: Duration = Duration::from_secs(60);
