@@ -1,14 +1,12 @@
 //! What happens to a connection while its process is stopped.
 
-mod common;
-
 use std::os::unix::net::UnixListener;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use common::peer::Peer;
-use common::{eventually, within};
+use crate::common::peer::Peer;
+use crate::common::{eventually, within};
 use rustix::process::{Pid, Signal, kill_process};
 use xenstore::Client;
 use xenstore::wire::MessageType;
@@ -31,7 +29,7 @@ fn a_process_that_was_stopped_keeps_its_connection_and_its_watches() {
     let path = directory.path().join("socket");
     let listener = UnixListener::bind(&path).unwrap();
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "the_client_that_is_stopped", "--ignored"])
+        .args(["--exact", "stall::the_client_that_is_stopped", "--ignored"])
         .args(["--nocapture"])
         .env(SOCKET, &path)
         .stdout(Stdio::null())
