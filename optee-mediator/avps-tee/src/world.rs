@@ -43,11 +43,11 @@ impl Pages for ForeignMapping {
     }
 
     fn read(&self, offset: usize, bytes: &mut [u8]) -> bool {
-        ForeignMapping::read(self, offset, bytes)
+        ForeignMapping::read(self, offset, bytes).is_ok()
     }
 
     fn write(&self, offset: usize, bytes: &[u8]) -> bool {
-        ForeignMapping::write(self, offset, bytes)
+        ForeignMapping::write(self, offset, bytes).is_ok()
     }
 }
 

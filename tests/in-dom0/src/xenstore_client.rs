@@ -5,6 +5,8 @@ use std::error::Error;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -50,6 +52,10 @@ pub(crate) const TESTS: &[crate::Test] = &[
     (
         "xenstore: a server that stands still costs a timeout, not a thread",
         a_server_that_stands_still_costs_a_timeout,
+    ),
+    (
+        "xenstore: a process that was stopped keeps its connection and its watches",
+        a_process_that_was_stopped_keeps_its_connection,
     ),
     (
         "xenstore: closed connections leave no thread and no descriptor",
@@ -352,6 +358,60 @@ fn a_server_that_stands_still_costs_a_timeout() -> Outcome {
             })?;
         }
         Client::connect_path(Path::new(way))?.exists("/tool")?;
+    }
+    Ok(())
+}
+
+/// How long an answer may take in the test below; the process is stopped for four times as long.
+const STOP_LIMIT: Duration = Duration::from_secs(1);
+
+fn a_process_that_was_stopped_keeps_its_connection() -> Outcome {
+    for place in Place::each("stopped")? {
+        let way = place.way;
+        let client = place.client.clone().with_timeout(STOP_LIMIT);
+        let (large, meanwhile) = (place.path("large"), place.path("meanwhile"));
+        client.write(&large, vec![b'x'; 2000])?;
+        let watch = client.watch(&meanwhile)?;
+        watch.recv()?;
+        // Stops this process, and lets it go on.
+        let pid = std::process::id();
+        let seconds = 4 * STOP_LIMIT.as_secs();
+        let script = format!(
+            "sleep 1; kill -STOP {pid} && xenstore-write {meanwhile} 1; sleep {seconds}; kill -CONT {pid}"
+        );
+        let mut shell = Command::new("sh").args(["-c", &script]).spawn()?;
+        let done = Arc::new(AtomicBool::new(false));
+        // Some have a request under way when it stops.
+        let readers: Vec<_> = (0..12)
+            .map(|_| {
+                let (client, large, done) = (client.clone(), large.clone(), Arc::clone(&done));
+                thread::spawn(move || -> xenstore::Result<Duration> {
+                    let mut longest = Duration::ZERO;
+                    while !done.load(Ordering::Relaxed) {
+                        let start = Instant::now();
+                        client.read(&large)?;
+                        longest = longest.max(start.elapsed());
+                    }
+                    Ok(longest)
+                })
+            })
+            .collect();
+        let status = shell.wait()?;
+        done.store(true, Ordering::Relaxed);
+        let mut longest = Duration::ZERO;
+        for reader in readers {
+            let took = reader.join().map_err(|_| "a reader panicked")?;
+            longest = longest.max(took.map_err(|error| format!("{way}: {error}"))?);
+        }
+        check(status.success(), || format!("{way}: the shell: {status}"))?;
+        check(longest > 3 * STOP_LIMIT, || {
+            format!("{way}: no request was under way: {longest:?} is the longest")
+        })?;
+        let event = watch.recv_timeout(Duration::from_secs(20))?;
+        equal(way, event.map(|event| event.path), Some(meanwhile.clone()))?;
+        client.write(&meanwhile, "2")?;
+        let event = watch.recv_timeout(Duration::from_secs(20))?;
+        equal(way, event.map(|event| event.path), Some(meanwhile))?;
     }
     Ok(())
 }

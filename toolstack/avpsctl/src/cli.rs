@@ -270,7 +270,8 @@ Examples:
     #[command(after_help = "\
 avpsctl up starts this in the background. It ends when no domain of the document is left, or by
 SIGTERM; the guests then go on without it. A guest that ends more than 5 times within 60 s is
-removed instead of restarted.")]
+removed instead of restarted. A start that fails because the guest's backend or avps-tee does not
+run, or does not answer, does not count: it is tried again until it works.")]
     Supervise(SuperviseArgs),
     /// Write a completion script for a shell
     #[command(after_help = "\

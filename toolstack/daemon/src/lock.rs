@@ -1,11 +1,15 @@
 //! One daemon of a kind in a domain.
 //!
 //! The lock is an flock on a file below `/run`, so that it ends with the process however it dies. The pid
-//! in the file is for people and messages only.
+//! in the file is for people and messages only. Whoever may open the file may lock it: only the daemon's user may.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+/// Permissions of the file.
+const MODE: u32 = 0o600;
 
 /// Held for as long as this process is the daemon.
 #[derive(Debug)]
@@ -54,7 +58,10 @@ impl Lock {
             .write(true)
             .create(true)
             .truncate(false)
+            .mode(MODE)
             .open(path)
+            .map_err(failed)?;
+        file.set_permissions(Permissions::from_mode(MODE))
             .map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
@@ -89,5 +96,17 @@ mod tests {
         assert!(error.to_string().contains(&std::process::id().to_string()));
         drop(first);
         assert!(Lock::take("some", &path).is_ok());
+    }
+
+    #[test]
+    fn nobody_else_may_open_the_lock() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("some.lock");
+        // Made by a release that let everybody read it.
+        std::fs::write(&path, "1\n").unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        let _lock = Lock::take("some", &path).unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
     }
 }

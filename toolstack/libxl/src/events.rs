@@ -148,7 +148,8 @@ impl Events {
         Ok(())
     }
 
-    /// Waits for the next event; `None` when `limit` is over or the wait is cancelled.
+    /// Waits for the next event; `None` when `limit` is over or the wait is cancelled. With a limit of zero it looks for what is
+    /// there and does not wait.
     ///
     /// # Errors
     ///
@@ -156,6 +157,7 @@ impl Events {
     /// away; the following cannot go on then.
     pub fn wait(&mut self, limit: Option<Duration>) -> Result<Option<Event>> {
         let end = limit.and_then(|limit| Instant::now().checked_add(limit));
+        let mut looked = false;
         loop {
             while let Some(event) = self.context.next_event() {
                 self.take(event.domid, event.kind);
@@ -174,10 +176,11 @@ impl Events {
                 return Ok(None);
             }
             let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-            if left == Some(Duration::ZERO) {
+            if looked && left == Some(Duration::ZERO) {
                 return Ok(None);
             }
             self.poll(left)?;
+            looked = true;
         }
     }
 
@@ -188,10 +191,12 @@ impl Events {
             events: libc::POLLIN,
             revents: 0,
         }];
-        // Rounded up, so that the end is past when poll returns.
-        let mut timeout = left.map_or(-1, |left| {
-            i32::try_from(left.as_millis().saturating_add(1)).unwrap_or(i32::MAX)
-        });
+        let mut timeout = match left {
+            None => -1,
+            Some(Duration::ZERO) => 0,
+            // Rounded up, so that the end is past when poll returns.
+            Some(left) => i32::try_from(left.as_millis().saturating_add(1)).unwrap_or(i32::MAX),
+        };
         self.call("wait for domain events", |context| {
             context.before_poll(&mut fds, &mut timeout)
         })?;
@@ -273,5 +278,164 @@ impl Drop for Events {
         for one in self.followed.drain(..) {
             self.context.unwatch_death(one.watch);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::CStr;
+    use std::path::PathBuf;
+    use std::sync::Mutex;
+
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::api::RawEvent;
+    use crate::cpus::{CpuPool, Vcpu};
+    use crate::info::{Domain, PhysInfo, Version};
+
+    type Answer<T> = std::result::Result<T, Code>;
+
+    /// A libxl that tells of a domain's death when its socket has something to read.
+    struct Fake {
+        socket: UnixStream,
+        events: Mutex<Vec<RawEvent>>,
+        polls: Mutex<Vec<i32>>,
+    }
+
+    impl Context for Fake {
+        fn watch_death(&self, _: u32) -> Answer<DeathWatch> {
+            Ok(DeathWatch(1))
+        }
+        fn unwatch_death(&self, _: DeathWatch) {}
+        fn before_poll(&self, fds: &mut Vec<libc::pollfd>, timeout_ms: &mut i32) -> Answer<()> {
+            self.polls.lock().unwrap().push(*timeout_ms);
+            fds.push(libc::pollfd {
+                fd: self.socket.as_raw_fd(),
+                events: libc::POLLIN,
+                revents: 0,
+            });
+            Ok(())
+        }
+        fn after_poll(&self, fds: &[libc::pollfd]) {
+            let mut byte = [0];
+            if fds[0].revents != 0 && (&self.socket).read(&mut byte).is_ok() {
+                self.events.lock().unwrap().push(RawEvent {
+                    domid: u32::from(byte[0]),
+                    kind: RawEventKind::Death,
+                });
+            }
+        }
+        fn next_event(&self) -> Option<RawEvent> {
+            self.events.lock().unwrap().pop()
+        }
+        fn is_broken(&self) -> bool {
+            false
+        }
+        fn child_signal(&self) {}
+        fn version(&self) -> Answer<Version> {
+            Err(Code::FAIL)
+        }
+        fn physinfo(&self) -> Answer<PhysInfo> {
+            Err(Code::FAIL)
+        }
+        fn list(&self) -> Answer<Vec<Domain>> {
+            Err(Code::FAIL)
+        }
+        fn info(&self, _: u32) -> Answer<Domain> {
+            Err(Code::FAIL)
+        }
+        fn console_tty(&self, _: u32) -> Answer<PathBuf> {
+            Err(Code::FAIL)
+        }
+        fn vcpus(&self, _: u32) -> Answer<Vec<Vcpu>> {
+            Err(Code::FAIL)
+        }
+        fn pools(&self) -> Answer<Vec<CpuPool>> {
+            Err(Code::FAIL)
+        }
+        fn create_pool(&self, _: &CStr, _: u32, _: &[u32], _: Uuid) -> Answer<u32> {
+            Err(Code::FAIL)
+        }
+        fn destroy_pool(&self, _: u32) -> Answer<()> {
+            Err(Code::FAIL)
+        }
+        fn add_cpu(&self, _: u32, _: i32) -> Answer<()> {
+            Err(Code::FAIL)
+        }
+        fn remove_cpu(&self, _: u32, _: i32) -> Answer<()> {
+            Err(Code::FAIL)
+        }
+        fn round_trip(&self, _: &CStr) -> Answer<String> {
+            Err(Code::FAIL)
+        }
+        fn retrieve_config(&self, _: u32) -> Answer<String> {
+            Err(Code::FAIL)
+        }
+        fn need_memory(&self, _: &CStr) -> Answer<u64> {
+            Err(Code::FAIL)
+        }
+        fn create(&self, _: &CStr) -> Answer<u32> {
+            Err(Code::FAIL)
+        }
+        fn destroy(&self, _: u32) -> Answer<()> {
+            Err(Code::FAIL)
+        }
+        fn shutdown(&self, _: u32) -> Answer<()> {
+            Err(Code::FAIL)
+        }
+        fn reboot(&self, _: u32) -> Answer<()> {
+            Err(Code::FAIL)
+        }
+        fn pause(&self, _: u32) -> Answer<()> {
+            Err(Code::FAIL)
+        }
+        fn unpause(&self, _: u32) -> Answer<()> {
+            Err(Code::FAIL)
+        }
+        fn memory_target(&self, _: u32) -> Answer<u64> {
+            Err(Code::FAIL)
+        }
+        fn set_memory_target(&self, _: u32, _: i64, _: bool) -> Answer<()> {
+            Err(Code::FAIL)
+        }
+        fn wait_for_memory_target(&self, _: u32, _: i32) -> Answer<()> {
+            Err(Code::FAIL)
+        }
+    }
+
+    fn events() -> (Events, UnixStream, Arc<Fake>) {
+        let (socket, theirs) = UnixStream::pair().unwrap();
+        let fake = Arc::new(Fake {
+            socket,
+            events: Mutex::default(),
+            polls: Mutex::default(),
+        });
+        let context: Arc<dyn Context> = Arc::clone(&fake) as _;
+        let mut events = Events::new(context, Log::new(|_, _| {})).unwrap();
+        events.watch(7).unwrap();
+        (events, theirs, fake)
+    }
+
+    const DEATH: Event = Event {
+        domid: 7,
+        event: DomainEvent::Death,
+    };
+
+    #[test]
+    fn a_wait_without_time_looks_for_what_is_there() {
+        let (mut events, mut theirs, fake) = events();
+        assert_eq!(events.wait(Some(Duration::ZERO)).unwrap(), None);
+        theirs.write_all(&[7]).unwrap();
+        assert_eq!(events.wait(Some(Duration::ZERO)).unwrap(), Some(DEATH));
+        assert_eq!(*fake.polls.lock().unwrap(), [0, 0], "and never sleeps");
+    }
+
+    #[test]
+    fn a_cancelled_wait_does_not_look_and_ends() {
+        let (mut events, _theirs, fake) = events();
+        events.canceller().cancel();
+        assert_eq!(events.wait(None).unwrap(), None);
+        assert!(fake.polls.lock().unwrap().is_empty());
     }
 }

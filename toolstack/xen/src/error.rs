@@ -114,6 +114,20 @@ pub enum Error {
         /// The first failure.
         source: io::Error,
     },
+    /// Bytes of a foreign mapping could not be copied.
+    #[error("cannot {verb} {length} byte(s) at {offset:#x} of a mapping of domain {domid}: {why}")]
+    ForeignCopy {
+        /// "read" or "write".
+        verb: &'static str,
+        /// Domain that owns the pages.
+        domid: DomId,
+        /// First byte, from the mapping's begin.
+        offset: usize,
+        /// Number of bytes.
+        length: usize,
+        /// What stands in the way.
+        why: &'static str,
+    },
     /// A resource of a domain could not be mapped.
     #[error(
         "cannot map the ioreq page of server {server} of domain {domid}: {source}{}",
@@ -214,6 +228,7 @@ impl Error {
             | Self::Restrict { source, .. }
             | Self::EventFd { source, .. } => source.raw_os_error(),
             Self::NotADevice { .. }
+            | Self::ForeignCopy { .. }
             | Self::NoRequest { .. }
             | Self::Argument(_)
             | Self::ControlVersion

@@ -114,7 +114,7 @@ impl PrivCmd {
             }
             count(&self.counters().foreign_maps, 1);
             count(&self.counters().foreign_pages, pages);
-            return ForeignMapping::new(mapping, domid, pages, errors);
+            return ForeignMapping::new(mapping, domid, access, errors);
         }
     }
 
@@ -181,18 +181,20 @@ fn address(mapping: &Mapping) -> u64 {
 pub struct ForeignMapping {
     mapping: Mapping,
     domid: DomId,
-    pages: usize,
+    access: Access,
+    /// One for each page: 0 or a negative errno.
     errors: Vec<i32>,
 }
 
 impl ForeignMapping {
-    fn new(mapping: Mapping, domid: DomId, pages: usize, errors: Vec<i32>) -> Result<Self> {
+    fn new(mapping: Mapping, domid: DomId, access: Access, errors: Vec<i32>) -> Result<Self> {
         let this = Self {
             mapping,
             domid,
-            pages,
+            access,
             errors,
         };
+        let pages = this.pages();
         if this.failed() == pages {
             return Err(Error::ForeignMap {
                 domid,
@@ -209,44 +211,74 @@ impl ForeignMapping {
     }
 
     /// Copies bytes out. The domain may change them meanwhile: what was copied is what was there at some moment, byte for byte.
-    /// False, and nothing copied, beyond the mapping's end or where it has holes.
-    pub fn read(&self, offset: usize, bytes: &mut [u8]) -> bool {
-        let Some(from) = self.place(offset, bytes.len()) else {
-            return false;
-        };
+    ///
+    /// # Errors
+    /// [`Error::ForeignCopy`], and nothing copied: the bytes are beyond the mapping's end, or it has holes.
+    pub fn read(&self, offset: usize, bytes: &mut [u8]) -> Result<()> {
+        let from = self.place("read", offset, bytes.len())?;
         // SAFETY: the bytes are within the mapping, all of whose pages are there; the destination is ours, so they do not overlap.
         // That another domain writes there is outside of what the compiler knows of; no reference to these bytes exists.
         unsafe { from.copy_to_nonoverlapping(bytes.as_mut_ptr(), bytes.len()) };
-        true
+        Ok(())
     }
 
-    /// Copies bytes in; false as for [`ForeignMapping::read`]. The mapping must be writable.
-    pub fn write(&self, offset: usize, bytes: &[u8]) -> bool {
-        let Some(to) = self.place(offset, bytes.len()) else {
-            return false;
-        };
-        // SAFETY: as above, the other way round.
+    /// Copies bytes in.
+    ///
+    /// # Errors
+    /// As [`ForeignMapping::read`], and for a mapping that was made read-only.
+    pub fn write(&self, offset: usize, bytes: &[u8]) -> Result<()> {
+        let to = self.place("write", offset, bytes.len())?;
+        if !self.access.writable() {
+            let why = "the pages are mapped read-only; map them with Access::ReadWrite";
+            return Err(self.no_copy("write", offset, bytes.len(), why));
+        }
+        // SAFETY: as above, the other way round; the pages may be written.
         unsafe { to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
-        true
+        Ok(())
     }
 
-    fn place(&self, offset: usize, length: usize) -> Option<*mut u8> {
-        let end = offset.checked_add(length)?;
-        if end > self.len() || self.failed() > 0 {
-            return None;
+    fn place(&self, verb: &'static str, offset: usize, length: usize) -> Result<*mut u8> {
+        let end = offset.checked_add(length);
+        if end.is_none_or(|end| end > self.len()) {
+            let why = "the mapping ends before that";
+            return Err(self.no_copy(verb, offset, length, why));
+        }
+        if self.failed() > 0 {
+            let why = "some of its pages could not be mapped";
+            return Err(self.no_copy(verb, offset, length, why));
         }
         // SAFETY: within the mapping.
-        Some(unsafe { self.mapping.as_ptr().add(offset) })
+        Ok(unsafe { self.mapping.as_ptr().add(offset) })
+    }
+
+    fn no_copy(
+        &self,
+        verb: &'static str,
+        offset: usize,
+        length: usize,
+        why: &'static str,
+    ) -> Error {
+        Error::ForeignCopy {
+            verb,
+            domid: self.domid,
+            offset,
+            length,
+            why,
+        }
+    }
+
+    fn pages(&self) -> usize {
+        self.errors.len()
     }
 
     /// Size in bytes: [`PAGE_SIZE`] for each page asked for, mapped or not.
     pub fn len(&self) -> usize {
-        self.pages.saturating_mul(PAGE_SIZE)
+        self.pages().saturating_mul(PAGE_SIZE)
     }
 
     /// Never true: a mapping has at least one page.
     pub fn is_empty(&self) -> bool {
-        self.pages == 0
+        self.errors.is_empty()
     }
 
     /// For each page 0 or a negative errno.
@@ -263,7 +295,7 @@ impl ForeignMapping {
             0 => Ok(self),
             failed => Err(Error::ForeignMapIncomplete {
                 domid: self.domid,
-                pages: self.pages,
+                pages: self.pages(),
                 failed,
                 source: self.first_error(),
             }),
@@ -312,7 +344,7 @@ mod tests {
 
     fn mapping(errors: &[i32]) -> Result<ForeignMapping> {
         let memory = Mapping::anonymous_locked(sys::kernel_page_size()).unwrap();
-        ForeignMapping::new(memory, DomId::DOM0, errors.len(), errors.to_vec())
+        ForeignMapping::new(memory, DomId::DOM0, Access::ReadWrite, errors.to_vec())
     }
 
     #[test]
@@ -343,15 +375,33 @@ mod tests {
     #[test]
     fn bytes_are_copied_within_a_mapping_without_holes_and_nowhere_else() {
         let whole = mapping(&[0]).unwrap();
-        assert!(whole.write(PAGE_SIZE - 3, b"abc"));
+        whole.write(PAGE_SIZE - 3, b"abc").unwrap();
         let mut bytes = [0; 3];
-        assert!(whole.read(PAGE_SIZE - 3, &mut bytes));
+        whole.read(PAGE_SIZE - 3, &mut bytes).unwrap();
         assert_eq!(&bytes, b"abc");
         for offset in [PAGE_SIZE - 2, usize::MAX] {
-            assert!(!whole.write(offset, b"abc"));
-            assert!(!whole.read(offset, &mut bytes));
+            let error = whole.write(offset, b"abc").unwrap_err();
+            assert!(error.to_string().contains("ends before that"), "{error}");
+            assert!(whole.read(offset, &mut bytes).is_err());
         }
         let holed = mapping(&[0, -libc::EINVAL]).unwrap();
-        assert!(!holed.read(0, &mut bytes));
+        let error = holed.read(0, &mut bytes).unwrap_err();
+        assert!(error.to_string().contains("could not be mapped"), "{error}");
+    }
+
+    #[test]
+    fn writing_to_pages_that_are_mapped_read_only_is_an_error() {
+        // Without write permission as the kernel maps them: a write that is tried would end the process.
+        let zeros = std::fs::File::open("/dev/zero").unwrap();
+        let memory = Mapping::new(zeros.as_fd(), sys::kernel_page_size(), 0, false).unwrap();
+        let mapping = ForeignMapping::new(memory, DomId::DOM0, Access::ReadOnly, vec![0]).unwrap();
+        let error = mapping.write(0, b"abc").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "cannot write 3 byte(s) at 0x0 of a mapping of domain 0: the pages are mapped read-only; map them with Access::ReadWrite"
+        );
+        let mut bytes = [1; 3];
+        mapping.read(0, &mut bytes).unwrap();
+        assert_eq!(bytes, [0; 3]);
     }
 }

@@ -118,8 +118,8 @@ impl Transport {
     #[cfg(test)]
     pub(crate) fn device_for_test(fd: OwnedFd) -> Self {
         Self {
-            fd,
             kind: Kind::Device,
+            ..Self::from_socket(fd).unwrap()
         }
     }
 

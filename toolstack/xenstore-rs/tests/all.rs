@@ -6,6 +6,8 @@ mod common;
 mod decoder;
 #[path = "faults.rs"]
 mod faults;
+#[path = "stall.rs"]
+mod stall;
 #[path = "tokio_client.rs"]
 mod tokio_client;
 #[path = "transactions.rs"]

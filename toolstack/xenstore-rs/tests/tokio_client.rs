@@ -262,6 +262,33 @@ fn a_dropped_recv_loses_no_event() {
     });
 }
 
+/// Wakes nobody; it is counted how often it is held.
+struct Counted;
+
+impl std::task::Wake for Counted {
+    fn wake(self: std::sync::Arc<Self>) {}
+}
+
+#[test]
+fn a_dropped_recv_leaves_no_waker_behind() {
+    run(0, 30, || async {
+        let (_server, client) = connected().await;
+        let watch = client.watch("/w").await.unwrap();
+        next(&watch).await;
+        let counted = std::sync::Arc::new(Counted);
+        for _ in 0..100 {
+            let waker = std::task::Waker::from(std::sync::Arc::clone(&counted));
+            let mut recv = std::pin::pin!(watch.recv());
+            let polled = recv
+                .as_mut()
+                .poll(&mut std::task::Context::from_waker(&waker));
+            assert!(polled.is_pending());
+            assert!(std::sync::Arc::strong_count(&counted) > 2, "it waits");
+        }
+        assert_eq!(std::sync::Arc::strong_count(&counted), 1);
+    });
+}
+
 #[test]
 fn sixty_four_writers_lose_no_update() {
     run(2, 120, || async {

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::document::load_startable;
@@ -39,27 +40,20 @@ pub(super) async fn supervise(context: &Context, args: &SuperviseArgs) -> Result
         return Ok(());
     };
     let cancel = signals()?;
-    let observer: Box<dyn Observer> = if args.detached {
+    let observer: Arc<dyn Observer> = if args.detached {
         detach()?;
-        Box::new(LogFile::new(context.run.log(&platform)))
+        Arc::new(LogFile::new(context.run.log(&platform)))
     } else {
-        context.ui.observer()
+        context.ui.observer().into()
     };
     observer.observe(Event::Note(format!("supervising platform {platform}")));
     let timeout = Duration::from_secs(args.timeout);
-    let supervisor = Supervisor::new(
-        machine,
-        plan,
-        context.run.clone(),
-        timeout,
-        observer.as_ref(),
-    );
-    let result = supervisor.run(&cancel).await;
-    observer.observe(Event::Note(match &result {
-        Ok(()) => format!("no longer supervising platform {platform}"),
-        Err(error) => format!("supervision of platform {platform} ended: {error}"),
-    }));
-    result
+    let run = context.run.clone();
+    let supervisor = Supervisor::new(machine, plan, run, timeout, Arc::clone(&observer));
+    supervisor.run(&cancel).await;
+    let ended = format!("no longer supervising platform {platform}");
+    observer.observe(Event::Note(ended));
+    Ok(())
 }
 
 /// Says that supervision has begun and leaves the terminal of whoever started us.

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{ErrorKind, Write as _, stderr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ use crate::ramdisks::Ramdisks;
 const PRIVCMD: &str = "/dev/xen/privcmd";
 /// What a domain may do, told by the kernel's xenfs where it is mounted.
 const CAPABILITIES: &str = "/proc/xen/capabilities";
+/// Connections of libxl that are kept for the next use.
+const MAX_IDLE: usize = 4;
 /// How often a thread that waits for a watch looks whether it is still wanted.
 const STILL_WANTED: Duration = Duration::from_secs(2);
 
@@ -43,20 +45,27 @@ pub(super) fn open(verbose: bool, ramdisks: Ramdisks) -> Result<Machine> {
         return Err(Error::OrdinaryDomain);
     }
     // XenStore first: libxl tells less about it.
-    let store = xenstore::Client::open().map_err(open_error)?;
-    let own = own_domain(&store)?;
-    let libxl = Libxl::open(move |level, text| {
-        if verbose {
-            let _ = writeln!(stderr(), "libxl: {level:?}: {}", printable::line(text));
-        }
-    })
-    .map_err(libxl_error)?;
+    let store = XenStore::open(|| xenstore::Client::open().map_err(open_error))?;
+    let own = own_domain(&store.client()?)?;
     Ok(Machine {
-        domains: Arc::new(Xen { libxl }),
-        store: Arc::new(XenStore { client: store }),
+        domains: Arc::new(Xen {
+            libxl: open_libxl(verbose)?,
+            verbose,
+            idle: Mutex::new(Vec::new()),
+        }),
+        store: Arc::new(store),
         own,
         ramdisks,
     })
+}
+
+fn open_libxl(verbose: bool) -> Result<Libxl> {
+    let log = move |level, text: &str| {
+        if verbose {
+            let _ = writeln!(stderr(), "libxl: {level:?}: {}", printable::line(text));
+        }
+    };
+    Libxl::open(log).map_err(libxl_error)
 }
 
 /// The domain that this program runs in. Its number is found relative to its own folder, which xenstored knows for a connection by way
@@ -109,7 +118,30 @@ fn store_error(error: xenstore::Error) -> Error {
 }
 
 struct Xen {
+    /// For questions, and what is done at once.
     libxl: Libxl,
+    verbose: bool,
+    /// For what takes time, one at a time each.
+    idle: Mutex<Vec<Libxl>>,
+}
+
+impl Xen {
+    /// Does something that takes time without holding up questions and others that do: a [`Libxl`] does one thing at a time.
+    fn slowly<T>(&self, work: impl FnOnce(&Libxl) -> libxl::Result<T>) -> Result<T> {
+        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = idle().pop();
+        let libxl = match known {
+            Some(libxl) => libxl,
+            None => open_libxl(self.verbose)?,
+        };
+        let done = work(&libxl).map_err(libxl_error)?;
+        // One whose call failed may be the reason, and is closed.
+        let mut idle = idle();
+        if idle.len() < MAX_IDLE {
+            idle.push(libxl);
+        }
+        Ok(done)
+    }
 }
 
 fn reason(reason: libxl::ShutdownReason) -> ShutdownReason {
@@ -192,21 +224,21 @@ impl Domains for Xen {
     }
 
     fn create(&self, config: &Value) -> Result<u32> {
-        self.libxl.create_from_json(config).map_err(libxl_error)
+        self.slowly(|libxl| libxl.create_from_json(config))
     }
 
     fn destroy(&self, domid: u32) -> Result<()> {
         // Complaints about a domain that is gone are about its backends; what they left is
         // found and removed by whoever called.
-        self.libxl.destroy(domid).map(drop).map_err(libxl_error)
+        self.slowly(|libxl| libxl.destroy(domid).map(drop))
     }
 
     fn shutdown(&self, domid: u32) -> Result<()> {
-        self.libxl.shutdown(domid).map_err(libxl_error)
+        self.slowly(|libxl| libxl.shutdown(domid))
     }
 
     fn reboot(&self, domid: u32) -> Result<()> {
-        self.libxl.reboot(domid).map_err(libxl_error)
+        self.slowly(|libxl| libxl.reboot(domid))
     }
 
     fn pause(&self, domid: u32) -> Result<()> {
@@ -275,19 +307,39 @@ impl Domains for Xen {
     }
 }
 
+/// Opens XenStore.
+type Connect = fn() -> Result<xenstore::Client>;
+
 struct XenStore {
-    client: xenstore::Client,
+    connect: Connect,
+    client: Mutex<xenstore::Client>,
 }
 
 impl XenStore {
+    fn open(connect: Connect) -> Result<XenStore> {
+        Ok(XenStore {
+            connect,
+            client: Mutex::new(connect()?),
+        })
+    }
+
+    /// The connection; a new one when it broke. Watches and transactions end with the old one, and those who had them know.
+    fn client(&self) -> Result<xenstore::Client> {
+        let mut client = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        if client.is_broken() {
+            *client = (self.connect)()?;
+        }
+        Ok(client.clone())
+    }
+
     /// Changes who may read a node. The special paths are nodes of the same database as all others and take part in
     /// transactions like them (Xen: `do_set_perms`, `access_node` in tools/xenstored), so that two programs lose nothing.
     fn change_permissions(
-        &self,
+        client: &xenstore::Client,
         path: &str,
         change: impl Fn(&mut Vec<Permission>) -> bool,
     ) -> xenstore::Result<()> {
-        self.client.transaction(|transaction| {
+        client.transaction(|transaction| {
             let mut all = transaction.permissions(path)?;
             if change(&mut all) {
                 transaction.set_permissions(path, &all)?;
@@ -298,13 +350,13 @@ impl XenStore {
 
     /// Those with an entry of their own that are gone. xenstored no longer heeds such an entry, but shows it; written back, it would
     /// be the next domain's of that number.
-    fn gone(&self, path: &str) -> xenstore::Result<Vec<u16>> {
+    fn gone(client: &xenstore::Client, path: &str) -> xenstore::Result<Vec<u16>> {
         let mut gone = Vec::new();
-        let all = self.client.permissions(path)?;
+        let all = client.permissions(path)?;
         for entry in all.iter().skip(1) {
             // dom0 runs, whether it was introduced or is where xenstored came from.
             let may_be_gone = entry.domid != 0 && permissions::is_of_one_domain(entry);
-            if may_be_gone && !self.client.is_introduced(entry.domid)? {
+            if may_be_gone && !client.is_introduced(entry.domid)? {
                 gone.push(entry.domid);
             }
         }
@@ -318,7 +370,7 @@ fn number(domid: u32) -> Result<u16> {
 
 impl Store for XenStore {
     fn read(&self, path: &str) -> Result<Option<String>> {
-        match self.client.read_opt(path) {
+        match self.client()?.read_opt(path) {
             // What a guest wrote may be anything; it is shown, not believed.
             Ok(value) => Ok(value.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())),
             Err(error) => Err(store_error(error)),
@@ -326,7 +378,7 @@ impl Store for XenStore {
     }
 
     fn children(&self, path: &str) -> Result<Vec<String>> {
-        match self.client.directory(path) {
+        match self.client()?.directory(path) {
             Ok(names) => Ok(names),
             Err(error) if error.is_not_found() => Ok(Vec::new()),
             Err(error) => Err(store_error(error)),
@@ -334,7 +386,7 @@ impl Store for XenStore {
     }
 
     fn write_all(&self, writes: &[Write]) -> Result<()> {
-        self.client
+        self.client()?
             .transaction(|transaction| {
                 writes.iter().try_for_each(|write| match write {
                     Write::Private { path, owner } => {
@@ -349,16 +401,16 @@ impl Store for XenStore {
     }
 
     fn remove(&self, path: &str) -> Result<()> {
-        match self.client.rm(path) {
+        match self.client()?.rm(path) {
             Err(error) if !error.is_not_found() => Err(store_error(error)),
             _ => Ok(()),
         }
     }
 
     fn permit(&self, path: &str, domid: u32) -> Result<()> {
-        let domid = number(domid)?;
-        let permitted = self.gone(path).and_then(|gone| {
-            self.change_permissions(path, |all| {
+        let (domid, client) = (number(domid)?, self.client()?);
+        let permitted = Self::gone(&client, path).and_then(|gone| {
+            Self::change_permissions(&client, path, |all| {
                 let gone = permissions::forbid(all, &gone);
                 permissions::permit(all, domid) || gone
             })
@@ -367,8 +419,9 @@ impl Store for XenStore {
     }
 
     fn forbid(&self, path: &str, domid: u32) -> Result<()> {
-        let domid = number(domid)?;
-        match self.change_permissions(path, |all| permissions::forbid(all, &[domid])) {
+        let (domid, client) = (number(domid)?, self.client()?);
+        let forbid = |all: &mut Vec<Permission>| permissions::forbid(all, &[domid]);
+        match Self::change_permissions(&client, path, forbid) {
             Err(error) if !error.is_not_found() => Err(store_error(error)),
             _ => Ok(()),
         }
@@ -376,9 +429,9 @@ impl Store for XenStore {
 
     fn watch(&self, paths: &[String]) -> Result<Changes> {
         let (sender, receiver) = watch::channel(0_u64);
-        let sender = Arc::new(sender);
+        let (sender, client) = (Arc::new(sender), self.client()?);
         for path in paths {
-            let watch = self.client.watch(path).map_err(store_error)?;
+            let watch = client.watch(path).map_err(store_error)?;
             let sender = Arc::clone(&sender);
             thread::Builder::new()
                 .name("xenstore watch".into())
@@ -402,7 +455,40 @@ fn forward(watch: &xenstore::Watch, sender: &watch::Sender<u64>) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use xenstore::wire::{MessageType, encode};
+
     use super::*;
+
+    /// A server that answers the first request, and then closes the connection.
+    fn one_answer() -> Result<xenstore::Client> {
+        let (ours, mut theirs) = UnixStream::pair().expect("a pair");
+        thread::spawn(move || {
+            let mut request = [0; 256];
+            let count = std::io::Read::read(&mut theirs, &mut request).unwrap_or(0);
+            assert!(count > 16, "a request");
+            // The client's first request has the id 1.
+            let answer = encode(MessageType::READ, 1, 0, b"value").expect("short");
+            theirs.write_all(&answer)
+        });
+        xenstore::Client::from_socket(ours.into()).map_err(store_error)
+    }
+
+    #[test]
+    fn a_connection_with_xenstore_that_broke_is_made_again() {
+        let store = XenStore::open(one_answer).expect("connects");
+        for _ in 0..3 {
+            let value = store.read("/a").expect("it is told");
+            assert_eq!(value.as_deref(), Some("value"));
+            let broken = || store.client.lock().expect("no panic").is_broken();
+            let start = std::time::Instant::now();
+            while !broken() {
+                assert!(start.elapsed() < Duration::from_secs(10), "it is closed");
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
 
     #[test]
     fn permission_denied_by_xenstore_is_told_as_such() {

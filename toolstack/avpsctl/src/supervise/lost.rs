@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use platform::plan::{Action, DomainPlan};
 
 use super::policy::action;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::machine::{DomainInfo, DomainState, Machine, ShutdownReason, by_uuid};
 use crate::order;
 
@@ -36,18 +36,26 @@ pub(super) struct Outage {
 }
 
 impl Outage {
-    /// Looks at the machine. `kept` are numbers that were dealt with and stay; `coming` are domains that are to be started again.
+    /// Looks at the machine. `kept` are numbers that are left alone; `coming` are domains that are being removed or started, or
+    /// are to be started. Beside what is lost, the first error that was met on looking at one of the domains.
+    ///
+    /// # Errors
+    /// libxl's.
     pub(super) fn look(
         machine: &Machine,
         domains: &[DomainPlan],
         kept: &BTreeSet<u32>,
         coming: &BTreeSet<String>,
-    ) -> Result<Outage> {
+    ) -> Result<(Outage, Option<Error>)> {
         let list = machine.domains.list()?;
         let mut outage = Outage::default();
-        for domain in domains {
-            if let Some(guest) = guest(machine, domain, domains, &list, kept, &outage)? {
-                outage.guests.push(guest);
+        let mut trouble = None;
+        for domain in domains.iter().filter(|d| !coming.contains(&d.name)) {
+            match guest(machine, domain, domains, &list, kept, &outage) {
+                Ok(guest) => outage.guests.extend(guest),
+                Err(error) => {
+                    trouble.get_or_insert(error);
+                }
             }
         }
         for domain in domains {
@@ -59,7 +67,35 @@ impl Outage {
                 outage.servers.extend(server(domain, &list, kept));
             }
         }
-        Ok(outage)
+        Ok((outage, trouble))
+    }
+
+    /// The same in parts that have no domain in common.
+    pub(super) fn parts(self) -> Vec<Outage> {
+        let mut groups: Vec<BTreeSet<String>> = Vec::new();
+        for guest in &self.guests {
+            let mut group: BTreeSet<String> = guest.by.iter().cloned().collect();
+            group.insert(guest.plan.name.clone());
+            let (joined, apart): (Vec<_>, Vec<_>) = groups
+                .into_iter()
+                .partition(|other| !other.is_disjoint(&group));
+            group.extend(joined.into_iter().flatten());
+            groups = apart;
+            groups.push(group);
+        }
+        let Outage {
+            mut servers,
+            mut guests,
+        } = self;
+        let part = |group: BTreeSet<String>| Outage {
+            servers: servers
+                .extract_if(.., |server| group.contains(&server.plan.name))
+                .collect(),
+            guests: guests
+                .extract_if(.., |guest| group.contains(&guest.plan.name))
+                .collect(),
+        };
+        groups.into_iter().map(part).collect()
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -5,15 +5,26 @@
 //! and why, and removes, restarts or keeps it. A guest that ends again and again is not restarted
 //! for ever: after [`MAX_RESTARTS`] within [`WINDOW`] it is removed.
 //!
-//! A domain that served others ends with what they had of it ([`outage`]): they go, it is started again, then they are.
+//! The supervisor itself only looks and decides, with the platform's lock held. What takes time is
+//! done by [jobs](job), side by side: one guest's slow start delays no other guest. A domain that
+//! served others ends with what they had of it ([`outage`]): they go, it is started again, then
+//! they are.
+//!
+//! An error or a panic ends one job or one look, and what it was about is tried again after a
+//! pause. The supervisor ends when it is cancelled, and when no domain is left.
 //!
 //! The loop knows neither process nor command line, so that a daemon can run it as a task.
 
+mod finished;
+mod job;
 mod lost;
 mod outage;
+mod pause;
 mod policy;
+mod recovery;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use platform::plan::{DomainPlan, Plan};
@@ -21,314 +32,417 @@ use tokio::time::Instant;
 
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
-use crate::machine::{DOMAIN_ENDED, DomainInfo, DomainState, Machine, ShutdownReason, by_uuid};
+use crate::machine::{
+    Changes, DOMAIN_ENDED, DomainInfo, DomainState, Machine, ShutdownReason, by_uuid,
+};
 use crate::observe::{Event, Observer};
-use crate::remove::{self, Leaving};
+use crate::order;
+use crate::remove::Leaving;
 use crate::rundir::{Lock, RunDir};
-use crate::{order, start};
 
-use start::Started;
-
+use job::{Job, Jobs, Site};
+use pause::{Pause, Trouble};
 use policy::reason_words;
 pub use policy::{Decision, History, MAX_RESTARTS, WINDOW};
+use recovery::Recovery;
 
-/// Pause after the first failed attempt to start a domain again; doubled each time.
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-/// How long the right to change the platform is waited for.
+/// How long one look waits for the right to change the platform.
 const LOCK_WAIT: Duration = Duration::from_secs(600);
 
 /// How often domains that are dying are looked at: XenStore tells that one is taken apart, and nobody when Xen has freed it.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
-/// A domain that is to be started again after a failed attempt.
-struct Retry {
-    at: Instant,
-    pause: Duration,
+/// A domain that is to be started.
+#[derive(Default)]
+struct Start {
+    /// Before the next attempt; none for the first.
+    pause: Option<Pause>,
+    /// The next attempt counts as a restart.
+    counts: bool,
+    /// Why the last attempt failed, as it was told.
+    told: Option<String>,
+    /// The last attempt may have left the domain, paused and not complete.
+    half_made: bool,
 }
 
 /// The supervisor of one platform.
-pub struct Supervisor<'a> {
-    machine: Machine,
-    plan: Plan,
+pub struct Supervisor {
+    site: Arc<Site>,
     run: RunDir,
-    /// How long backends may take to become ready again.
-    timeout: Duration,
-    observer: &'a dyn Observer,
+    /// The platform's lock, while jobs or this loop hold it.
+    lock: Weak<Lock>,
     histories: BTreeMap<String, History>,
+    /// What was decided about a domain of this number that ended.
+    decided: BTreeMap<u32, Decision>,
+    /// Numbers of domains that ended, or lost their devices, and stay.
     kept: BTreeSet<u32>,
+    /// Numbers of domains that could not be removed: they are left alone for a while.
+    blocked: BTreeMap<u32, Pause>,
     seen: BTreeSet<String>,
-    retries: BTreeMap<String, Retry>,
-    /// Domains that were removed because nobody served them any more, and are to be started when somebody does.
-    waiting: BTreeSet<String>,
+    starts: BTreeMap<String, Start>,
+    jobs: Jobs,
+    recoveries: Vec<Recovery>,
     /// One was dying when they were looked at last.
     dying: bool,
+    trouble: Trouble,
 }
 
-impl<'a> Supervisor<'a> {
+impl Supervisor {
     /// A supervisor for the domains of a plan. Restarted domains get exactly this plan, whatever
-    /// becomes of the document it came from.
+    /// becomes of the document it came from. `timeout`: how long backends may take to become ready.
     pub fn new(
         machine: Machine,
         mut plan: Plan,
         run: RunDir,
         timeout: Duration,
-        observer: &'a dyn Observer,
+        observer: Arc<dyn Observer>,
     ) -> Self {
         plan.domains = order::in_order(&plan.domains);
-        Supervisor {
+        let site = Site {
             machine,
             plan,
-            run,
             timeout,
             observer,
+        };
+        Supervisor {
+            site: Arc::new(site),
+            run,
+            lock: Weak::new(),
             histories: BTreeMap::new(),
+            decided: BTreeMap::new(),
             kept: BTreeSet::new(),
+            blocked: BTreeMap::new(),
             seen: BTreeSet::new(),
-            retries: BTreeMap::new(),
-            waiting: BTreeSet::new(),
+            starts: BTreeMap::new(),
+            jobs: Jobs::default(),
+            recoveries: Vec::new(),
             dying: false,
+            trouble: Trouble::default(),
         }
     }
 
-    /// Runs until no domain of the platform is left, or until cancelled; both are fine.
-    ///
-    /// # Errors
-    /// When XenStore or libxl can no longer be asked. A domain that cannot be started again is
-    /// told to the observer, and does not end the supervision of the others.
-    pub async fn run(mut self, cancel: &Cancel) -> Result<()> {
-        let paths = vec![DOMAIN_ENDED.to_owned()];
-        let mut changes = self.machine.run(move |m| m.store.watch(&paths)).await?;
+    /// Runs until no domain of the platform is left, or until cancelled. Jobs that were begun are
+    /// carried to their end.
+    pub async fn run(mut self, cancel: &Cancel) {
+        let mut changes: Option<Changes> = None;
+        // Held from the end of a job through the look that follows, so that nobody comes between a removal and the start.
+        let mut held: Option<Arc<Lock>> = None;
         loop {
-            match self.round(cancel).await {
-                Ok(true) => {}
-                Ok(false) | Err(Error::Interrupted) => return Ok(()),
-                Err(error) => return Err(error),
+            let looked = self.watch_and_look(&mut changes, cancel).await;
+            drop(held.take());
+            match looked {
+                Ok(true) => self.trouble.is_over(self.site.observer.as_ref()),
+                Ok(false) | Err(Error::Interrupted) => break,
+                Err(error) => self.trouble.had(&error, self.site.observer.as_ref()),
             }
-            let retry = self.retries.values().map(|retry| retry.at).min();
-            let dying = self.dying.then(|| Instant::now() + LOOK_AGAIN);
-            let look = retry.into_iter().chain(dying).min();
+            let look = self.next_look();
             tokio::select! {
                 biased;
-                () = cancel.cancelled() => return Ok(()),
-                changed = changes.changed() => changed?,
+                () = cancel.cancelled() => break,
+                Some((job, outcome, lock)) = self.jobs.next() => {
+                    held = lock;
+                    self.finished(job, outcome);
+                }
+                () = changed(&mut changes) => {}
                 () = tokio::time::sleep_until(look.unwrap_or_else(Instant::now)), if look.is_some() => {}
             }
         }
+        while self.jobs.next().await.is_some() {}
     }
 
-    /// Looks at every domain once. `false` when there is nothing left to supervise.
-    async fn round(&mut self, cancel: &Cancel) -> Result<bool> {
-        if !self.look_for_outage().await?.is_empty() {
-            self.outage(cancel).await?;
+    async fn watch_and_look(
+        &mut self,
+        changes: &mut Option<Changes>,
+        cancel: &Cancel,
+    ) -> Result<bool> {
+        let mut lost = None;
+        if changes.is_none() {
+            let paths = vec![DOMAIN_ENDED.to_owned()];
+            let watch = self.site.machine.run(move |m| m.store.watch(&paths)).await;
+            match watch {
+                Ok(watch) => *changes = Some(watch),
+                Err(error) => lost = Some(error),
+            }
         }
+        let looked = self.look(cancel).await;
+        match lost {
+            // Nobody tells of changes: the next look must not wait for one.
+            Some(error) if looked.is_ok() => Err(error),
+            _ => looked,
+        }
+    }
+
+    /// When to look although nobody told of a change.
+    fn next_look(&self) -> Option<Instant> {
+        let starts = self.starts.values().filter_map(|start| start.pause);
+        let pauses = starts.chain(self.blocked.values().copied());
+        let pauses = pauses.chain(self.trouble.pause());
+        let pauses = pauses.filter(|pause| !pause.is_over()).map(|p| p.until);
+        let dying = self.dying.then(|| Instant::now() + LOOK_AGAIN);
+        pauses.chain(dying).min()
+    }
+
+    /// Looks at every domain once. `false` when there is nothing left to supervise. What goes wrong with one domain keeps no other
+    /// from being looked at; the first error comes back.
+    async fn look(&mut self, cancel: &Cancel) -> Result<bool> {
+        let mut trouble = None;
+        let mut check = |result: Result<()>| match result {
+            Err(Error::Interrupted) => Err(Error::Interrupted),
+            Err(error) => {
+                trouble.get_or_insert(error);
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        };
+        let list = self.site.machine.run(|m| m.domains.list()).await?;
+        self.forget_numbers(&list);
+        check(self.look_for_outages(cancel).await)?;
         self.dying = false;
-        for domain in self.plan.domains.clone() {
-            if self.waiting.contains(&domain.name) {
-                continue;
-            }
-            let info = find(&self.machine, &domain).await?;
-            let dying = info
-                .as_ref()
-                .is_some_and(|info| info.state == DomainState::Dying);
-            match info.filter(|_| !dying) {
-                Some(info) if info.state == DomainState::Shutdown => {
-                    self.seen.insert(domain.name.clone());
-                    if !self.kept.contains(&info.domid) {
-                        self.ended(&domain, cancel).await?;
-                    }
-                }
-                Some(_) => {
-                    self.retries.remove(&domain.name);
-                    self.seen.insert(domain.name.clone());
-                }
-                None if self.retries.contains_key(&domain.name) => {
-                    self.retry(&domain, cancel).await?;
-                }
-                None if dying => {
-                    self.dying = true;
-                    self.seen.insert(domain.name.clone());
-                }
-                None => {
-                    if self.seen.remove(&domain.name) {
-                        self.observer.observe(Event::Note(format!(
-                            "{}: gone, no longer supervised",
-                            domain.name
-                        )));
-                    }
-                }
-            }
+        let list = self.site.machine.run(|m| m.domains.list()).await?;
+        let site = Arc::clone(&self.site);
+        for domain in &site.plan.domains {
+            check(self.look_at(domain, &list, cancel).await)?;
         }
-        if !self.waiting.is_empty() {
-            let _lock = self.lock(cancel).await?;
-            self.start_waiting(cancel).await?;
+        match trouble {
+            Some(error) => Err(error),
+            None => Ok(!(self.seen.is_empty() && self.starts.is_empty() && self.jobs.is_empty())),
         }
-        Ok(!self.seen.is_empty())
     }
 
-    /// A domain that is to go, with those it serves that do not go with it: they keep Xen from freeing it.
-    async fn leaving(&self, domain: &DomainPlan, domid: u32, going: &[Leaving]) -> Result<Leaving> {
-        let mut users = self.machine.run(move |m| order::users(m, domid)).await?;
-        users.retain(|user| !going.iter().any(|going| going.domid == user.domid));
-        let names: Vec<String> = users.into_iter().map(|user| user.name).collect();
-        Ok(Leaving {
-            held_by: (!names.is_empty()).then(|| names.join(" and ")),
-            ..Leaving::new(&domain.name, domid)
-        })
+    /// Numbers that Xen no longer knows may be given to other domains.
+    fn forget_numbers(&mut self, list: &[DomainInfo]) {
+        let known = |domid: &u32| list.iter().any(|info| info.domid == *domid);
+        self.kept.retain(known);
+        self.decided.retain(|domid, _| known(domid));
+        self.blocked.retain(|domid, _| known(domid));
     }
 
-    /// The right to change the platform.
-    async fn lock(&self, cancel: &Cancel) -> Result<Lock> {
+    async fn look_at(
+        &mut self,
+        domain: &DomainPlan,
+        list: &[DomainInfo],
+        cancel: &Cancel,
+    ) -> Result<()> {
+        if self.jobs.work_on(&domain.name) {
+            return Ok(());
+        }
+        let info = by_uuid(list, &domain.uuid);
+        let start = self.starts.get(&domain.name);
+        match info.map(|info| info.state) {
+            Some(DomainState::Shutdown) => {
+                self.seen.insert(domain.name.clone());
+                self.ended(domain, cancel).await
+            }
+            Some(DomainState::Paused) if start.is_some_and(|start| start.half_made) => {
+                self.remove_half_made(domain, cancel).await
+            }
+            state if start.is_some() && state.is_none_or(|s| s == DomainState::Dying) => {
+                self.start(domain, list, cancel).await
+            }
+            Some(DomainState::Dying) => {
+                self.dying = true;
+                self.seen.insert(domain.name.clone());
+                Ok(())
+            }
+            Some(_) => {
+                self.runs(&domain.name);
+                Ok(())
+            }
+            None => {
+                if self.seen.remove(&domain.name) {
+                    self.note(domain, "gone, no longer supervised");
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The right to change the platform. This loop and its jobs share it.
+    async fn lock(&mut self, cancel: &Cancel) -> Result<Arc<Lock>> {
+        if let Some(lock) = self.lock.upgrade() {
+            return Ok(lock);
+        }
         let deadline = Instant::now() + LOCK_WAIT;
-        self.run
-            .lock_until(&self.plan.platform, deadline, cancel)
-            .await
+        let platform = &self.site.plan.platform;
+        let lock = Arc::new(self.run.lock_until(platform, deadline, cancel).await?);
+        self.lock = Arc::downgrade(&lock);
+        Ok(lock)
+    }
+
+    /// Numbers of domains that are not touched now.
+    fn left_alone(&self) -> BTreeSet<u32> {
+        let blocked = self.blocked.iter();
+        let blocked = blocked.filter(|(_, pause)| !pause.is_over());
+        let kept = self.kept.iter();
+        kept.chain(blocked.map(|(domid, _)| domid))
+            .copied()
+            .collect()
     }
 
     async fn ended(&mut self, domain: &DomainPlan, cancel: &Cancel) -> Result<()> {
-        let _lock = self.lock(cancel).await?;
-        // Whoever had the lock before may have dealt with it.
-        let Some(info) = find(&self.machine, domain).await? else {
-            return Ok(());
-        };
-        if info.state != DomainState::Shutdown {
+        let list = self.site.machine.run(|m| m.domains.list()).await?;
+        if self.to_be_removed(domain, &list).is_none() {
             return Ok(());
         }
+        let lock = self.lock(cancel).await?;
+        // Whoever had the lock before may have dealt with it.
+        let list = self.site.machine.run(|m| m.domains.list()).await?;
+        let Some(info) = self.to_be_removed(domain, &list) else {
+            return Ok(());
+        };
         let reason = info.reason.unwrap_or(ShutdownReason::Unknown);
-        let history = self.histories.entry(domain.name.clone()).or_default();
-        let decision = history.decide(domain, reason, Instant::now());
-        self.observer.observe(Event::Ended {
-            domain: domain.name.clone(),
-            reason: reason_words(reason).to_owned(),
-            then: decision.words().to_owned(),
-        });
+        let decision = match self.decided.get(&info.domid) {
+            Some(decision) => *decision,
+            None => {
+                let decision = self.decide(domain, Some(info.domid), reason);
+                self.site.observer.observe(Event::Ended {
+                    domain: domain.name.clone(),
+                    reason: reason_words(reason).to_owned(),
+                    then: decision.words().to_owned(),
+                });
+                decision
+            }
+        };
         if decision == Decision::Keep {
             self.kept.insert(info.domid);
             return Ok(());
         }
-        let leaving = self.leaving(domain, info.domid, &[]).await?;
-        let removed = remove::remove_all(&self.machine, &[leaving], self.observer).await;
-        if let Some(Err(error)) = removed.into_iter().next() {
-            // Kept out of later rounds: the same failure would come back for ever.
-            self.kept.insert(info.domid);
-            self.note(domain, &format!("cannot be removed: {error}"));
-            return Ok(());
-        }
-        if decision == Decision::Restart {
-            self.start(domain, FIRST_RETRY, cancel).await?;
-        } else {
-            self.seen.remove(&domain.name);
-        }
+        let leaving = self.leaving(domain, info.domid, &[]).await;
+        let returns = decision == Decision::Restart;
+        let returning = returns.then(|| domain.name.clone()).into_iter().collect();
+        self.begin(Job::remove(vec![leaving], returning), lock, cancel);
         Ok(())
     }
 
-    async fn retry(&mut self, domain: &DomainPlan, cancel: &Cancel) -> Result<()> {
-        let Some(retry) = self.retries.get(&domain.name) else {
-            return Ok(());
-        };
-        if retry.at > Instant::now() {
-            return Ok(());
-        }
-        let pause = retry.pause.saturating_mul(2);
-        let _lock = self.lock(cancel).await?;
-        if let Some(info) = find(&self.machine, domain).await?
-            && info.state != DomainState::Dying
-        {
-            self.retries.remove(&domain.name);
-            return Ok(());
-        }
-        // It need not fail to be known: whoever serves it is about to be started again.
-        let backends = order::backends_of(domain, &self.plan.domains);
-        if backends
-            .iter()
-            .any(|backend| self.retries.contains_key(&backend.name))
-        {
-            self.retries.remove(&domain.name);
-            self.waiting.insert(domain.name.clone());
-            return Ok(());
-        }
-        if !self
-            .histories
-            .entry(domain.name.clone())
-            .or_default()
-            .count(Instant::now())
-        {
-            self.note(domain, "cannot be started again, given up");
-            self.retries.remove(&domain.name);
-            self.seen.remove(&domain.name);
-            return Ok(());
-        }
-        self.start(domain, pause, cancel).await
+    /// The domain, if it has ended and may be touched.
+    fn to_be_removed<'l>(
+        &self,
+        domain: &DomainPlan,
+        list: &'l [DomainInfo],
+    ) -> Option<&'l DomainInfo> {
+        let info = by_uuid(list, &domain.uuid);
+        info.filter(|info| {
+            info.state == DomainState::Shutdown && !self.left_alone().contains(&info.domid)
+        })
     }
 
-    /// Starts a domain; when that fails, it is tried again later. The lock is held.
-    async fn start(&mut self, domain: &DomainPlan, pause: Duration, cancel: &Cancel) -> Result<()> {
-        match self.try_start(domain, cancel).await {
-            Ok(()) => {
-                self.retries.remove(&domain.name);
-            }
-            Err(Error::Interrupted) => return Err(Error::Interrupted),
-            Err(error) => {
-                self.note(
-                    domain,
-                    &format!("not started again ({error}), trying again in {pause:?}"),
-                );
-                let at = Instant::now() + pause;
-                self.retries
-                    .insert(domain.name.clone(), Retry { at, pause });
-            }
+    /// What the document wants of a domain that ended. An end counts once, however often it is dealt with.
+    fn decide(
+        &mut self,
+        domain: &DomainPlan,
+        domid: Option<u32>,
+        reason: ShutdownReason,
+    ) -> Decision {
+        let known = domid.and_then(|domid| self.decided.get(&domid));
+        if let Some(decision) = known {
+            return *decision;
         }
+        let history = self.histories.entry(domain.name.clone()).or_default();
+        let decision = history.decide(domain, reason, Instant::now());
+        self.decided.extend(domid.map(|domid| (domid, decision)));
+        decision
+    }
+
+    /// A domain that is to go, with those it serves that do not go with it: they keep Xen from freeing it.
+    async fn leaving(&self, domain: &DomainPlan, domid: u32, going: &[Leaving]) -> Leaving {
+        let users = self.site.machine.run(move |m| order::users(m, domid)).await;
+        let mut users = users.unwrap_or_else(|error| {
+            self.note(domain, &format!("its users cannot be listed: {error}"));
+            Vec::new()
+        });
+        users.retain(|user| !going.iter().any(|going| going.domid == user.domid));
+        let names: Vec<String> = users.into_iter().map(|user| user.name).collect();
+        Leaving {
+            held_by: (!names.is_empty()).then(|| names.join(" and ")),
+            ..Leaving::new(&domain.name, domid)
+        }
+    }
+
+    /// Removes what a failed start left of a domain, which is tried again then.
+    async fn remove_half_made(&mut self, domain: &DomainPlan, cancel: &Cancel) -> Result<()> {
+        let lock = self.lock(cancel).await?;
+        let list = self.site.machine.run(|m| m.domains.list()).await?;
+        let info = by_uuid(&list, &domain.uuid).filter(|i| i.state == DomainState::Paused);
+        let Some(info) = info.filter(|info| !self.left_alone().contains(&info.domid)) else {
+            return Ok(());
+        };
+        let leaving = Leaving::new(&domain.name, info.domid);
+        let returning = BTreeSet::from([domain.name.clone()]);
+        self.begin(Job::remove(vec![leaving], returning), lock, cancel);
         Ok(())
     }
 
-    /// Starts a domain or leaves nothing of it. One that others wait for has to serve them, too.
-    async fn try_start(&self, domain: &DomainPlan, cancel: &Cancel) -> Result<()> {
-        let options = start::Options {
-            timeout: self.timeout,
-            unpause: true,
-        };
-        let wanted = std::slice::from_ref(domain);
-        let (machine, plan) = (&self.machine, &self.plan);
-        let started = start::start(machine, plan, wanted, options, self.observer, cancel).await?;
-        let mut waiting = self.plan.domains.iter();
-        let waits = |other: &&DomainPlan| {
-            self.waiting.contains(&other.name)
-                && order::serves(&domain.name, std::slice::from_ref(other))
-        };
-        let Some(waits) = waiting.find(waits) else {
+    /// Starts a domain, when its pause is over and those that serve it run.
+    async fn start(
+        &mut self,
+        domain: &DomainPlan,
+        list: &[DomainInfo],
+        cancel: &Cancel,
+    ) -> Result<()> {
+        let start = self.starts.get(&domain.name);
+        let rests = |start: &Start| start.pause.is_some_and(|pause| !pause.is_over());
+        if start.is_none_or(rests) {
             return Ok(());
-        };
-        let serves = start::backend_domain_ready(
-            machine,
-            domain,
-            &waits.name,
-            self.timeout,
-            self.observer,
-            cancel,
-        )
-        .await;
-        if let Err(cause) = serves {
-            let mut remains = Vec::new();
-            for domain in started {
-                let removed =
-                    remove::remove(machine, &domain.name, domain.domid, self.observer).await;
-                if let Err(error) = removed {
-                    let Started { name, domid, .. } = domain;
-                    remains.push(format!("domain {domid} (\"{name}\": {error})"));
+        }
+        for backend in order::backends_of(domain, &self.site.plan.domains) {
+            let coming =
+                self.starts.contains_key(&backend.name) || self.jobs.work_on(&backend.name);
+            match by_uuid(list, &backend.uuid) {
+                _ if coming => return Ok(()),
+                Some(info) if info.is_alive() => {}
+                // What follows is decided in one of the next looks.
+                Some(_) if self.to_be_removed(backend, list).is_some() => return Ok(()),
+                Some(info) if self.blocked.contains_key(&info.domid) => return Ok(()),
+                _ => {
+                    let why = format!("not started again: {} does not run", backend.name);
+                    self.give_up(domain, &why);
+                    return Ok(());
                 }
             }
-            return Err(cause.with_remains(remains));
         }
+        let lock = self.lock(cancel).await?;
+        let list = self.site.machine.run(|m| m.domains.list()).await?;
+        let there = by_uuid(&list, &domain.uuid);
+        if there.is_some_and(|info| info.state != DomainState::Dying) {
+            // Somebody else made it; the next look sees how it stands.
+            return Ok(());
+        }
+        let counts = self.starts.get(&domain.name).is_some_and(|s| s.counts);
+        let history = self.histories.entry(domain.name.clone()).or_default();
+        if counts && !history.count(Instant::now()) {
+            self.give_up(domain, "cannot be started again, given up");
+            return Ok(());
+        }
+        let mut waiting = self.site.plan.domains.iter();
+        let waits = |other: &&DomainPlan| {
+            self.starts.contains_key(&other.name)
+                && order::serves(&domain.name, std::slice::from_ref(other))
+        };
+        let job = Job::Start {
+            domain: Box::new(domain.clone()),
+            serves: waiting.find(waits).map(|waits| waits.name.clone()),
+        };
+        self.begin(job, lock, cancel);
         Ok(())
+    }
+
+    fn begin(&mut self, job: Job, lock: Arc<Lock>, cancel: &Cancel) {
+        self.jobs.begin(&self.site, job, lock, cancel);
     }
 
     fn note(&self, domain: &DomainPlan, text: &str) {
-        self.observer
-            .observe(Event::Note(format!("{}: {text}", domain.name)));
+        self.site.note(&domain.name, text);
     }
 }
 
-/// The domain of this plan, if it exists: by its identity, since one that is being removed may have lost its name.
-async fn find(machine: &Machine, domain: &DomainPlan) -> Result<Option<DomainInfo>> {
-    let list = machine.run(|m| m.domains.list()).await?;
-    Ok(by_uuid(&list, &domain.uuid).cloned())
+/// Waits for a change. A watch that ended is taken away, so that it is set again.
+async fn changed(changes: &mut Option<Changes>) {
+    match changes {
+        Some(watch) => {
+            if watch.changed().await.is_err() {
+                *changes = None;
+            }
+        }
+        None => std::future::pending().await,
+    }
 }

@@ -1,91 +1,87 @@
 //! What follows when a domain that serves others ends: those it served go, then what is left of it; it is started again, then they are.
 //!
-//! All of it happens under one lock, and is told with its times.
+//! Domains that have nothing to do with each other are dealt with apart. All of it is told, with its times.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use platform::plan::{Action, DomainPlan};
-use tokio::time::Instant;
+use platform::plan::Action;
 
+use super::job::Job;
 use super::lost::{Guest, Outage, Server};
 use super::policy::{Decision, reason_words};
-use super::{FIRST_RETRY, Supervisor};
+use super::{Recovery, Supervisor};
 use crate::cancel::Cancel;
-use crate::error::Result;
-use crate::machine::{ShutdownReason, by_uuid};
+use crate::error::{Error, Result};
+use crate::machine::{Machine, ShutdownReason};
 use crate::observe::Event;
 use crate::order;
-use crate::remove::{self, Leaving};
+use crate::remove::Leaving;
+use crate::rundir::Lock;
 
-impl Supervisor<'_> {
-    /// Whether domains have lost those that serve them. Nothing is changed.
-    pub(super) async fn look_for_outage(&self) -> Result<Outage> {
-        let domains = self.plan.domains.clone();
-        let (kept, coming) = (self.kept.clone(), self.coming());
-        self.machine
-            .run(move |m| Outage::look(m, &domains, &kept, &coming))
-            .await
+impl Supervisor {
+    /// Deals with domains that have lost those that serve them.
+    pub(super) async fn look_for_outages(&mut self, cancel: &Cancel) -> Result<()> {
+        let (mut outage, mut trouble) = self.outage().await?;
+        if !outage.is_empty() {
+            let lock = self.lock(cancel).await?;
+            // Whoever had the lock before may have dealt with it.
+            (outage, trouble) = self.outage().await?;
+            for part in outage.parts() {
+                self.bring_back(&part, &lock, cancel).await;
+            }
+        }
+        trouble.map_or(Ok(()), Err)
     }
 
-    /// Domains that are to be started again.
+    /// What is lost and nobody works on, and what went wrong on looking at one of the domains.
+    async fn outage(&self) -> Result<(Outage, Option<Error>)> {
+        let site = Arc::clone(&self.site);
+        let (left_alone, coming) = (self.left_alone(), self.coming());
+        let look = move |m: &Machine| Outage::look(m, &site.plan.domains, &left_alone, &coming);
+        self.site.machine.run(look).await
+    }
+
+    /// Domains that are being removed or started, or are to be started.
     fn coming(&self) -> BTreeSet<String> {
-        let retries = self.retries.keys().cloned();
-        retries.chain(self.waiting.iter().cloned()).collect()
+        let mut coming = self.jobs.names();
+        coming.extend(self.starts.keys().cloned());
+        coming
     }
 
     /// Brings back what was lost, as far as the document wants it.
-    pub(super) async fn outage(&mut self, cancel: &Cancel) -> Result<()> {
-        let _lock = self.lock(cancel).await?;
-        // Whoever had the lock before may have dealt with it.
-        let outage = self.look_for_outage().await?;
-        if outage.is_empty() {
-            return Ok(());
-        }
-        let began = Instant::now();
-        let decisions = self.decide(&outage);
-        let mut returning = self.returning(&outage, &decisions);
-        self.tell(&outage, &decisions, &returning);
-        let failed = self.take_away(&outage, &decisions).await?;
-        returning.retain(|name| !failed.contains(name));
-        let removed = began.elapsed();
-        for guest in &outage.guests {
-            self.expect(&guest.plan, returning.contains(&guest.plan.name));
+    async fn bring_back(&mut self, outage: &Outage, lock: &Arc<Lock>, cancel: &Cancel) {
+        let decisions = self.decide_all(outage);
+        let returning = self.returning(outage, &decisions);
+        self.tell(outage, &decisions, &returning);
+        let leaving = self.take_away(outage, &decisions).await;
+        let servers = outage.servers.iter().map(|server| &server.plan.name);
+        let servers = servers.filter(|name| returning.contains(*name)).cloned();
+        let recovery = Recovery::new(&returning, servers.collect());
+        self.recoveries
+            .retain(|known| !returning.iter().any(|name| known.concerns(name)));
+        if !returning.is_empty() {
+            self.recoveries.push(recovery);
         }
         for server in &outage.servers {
-            let name = &server.plan.name;
-            if !returning.contains(name) {
-                self.seen.remove(name);
-                continue;
+            let kept = decisions.get(&server.plan.name) == Some(&Decision::Keep);
+            let goes = leaving.iter().any(|going| going.name == server.plan.name);
+            if !returning.contains(&server.plan.name) && !kept && !goes {
+                self.seen.remove(&server.plan.name);
             }
-            self.start(&server.plan, FIRST_RETRY, cancel).await?;
         }
-        let served = began.elapsed();
-        self.start_waiting(cancel).await?;
-        let names: Vec<&String> = returning.iter().collect();
-        if names.iter().any(|name| self.coming().contains(*name)) || names.is_empty() {
-            return Ok(());
+        if !leaving.is_empty() || !returning.is_empty() {
+            self.begin(Job::remove(leaving, returning), Arc::clone(lock), cancel);
         }
-        let all = began.elapsed();
-        self.observer.observe(Event::Note(format!(
-            "{} run again after {:.1} s: {:.1} s to remove what was left, {:.1} s until those that serve were ready, {:.1} s for \
-             those they serve",
-            list(names.into_iter().map(String::as_str)),
-            all.as_secs_f64(),
-            removed.as_secs_f64(),
-            served.saturating_sub(removed).as_secs_f64(),
-            all.saturating_sub(served).as_secs_f64(),
-        )));
-        Ok(())
     }
 
     /// What the documents want of those that served, and how often they came back already.
-    fn decide(&mut self, outage: &Outage) -> BTreeMap<String, Decision> {
-        let now = Instant::now();
+    fn decide_all(&mut self, outage: &Outage) -> BTreeMap<String, Decision> {
         let mut decisions = BTreeMap::new();
         for server in &outage.servers {
             let reason = server.ended.unwrap_or(ShutdownReason::Unknown);
-            let history = self.histories.entry(server.plan.name.clone()).or_default();
-            let decision = history.decide(&server.plan, reason, now);
+            let domid = server.domids.iter().max().copied();
+            let decision = self.decide(&server.plan, domid, reason);
             decisions.insert(server.plan.name.clone(), decision);
         }
         decisions
@@ -104,7 +100,7 @@ impl Supervisor<'_> {
             let gone = |name: &str| {
                 decisions.contains_key(name) || outage.guests.iter().any(|g| g.plan.name == name)
             };
-            let backends = order::backends_of(&guest.plan, &self.plan.domains);
+            let backends = order::backends_of(&guest.plan, &self.site.plan.domains);
             let served = backends.iter().all(|backend| {
                 let name = &backend.name;
                 !gone(name) || returning.contains(name) || coming.contains(name)
@@ -130,7 +126,7 @@ impl Supervisor<'_> {
                 (Some(Decision::Keep), None) => "nothing is left of it for examination",
                 (decision, _) => decision.map_or("", |decision| decision.words()),
             };
-            self.observer.observe(Event::Ended {
+            self.site.observer.observe(Event::Ended {
                 domain: server.plan.name.clone(),
                 reason: server
                     .ended
@@ -160,12 +156,12 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Removes guests, the last of the plan first, then those that served them. Tells which of them could not be removed.
+    /// Those that go: guests, the last of the plan first, then those that served them. Notes those that stay.
     async fn take_away(
         &mut self,
         outage: &Outage,
         decisions: &BTreeMap<String, Decision>,
-    ) -> Result<BTreeSet<String>> {
+    ) -> Vec<Leaving> {
         let stays = |server: &&Server| {
             server.ended.is_some() && decisions.get(&server.plan.name) == Some(&Decision::Keep)
         };
@@ -191,66 +187,15 @@ impl Supervisor<'_> {
         }
         for server in gone.iter().rev() {
             for domid in &server.domids {
-                let domain = self.leaving(&server.plan, *domid, &leaving).await?;
+                let domain = self.leaving(&server.plan, *domid, &leaving).await;
                 leaving.push(domain);
             }
         }
-        let results = remove::remove_all(&self.machine, &leaving, self.observer).await;
-        let mut failed = BTreeSet::new();
-        for (domain, result) in leaving.iter().zip(results) {
-            if let Err(error) = result {
-                // Kept out of later rounds: the same failure would come back for ever.
-                self.kept.insert(domain.domid);
-                failed.insert(domain.name.clone());
-                let text = format!("{}: cannot be removed: {error}", domain.name);
-                self.observer.observe(Event::Note(text));
-            }
-        }
-        Ok(failed)
-    }
-
-    /// Notes whether a domain that is gone is to be started when it can be.
-    fn expect(&mut self, domain: &DomainPlan, returns: bool) {
-        self.retries.remove(&domain.name);
-        if returns {
-            self.waiting.insert(domain.name.clone());
-        } else {
-            self.waiting.remove(&domain.name);
-            self.seen.remove(&domain.name);
-        }
-    }
-
-    /// Starts those that wait and are served again; forgets those that never will be. The lock is held.
-    pub(super) async fn start_waiting(&mut self, cancel: &Cancel) -> Result<()> {
-        for domain in self.plan.domains.clone() {
-            if !self.waiting.contains(&domain.name) {
-                continue;
-            }
-            let running = self.machine.run(|m| m.domains.list()).await?;
-            if by_uuid(&running, &domain.uuid).is_some_and(|info| info.is_alive()) {
-                self.waiting.remove(&domain.name);
-                continue;
-            }
-            let mut missing = order::backends_of(&domain, &self.plan.domains);
-            missing.retain(|backend| {
-                by_uuid(&running, &backend.uuid).is_none_or(|info| !info.is_alive())
-            });
-            let coming = self.coming();
-            if let Some(never) = missing.iter().find(|b| !coming.contains(&b.name)) {
-                let why = format!("not started again: {} does not run", never.name);
-                self.note(&domain, &why);
-                self.waiting.remove(&domain.name);
-                self.seen.remove(&domain.name);
-            } else if missing.is_empty() {
-                self.waiting.remove(&domain.name);
-                self.start(&domain, FIRST_RETRY, cancel).await?;
-            }
-        }
-        Ok(())
+        leaving
     }
 }
 
 /// Names in a sentence.
-fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
+pub(super) fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
     names.collect::<Vec<_>>().join(", ")
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use platform::plan::{Action, DomainPlan};
 use tokio::time::Instant;
 
+use crate::error::Error;
 use crate::machine::ShutdownReason;
 
 /// Restarts of one domain that are allowed within [`WINDOW`].
@@ -66,6 +67,21 @@ impl History {
         }
         self.0.push_back(now);
         true
+    }
+}
+
+/// Whether a start failed because somebody who has to serve the domain is not there, or does not answer. That says nothing about the
+/// domain: it is tried as long as it takes, and none of it counts as a restart.
+pub(super) fn is_outage(error: &Error) -> bool {
+    match error {
+        Error::BackendNotRunning { .. }
+        | Error::BackendTimeout { .. }
+        | Error::NoBackendDomain { .. }
+        | Error::NoMediator { .. }
+        | Error::MediatorTimeout { .. }
+        | Error::Store(_) => true,
+        Error::Remains { cause, .. } => is_outage(cause),
+        _ => false,
     }
 }
 

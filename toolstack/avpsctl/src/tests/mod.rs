@@ -1,6 +1,7 @@
 //! What avpsctl does to a machine, tried on a model of one.
 
 pub(crate) mod drivers;
+mod enduring;
 mod own_domain;
 mod placing;
 mod serving;
@@ -123,7 +124,18 @@ pub(crate) async fn supervise<F: Future<Output = ()>>(
     plan: &Plan,
     meanwhile: impl FnOnce(Arc<Model>) -> F,
 ) -> (Vec<String>, bool) {
-    let recorder = Recorder::default();
+    let dir = tempfile::tempdir().expect("temporary folder");
+    supervise_in(&RunDir::new(dir.path()), model, plan, meanwhile).await
+}
+
+/// The same with a run directory that the test knows.
+pub(crate) async fn supervise_in<F: Future<Output = ()>>(
+    run: &RunDir,
+    model: &Arc<Model>,
+    plan: &Plan,
+    meanwhile: impl FnOnce(Arc<Model>) -> F,
+) -> (Vec<String>, bool) {
+    let recorder = Arc::new(Recorder::default());
     let (canceller, cancel) = Cancel::pair();
     let machine = model.machine();
     start::start(
@@ -136,9 +148,9 @@ pub(crate) async fn supervise<F: Future<Output = ()>>(
     )
     .await
     .expect("starts");
-    let dir = tempfile::tempdir().expect("temporary folder");
-    let run = RunDir::new(dir.path());
-    let supervisor = Supervisor::new(machine, plan.clone(), run, OPTIONS.timeout, &recorder);
+    let run = run.clone();
+    let observer = Arc::clone(&recorder) as Arc<dyn Observer>;
+    let supervisor = Supervisor::new(machine, plan.clone(), run, OPTIONS.timeout, observer);
     let script = async {
         settle().await;
         meanwhile(model.clone()).await;
@@ -147,7 +159,7 @@ pub(crate) async fn supervise<F: Future<Output = ()>>(
         settle().await;
     };
     let ended_by_itself = async {
-        supervisor.run(&cancel).await.expect("no error");
+        supervisor.run(&cancel).await;
         !cancel.is_cancelled()
     };
     let (ended, ()) = tokio::join!(ended_by_itself, script);

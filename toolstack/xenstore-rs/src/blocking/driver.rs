@@ -66,7 +66,8 @@ pub(super) fn start(session: &Arc<Session>) -> Result<()> {
 fn run(session: &Arc<Session>, bell: &Bell) -> io::Result<()> {
     let mut inbox = Inbox::new();
     while !session.is_broken() {
-        // In every round: an answer may be what the next request had to wait for.
+        let alarm = session.expire(&mut inbox);
+        // In every round, and last: an answer may be what the next request had to wait for.
         let full = match session.flush(Wait::Forbidden) {
             Flush::Done => false,
             Flush::Full => true,
@@ -75,8 +76,6 @@ fn run(session: &Arc<Session>, bell: &Bell) -> io::Result<()> {
                 false
             }
         };
-        let alarm = session.expire(Instant::now());
-
         let interest = if full {
             PollFlags::IN | PollFlags::OUT
         } else {
@@ -174,6 +173,85 @@ mod tests {
         }
         drop(pending);
         session.close("the test is over");
+    }
+
+    /// Answers `READ`s that were sent, each with more than a fair part of what is received at once.
+    fn answer(server: &mut UnixStream, count: usize) {
+        let mut decoder = Decoder::new();
+        let limit = Some(Duration::from_secs(20));
+        server.set_read_timeout(limit).unwrap();
+        for _ in 0..count {
+            let request = receive(server, &mut decoder).unwrap();
+            let reply = encode(request.kind, request.request_id, 0, &[b'x'; 4000]).unwrap();
+            server.write_all(&reply).unwrap();
+        }
+    }
+
+    /// The process is stopped, and with it the thread that receives, from before the server answers until `late` after the time limit.
+    fn stopped(limit: Duration, late: Duration) {
+        const REQUESTS: usize = 20;
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let session = Session::new(Transport::from_socket(ours.into()).unwrap());
+        let pending: Vec<_> = (0..REQUESTS)
+            .map(|_| {
+                let request = Request::on_path(MessageType::READ, "/a").unwrap();
+                session.submit(request, limit).unwrap()
+            })
+            .collect();
+        answer(&mut theirs, REQUESTS);
+        thread::sleep(limit + late);
+        start(&session).unwrap();
+        for pending in pending {
+            let reply = super::super::park::block_on(pending).unwrap();
+            assert_eq!(reply.bytes().len(), 4000);
+        }
+        assert!(!session.is_broken());
+        session.close("the test is over");
+    }
+
+    #[test]
+    fn answers_that_came_while_the_process_was_stopped_count() {
+        stopped(Duration::from_millis(100), Duration::from_millis(10));
+        stopped(Duration::from_millis(100), Duration::from_secs(2));
+    }
+
+    #[test]
+    fn after_a_stop_the_device_still_sends_what_had_to_wait() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let session = Session::new(Transport::device_for_test(ours.into()));
+        let limit = Duration::from_secs(1);
+        let pending: Vec<_> = (0..3)
+            .map(|_| {
+                let request = Request::on_path(MessageType::READ, "/a").unwrap();
+                session.submit(request, limit).unwrap()
+            })
+            .collect();
+        answer(&mut theirs, 1);
+        thread::sleep(limit + Duration::from_secs(2));
+        start(&session).unwrap();
+        answer(&mut theirs, 2);
+        for pending in pending {
+            super::super::park::block_on(pending).unwrap();
+        }
+        session.close("the test is over");
+    }
+
+    #[test]
+    fn a_server_that_sends_events_and_never_an_answer_is_given_up() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let session = Session::new(Transport::from_socket(ours.into()).unwrap());
+        start(&session).unwrap();
+        let talks = thread::spawn(move || {
+            let event = encode(MessageType::WATCH_EVENT, 0, 0, b"/w\0w1\0").unwrap();
+            while theirs.write_all(&event).is_ok() {}
+        });
+        let request = Request::on_path(MessageType::READ, "/a").unwrap();
+        let limit = Duration::from_millis(300);
+        let pending = session.submit(request, limit).unwrap();
+        let error = super::super::park::block_on(pending).unwrap_err();
+        assert!(matches!(error, Error::Timeout { .. }), "{error}");
+        drop(session);
+        talks.join().unwrap();
     }
 
     #[test]

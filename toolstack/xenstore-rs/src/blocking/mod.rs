@@ -78,7 +78,8 @@ impl Client {
     }
 
     /// Sets how long an answer may take before the connection is given up, for this value and its
-    /// later clones. The default is [`DEFAULT_TIMEOUT`](crate::DEFAULT_TIMEOUT).
+    /// later clones. The default is [`DEFAULT_TIMEOUT`](crate::DEFAULT_TIMEOUT). Time in which this process was stopped does not
+    /// count against the server.
     #[must_use]
     pub fn with_timeout(self, timeout: Duration) -> Self {
         Self {

@@ -37,8 +37,14 @@ pub(crate) struct Events {
     queue: VecDeque<Arc<str>>,
     waiting: HashSet<Arc<str>>,
     collapsed: bool,
-    waiters: Vec<Waker>,
+    /// Those who wait, by the numbers that they were given.
+    waiters: Vec<(u64, Waker)>,
+    last_waiter: u64,
 }
+
+/// Somebody who waits for an event; whoever has it takes it back when they no longer wait ([`Events::forget`]).
+#[derive(Debug, Default)]
+pub(crate) struct Waiter(Option<u64>);
 
 impl Events {
     pub(crate) fn new(root: &str, depth: Option<u32>) -> Self {
@@ -49,6 +55,7 @@ impl Events {
             waiting: HashSet::new(),
             collapsed: false,
             waiters: Vec::new(),
+            last_waiter: 0,
         }
     }
 
@@ -81,15 +88,38 @@ impl Events {
         Some(path.as_ref().to_owned())
     }
 
-    /// Has `waker` woken by the next event.
-    pub(crate) fn wait(&mut self, waker: &Waker) {
-        if !self.waiters.iter().any(|known| known.will_wake(waker)) {
-            self.waiters.push(waker.clone());
+    /// Has `waker` woken by the next event, in place of the one that `waiter` gave before; that one comes back.
+    pub(crate) fn wait(&mut self, waiter: &mut Waiter, waker: &Waker) -> Option<Waker> {
+        let known = self
+            .waiters
+            .iter_mut()
+            .find(|(number, _)| Some(*number) == waiter.0);
+        match known {
+            Some((_, known)) if known.will_wake(waker) => None,
+            Some((_, known)) => Some(std::mem::replace(known, waker.clone())),
+            None => {
+                self.last_waiter = self.last_waiter.wrapping_add(1);
+                waiter.0 = Some(self.last_waiter);
+                self.waiters.push((self.last_waiter, waker.clone()));
+                None
+            }
         }
     }
 
+    /// Gives back the waker of somebody who no longer waits.
+    pub(crate) fn forget(&mut self, waiter: &Waiter) -> Option<Waker> {
+        let mut waiters = self.waiters.iter();
+        let at = waiters.position(|(number, _)| Some(*number) == waiter.0)?;
+        Some(self.waiters.swap_remove(at).1)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn waiters(&self) -> usize {
+        self.waiters.len()
+    }
+
     pub(crate) fn take_waiters(&mut self, into: &mut Vec<Waker>) {
-        into.append(&mut self.waiters);
+        into.extend(self.waiters.drain(..).map(|(_, waker)| waker));
     }
 }
 

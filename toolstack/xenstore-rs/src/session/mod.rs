@@ -24,6 +24,7 @@ use crate::transport::{Sent, Transport};
 use crate::wire::{self, Decoder, MessageType};
 
 use events::Events;
+pub(crate) use events::Waiter;
 pub(crate) use pending::Pending;
 use pending::{Answer, InFlight, Slot};
 pub use state::Statistics;
@@ -162,6 +163,7 @@ impl Session {
                     kind,
                     deadline,
                     timeout,
+                    extended: false,
                     slot: Slot::Waiting(None),
                 },
             );
@@ -310,21 +312,37 @@ impl Session {
 
     /// Gives the connection up if an answer is overdue. Returns when to call again, `None` for
     /// "when woken".
-    pub(crate) fn expire(&self, now: Instant) -> Option<Instant> {
-        let mut wakers = Vec::new();
-        let armed = {
-            let mut state = self.state();
+    ///
+    /// An answer that nobody has read is not overdue: this process, or only the driver, may have
+    /// been stopped for longer than the time limit. So what has come is read first, and whoever was
+    /// late gives the server a little more time.
+    pub(crate) fn expire(self: &Arc<Self>, inbox: &mut Inbox) -> Option<Instant> {
+        {
+            let state = self.state();
+            let now = Instant::now();
             if !state.rearm && state.armed.is_none_or(|armed| armed > now) {
                 return state.armed;
             }
+        }
+        let mut unread = false;
+        if self
+            .first_deadline()
+            .is_some_and(|first| first <= Instant::now())
+        {
+            for _ in 0..READS_MAX {
+                if !matches!(self.readable(inbox), Ok(true)) {
+                    break;
+                }
+                unread = true;
+            }
+        }
+        let mut wakers = Vec::new();
+        let armed = {
+            let mut state = self.state();
+            let now = Instant::now();
             state.rearm = false;
-            let first = state
-                .in_flight
-                .values()
-                .filter(|entry| !matches!(entry.slot, Slot::Done(_)))
-                .min_by_key(|entry| entry.deadline)
-                .map(|entry| (entry.deadline, entry.kind, entry.timeout));
-            if let Some((deadline, kind, timeout)) = first
+            state.extend(now, unread);
+            if let Some((deadline, kind, timeout)) = state.first_deadline()
                 && deadline <= now
             {
                 state.expire(now, &mut wakers);
@@ -333,7 +351,7 @@ impl Session {
             }
             // With nothing in flight the old alarm stays: the next request then need not wake the
             // driver, which would cost every single request a context switch.
-            state.armed = match first {
+            state.armed = match state.first_deadline() {
                 Some((deadline, ..)) => Some(deadline),
                 None => state.armed.filter(|armed| *armed > now),
             };
@@ -341,6 +359,10 @@ impl Session {
         };
         wake_all(wakers);
         armed
+    }
+
+    fn first_deadline(&self) -> Option<Instant> {
+        self.state().first_deadline().map(|(deadline, ..)| deadline)
     }
 
     /// Has `waker` woken whenever the driver has something to do.
@@ -394,12 +416,29 @@ impl Session {
         wake_all(wakers);
     }
 
-    /// The next event of a watch. `None`: none yet, and `waker`, if given, will be woken.
+    /// How many wait for events of a watch.
+    #[cfg(test)]
+    pub(crate) fn waiters(&self, token: u64) -> usize {
+        let state = self.state();
+        state.watches.get(&token).map_or(0, Events::waiters)
+    }
+
+    /// Somebody no longer waits for an event of this watch.
+    pub(crate) fn forget_waiter(&self, token: u64, waiter: &Waiter) {
+        let mut state = self.state();
+        let events = state.watches.get_mut(&token);
+        let waker = events.and_then(|events| events.forget(waiter));
+        // A waker may end whatever it belongs to, which may call in here again.
+        drop(state);
+        drop(waker);
+    }
+
+    /// The next event of a watch. `None`: none yet, and the waker, if given, will be woken.
     pub(crate) fn next_event(
         &self,
         token: u64,
         root: &str,
-        waker: Option<&Waker>,
+        wake: Option<(&mut Waiter, &Waker)>,
     ) -> Result<Option<String>> {
         let mut state = self.state();
         let State {
@@ -410,9 +449,9 @@ impl Session {
                 return Ok(Some(path));
             }
             if broken.is_none() {
-                if let Some(waker) = waker {
-                    events.wait(waker);
-                }
+                let before = wake.and_then(|(waiter, waker)| events.wait(waiter, waker));
+                drop(state);
+                drop(before);
                 return Ok(None);
             }
         }
@@ -425,6 +464,10 @@ impl Session {
         })
     }
 }
+
+/// Most reads of what came while nobody looked, each of up to [`Inbox::CAPACITY`] bytes. The kernel keeps less than that for a socket;
+/// a server that never stops talking is not listened to for ever.
+const READS_MAX: u32 = 256;
 
 /// How long the end of a transaction that nobody waits for may take.
 const ORPHAN_TIMEOUT: Duration = Duration::from_secs(60);

@@ -21,6 +21,8 @@ pub(super) struct InFlight {
     pub(super) kind: MessageType,
     pub(super) deadline: Instant,
     pub(super) timeout: Duration,
+    /// Its time was extended because unread messages were found at its end.
+    pub(super) extended: bool,
     pub(super) slot: Slot,
 }
 

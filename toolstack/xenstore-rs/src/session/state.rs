@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, describe};
 use crate::request;
@@ -11,6 +11,11 @@ use crate::wire::{Message, MessageType};
 
 use super::events::{Events, Outcome};
 use super::pending::{Answer, InFlight, Slot};
+
+/// A driver that comes this late to a time limit was stopped: a loaded machine runs it sooner.
+const LATE: Duration = Duration::from_secs(1);
+/// Time a request gets after a stop, at most: a server that is alive needs milliseconds.
+const MORE_TIME: Duration = Duration::from_secs(5);
 
 /// Counts of one connection since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -181,6 +186,28 @@ impl State {
                 events.take_waiters(wakers);
             }
             Outcome::Filtered => {}
+        }
+    }
+
+    /// The first time limit of those who wait for an answer, with its request.
+    pub(super) fn first_deadline(&self) -> Option<(Instant, MessageType, Duration)> {
+        self.in_flight
+            .values()
+            .filter(|entry| !matches!(entry.slot, Slot::Done(_)))
+            .min_by_key(|entry| entry.deadline)
+            .map(|entry| (entry.deadline, entry.kind, entry.timeout))
+    }
+
+    /// Gives requests that are overdue more time, if that need not be the server's fault: nobody looked when their time was over, or
+    /// messages were `unread` then. The latter once for each, since a server may send events and never an answer.
+    pub(super) fn extend(&mut self, now: Instant, unread: bool) {
+        for entry in self.in_flight.values_mut() {
+            let late = now.saturating_duration_since(entry.deadline);
+            if entry.deadline <= now && (late > LATE || unread && !entry.extended) {
+                entry.extended = true;
+                let more = entry.timeout.min(MORE_TIME);
+                entry.deadline = now.checked_add(more).unwrap_or(now);
+            }
         }
     }
 

@@ -82,8 +82,9 @@ impl Driver {
         if self.receive(context)? == Duty::Over {
             return Poll::Ready(Ok(()));
         }
-        self.flush(context)?;
         self.expire(context);
+        // Last: an answer may be what the next request had to wait for.
+        self.flush(context)?;
         if self.funeral.0.is_broken() {
             return Poll::Ready(Ok(()));
         }
@@ -124,7 +125,7 @@ impl Driver {
 
     fn expire(&mut self, context: &mut Context<'_>) {
         loop {
-            let Some(alarm) = self.funeral.0.expire(Instant::now()) else {
+            let Some(alarm) = self.funeral.0.expire(&mut self.inbox) else {
                 self.sleep = None;
                 return;
             };
@@ -150,4 +151,49 @@ impl Driver {
 enum Duty {
     Goes,
     Over,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::Request;
+    use crate::transport::Transport;
+    use crate::wire::{MessageType, encode};
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+
+    #[test]
+    fn answers_that_came_while_the_process_was_stopped_count() {
+        let runtime = ::tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let (ours, mut theirs) = UnixStream::pair().unwrap();
+            let session = Session::new(Transport::from_socket(ours.into()).unwrap());
+            start(&session).unwrap();
+            let limit = Duration::from_millis(100);
+            let ids: Vec<u32> = (1..=20).collect();
+            let pending: Vec<_> = ids
+                .iter()
+                .map(|_| {
+                    let request = Request::on_path(MessageType::READ, "/a").unwrap();
+                    session.submit(request, limit).unwrap()
+                })
+                .collect();
+            let mut sent = [0; 4096];
+            assert!(theirs.read(&mut sent).unwrap() > 0);
+            for id in ids {
+                let reply = encode(MessageType::READ, id, 0, &[b'x'; 4000]).unwrap();
+                theirs.write_all(&reply).unwrap();
+            }
+            // Nothing else runs in this runtime meanwhile.
+            std::thread::sleep(limit + Duration::from_secs(2));
+            for pending in pending {
+                assert_eq!(pending.await.unwrap().bytes().len(), 4000);
+            }
+            assert!(!session.is_broken());
+        });
+    }
 }

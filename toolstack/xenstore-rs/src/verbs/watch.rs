@@ -1,12 +1,12 @@
 //! Watches: starting one, waiting for its events, ending it.
 
-use std::future::poll_fn;
-use std::task::{Poll, Waker};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 
 use crate::error::{Error, Result, describe};
 use crate::path;
 use crate::request::Request;
-use crate::session::token_text;
+use crate::session::{Waiter, token_text};
 use crate::wire::MessageType;
 
 use super::Connection;
@@ -60,26 +60,40 @@ pub(crate) struct WatchHandle {
 }
 
 impl WatchHandle {
+    /// A watch that the session knows and no server was told of.
+    #[cfg(test)]
+    pub(crate) fn for_test(connection: Connection, path: &str, token: u64) -> Self {
+        Self {
+            connection,
+            path: path.to_owned(),
+            token,
+        }
+    }
+
     pub(crate) fn path(&self) -> &str {
         &self.path
     }
 
     /// See [`Session::next_event`].
-    pub(crate) fn next(&self, waker: Option<&Waker>) -> Result<Option<WatchEvent>> {
+    pub(crate) fn next(&self, wake: Option<(&mut Waiter, &Waker)>) -> Result<Option<WatchEvent>> {
         let event = self
             .connection
             .session()
-            .next_event(self.token, &self.path, waker)?;
+            .next_event(self.token, &self.path, wake)?;
         Ok(event.map(|path| WatchEvent { path }))
     }
 
-    pub(crate) async fn recv(&self) -> Result<WatchEvent> {
-        poll_fn(|context| match self.next(Some(context.waker())) {
-            Ok(Some(event)) => Poll::Ready(Ok(event)),
-            Ok(None) => Poll::Pending,
-            Err(error) => Poll::Ready(Err(error)),
-        })
-        .await
+    pub(crate) fn recv(&self) -> Recv<'_> {
+        Recv {
+            handle: self,
+            waiter: Waiter::default(),
+        }
+    }
+
+    /// How many wait for its events.
+    #[cfg(test)]
+    pub(crate) fn waiters(&self) -> usize {
+        self.connection.session().waiters(self.token)
     }
 
     /// Drops the handle without a word to the server.
@@ -100,6 +114,33 @@ impl Drop for WatchHandle {
             Request::unwatch(&self.path, &token),
             self.connection.timeout(),
         );
+    }
+}
+
+/// The wait for one event. Dropping it loses no event, and leaves no waker behind.
+#[must_use = "it waits when it is polled"]
+pub(crate) struct Recv<'a> {
+    handle: &'a WatchHandle,
+    waiter: Waiter,
+}
+
+impl Future for Recv<'_> {
+    type Output = Result<WatchEvent>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let handle = self.handle;
+        match handle.next(Some((&mut self.waiter, context.waker()))) {
+            Ok(Some(event)) => Poll::Ready(Ok(event)),
+            Ok(None) => Poll::Pending,
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+}
+
+impl Drop for Recv<'_> {
+    fn drop(&mut self) {
+        let session = self.handle.connection.session();
+        session.forget_waiter(self.handle.token, &self.waiter);
     }
 }
 

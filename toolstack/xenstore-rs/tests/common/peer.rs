@@ -22,15 +22,19 @@ pub(crate) fn client_and_peer() -> (Client, Peer) {
 /// A socket for a client, and the peer at its other end.
 pub(crate) fn socket_and_peer() -> (OwnedFd, Peer) {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let peer = Peer {
-        stream: theirs,
-        decoder: Decoder::new(),
-        buffered: Vec::new(),
-    };
-    (ours.into(), peer)
+    (ours.into(), Peer::on(theirs))
 }
 
 impl Peer {
+    /// The peer of whoever is at the other end of a stream.
+    pub(crate) fn on(stream: UnixStream) -> Peer {
+        Peer {
+            stream,
+            decoder: Decoder::new(),
+            buffered: Vec::new(),
+        }
+    }
+
     /// The next request; `None` when the client has closed the connection.
     pub(crate) fn try_request(&mut self) -> Option<Message> {
         loop {

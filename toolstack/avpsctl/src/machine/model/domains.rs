@@ -24,7 +24,11 @@ impl Domains for Model {
     }
 
     fn list(&self) -> Result<Vec<DomainInfo>> {
-        Ok(self.inner().domains.clone())
+        let inner = self.inner();
+        if inner.no_list {
+            return Err(Error::Xen("could not list the domains".into()));
+        }
+        Ok(inner.domains.clone())
     }
 
     fn create(&self, config: &Value) -> Result<u32> {

@@ -48,6 +48,10 @@ struct Inner {
     fail_destroy: bool,
     fail_shutdown: Option<u32>,
     on_create: Option<OnCreate>,
+    /// libxl answers no question.
+    no_list: bool,
+    /// XenStore tells nothing of nodes whose path begins so.
+    no_read: Option<String>,
     /// Who may read what, where that is not only the control domain.
     permissions: BTreeMap<String, Vec<Permission>>,
     driver: Driver,
@@ -56,7 +60,7 @@ struct Inner {
 /// The machine.
 pub(crate) struct Model {
     inner: Mutex<Inner>,
-    changed: watch::Sender<u64>,
+    changed: Mutex<watch::Sender<u64>>,
     /// `avps-backend`, and below `run` what is made of it.
     files: tempfile::TempDir,
 }
@@ -92,10 +96,12 @@ impl Model {
                 fail_destroy: false,
                 fail_shutdown: None,
                 on_create: None,
+                no_list: false,
+                no_read: None,
                 permissions: BTreeMap::from([(DOMAIN_ENDED.to_owned(), store::owners(0))]),
                 driver: Driver::default(),
             }),
-            changed: watch::channel(0).0,
+            changed: Mutex::new(watch::channel(0).0),
             files: {
                 let files = tempfile::tempdir().expect("temporary folder");
                 std::fs::write(files.path().join("avps-backend"), static_program())
@@ -130,7 +136,28 @@ impl Model {
     }
 
     fn bump(&self) {
-        self.changed.send_modify(|count| *count += 1);
+        let changed = self.changed.lock().expect("no test panics inside");
+        changed.send_modify(|count| *count += 1);
+    }
+
+    /// The connection with XenStore breaks: every watch ends. New ones can be set.
+    pub(crate) fn lose_watches(&self) {
+        *self.changed.lock().expect("no test panics inside") = watch::channel(0).0;
+    }
+
+    /// The number of the next domain.
+    pub(crate) fn next_number(&self, domid: u32) {
+        self.inner().next = domid;
+    }
+
+    /// Whether libxl answers.
+    pub(crate) fn libxl_answers(&self, answers: bool) {
+        self.inner().no_list = !answers;
+    }
+
+    /// XenStore refuses to read nodes whose path begins so.
+    pub(crate) fn refuse_reads(&self, below: Option<&str>) {
+        self.inner().no_read = below.map(str::to_owned);
     }
 
     pub(crate) fn backend(&self, backend: Backend) {

@@ -43,6 +43,18 @@ impl Model {
         domids
     }
 
+    fn refused(&self, path: &str) -> Result<()> {
+        let inner = self.inner();
+        let refused = inner
+            .no_read
+            .as_ref()
+            .filter(|below| path.starts_with(*below));
+        match refused {
+            Some(_) => Err(Error::Store(format!("{path} cannot be read"))),
+            None => Ok(()),
+        }
+    }
+
     fn change_readers(
         &self,
         path: &str,
@@ -63,10 +75,12 @@ impl Model {
 
 impl Store for Model {
     fn read(&self, path: &str) -> Result<Option<String>> {
+        self.refused(path)?;
         Ok(self.inner().nodes.get(path).cloned())
     }
 
     fn children(&self, path: &str) -> Result<Vec<String>> {
+        self.refused(path)?;
         let below = format!("{path}/");
         let mut names: Vec<String> = self
             .inner()
@@ -137,7 +151,8 @@ impl Store for Model {
     }
 
     fn watch(&self, _: &[String]) -> Result<Changes> {
-        let mut receiver = self.changed.subscribe();
+        let changed = self.changed.lock().expect("no test panics inside");
+        let mut receiver = changed.subscribe();
         // As XenStore does: each new watch fires at once.
         receiver.mark_changed();
         Ok(Changes::new(receiver))
