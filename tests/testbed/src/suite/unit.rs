@@ -25,8 +25,12 @@ pub(super) fn run(run: &Run) -> Result<(), Failure> {
         }
     });
     drop(step);
+    let complaint = reader.complaint(filter.is_none());
     let Reader {
-        cases, filtered, ..
+        cases,
+        filtered,
+        ignored,
+        ..
     } = reader;
     let (count, failed) = (
         cases.len(),
@@ -36,6 +40,17 @@ pub(super) fn run(run: &Run) -> Result<(), Failure> {
         report.quiet_case(case);
     }
     report.skip(filtered);
+    if !ignored.is_empty() {
+        report.note(format!("not run: {}", ignored.join(", ")));
+    }
+    if let Some(complaint) = complaint {
+        report.case(Case {
+            suite: "unit",
+            name: "unit: every result is read".into(),
+            time: began.elapsed(),
+            failure: Some(complaint),
+        });
+    }
     match ended {
         Err(error @ Error::Interrupted) => Err(error.into()),
         // cargo fails when a test did; otherwise something could not be built.
@@ -62,11 +77,27 @@ struct Reader {
     program: String,
     cases: Vec<Case>,
     filtered: usize,
+    /// Tests that say themselves that they are not run.
+    ignored: Vec<String>,
+    /// Results that the programs count.
+    counted: usize,
     /// The failed test whose output is being printed.
     output_of: Option<String>,
 }
 
 impl Reader {
+    /// What is wrong with what was read: a result that is not read would be neither passed nor failed. Where `all` were wanted, none
+    /// at all is wrong, too.
+    fn complaint(&self, all: bool) -> Option<String> {
+        let (read, counted) = (self.cases.len(), self.counted);
+        if read != counted {
+            return Some(format!(
+                "{read} results were read, and the programs count {counted}"
+            ));
+        }
+        (all && read == 0).then(|| "there is no result".to_owned())
+    }
+
     /// Takes a line; returns what is being worked on when that changed.
     fn line(&mut self, line: &str) -> Option<String> {
         let trimmed = line.trim_start();
@@ -84,7 +115,9 @@ impl Reader {
         }
         if trimmed.starts_with("failures:") || trimmed.starts_with("test result:") {
             self.output_of = None;
-            self.filtered += number_before(trimmed, " filtered out").unwrap_or(0);
+            let number = |words| number_before(trimmed, words).unwrap_or(0);
+            self.filtered += number(" filtered out");
+            self.counted += number(" passed") + number(" failed");
             return None;
         }
         if let Some(name) = &self.output_of {
@@ -104,6 +137,10 @@ impl Reader {
             let failure = match outcome.trim_end() {
                 "ok" => None,
                 "FAILED" => Some(String::new()),
+                ignored if ignored.starts_with("ignored") => {
+                    self.ignored.push(format!("{}: {name}", self.program));
+                    return None;
+                }
                 _ => return None,
             };
             let name = format!(
@@ -154,6 +191,7 @@ mod tests {
 test frame::a ... ok
 test frame::b - should panic ... ok
 test frame::c ... FAILED
+test frame::d ... ignored, a measurement
 
 failures:
 
@@ -194,5 +232,22 @@ test src/lib.rs - x (line 3) ... ok
             1
         );
         assert_eq!(reader.filtered, 3);
+        assert_eq!(reader.ignored, ["agent: frame::d"]);
+    }
+
+    #[test]
+    fn a_result_that_is_not_read_is_no_success() {
+        let complaint = |text: &str| {
+            let mut reader = Reader::default();
+            for line in text.lines() {
+                reader.line(line);
+            }
+            [true, false].map(|all| reader.complaint(all).is_some())
+        };
+        let result = "test result: ok. 1 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out";
+        let good = format!("test a ... ok\ntest b ... ignored, why\n{result}\n");
+        assert_eq!(complaint(&good), [false, false]);
+        assert_eq!(complaint(&good.replace("... ok", ".. fine")), [true, true]);
+        assert_eq!(complaint(""), [true, false]);
     }
 }

@@ -49,11 +49,6 @@ impl<'a> Seen<'a> {
         self.0.readback.domains.get(&domain).is_some_and(holds)
     }
 
-    /// These domains do not do all they should, and no other.
-    pub(in crate::oracle) fn missing(&self, domains: &[u16]) -> bool {
-        matches!(&self.0.verdict, Verdict::Missing { domains: missing, .. } if missing == domains)
-    }
-
     /// The guest has said something that begins so.
     pub(in crate::oracle) fn said(&self, domain: u16, words: &str) -> bool {
         self.guest(domain, |guest| {

@@ -3,6 +3,7 @@
 use super::super::bench::Figures;
 use super::super::guests::IMAGES;
 use super::super::{Context, Failed, Outcome, Test, ensure};
+use super::leftovers::keys_of;
 use super::platform::{self, DURABLE};
 use crate::progress::Step;
 use agent::client::Remote;
@@ -203,19 +204,13 @@ fn nothing_of(context: &Context, old: &[(String, u16)], new: &[(String, u16)]) -
         .map(|(_, id)| *id)
         .collect();
     let keys = context.sh("xenstore-ls -f /")?;
+    for (name, id) in new {
+        ensure(!keys_of(&keys, *id).is_empty(), || {
+            format!("the store shows no key of {name}, which runs as domain {id}: {keys}")
+        })?;
+    }
     for id in gone {
-        let id = id.to_string();
-        let left: Vec<&str> = keys
-            .lines()
-            .filter(|line| {
-                let path = line.split(" = ").next().unwrap_or_default();
-                let parts: Vec<&str> = path.split('/').collect();
-                matches!(parts.as_slice(), ["", "local", "domain", domain, ..] if *domain == id)
-                    || matches!(parts.as_slice(), ["", "libxl", domain, ..] if *domain == id)
-                    || matches!(parts.as_slice(), ["", "local", "domain", _, "backend", _, domain, ..] if *domain == id)
-                    || matches!(parts.as_slice(), ["", "local", "domain", _, "data", "avps-backend", "guests", domain, ..] if *domain == id)
-            })
-            .collect();
+        let left = keys_of(&keys, id);
         ensure(left.is_empty(), || {
             format!("left of domain {id}: {left:#?}")
         })?;
