@@ -44,12 +44,12 @@ pub(super) fn run(run: &Run) -> Result<(), Failure> {
         report.note(format!("not run: {}", ignored.join(", ")));
     }
     if let Some(complaint) = complaint {
-        report.case(Case {
-            suite: "unit",
-            name: "unit: every result is read".into(),
-            time: began.elapsed(),
-            failure: Some(complaint),
-        });
+        report.case(Case::new(
+            "unit",
+            "unit: every result is read".into(),
+            began.elapsed(),
+            Some(complaint),
+        ));
     }
     match ended {
         Err(error @ Error::Interrupted) => Err(error.into()),
