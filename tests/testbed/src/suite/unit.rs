@@ -46,7 +46,7 @@ pub(super) fn run(run: &Run) -> Result<(), Failure> {
     if let Some(complaint) = complaint {
         report.case(Case::new(
             "unit",
-            "unit: every result is read".into(),
+            "unit: every result is read",
             began.elapsed(),
             Some(complaint),
         ));
