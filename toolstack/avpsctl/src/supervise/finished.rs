@@ -2,16 +2,13 @@
 
 use platform::plan::DomainPlan;
 
-use super::job::{Job, Outcome};
+use super::job::{DEFECT, Job, Outcome};
 use super::pause::Pause;
 use super::policy::is_outage;
 use super::{Start, Supervisor};
 use crate::error::{Error, Result};
 use crate::observe::Event;
 use crate::remove::Leaving;
-
-/// Stands for the error of a job that panicked; the panic itself is on standard error.
-const DEFECT: &str = "avpsctl has a defect and gave this attempt up";
 
 impl Supervisor {
     pub(super) fn finished(&mut self, job: Job, outcome: Outcome) {

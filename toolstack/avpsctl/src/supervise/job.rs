@@ -8,7 +8,7 @@ use platform::plan::{DomainPlan, Plan};
 use tokio::task::{Id, JoinSet};
 
 use crate::cancel::Cancel;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::machine::Machine;
 use crate::observe::{Event, Observer};
 use crate::remove::{self, Leaving};
@@ -127,7 +127,23 @@ impl Jobs {
     }
 }
 
+/// Stands for the error of what panicked; the panic itself is on standard error.
+pub(super) const DEFECT: &str = "avpsctl has a defect and gave this attempt up";
+
 impl Site {
+    /// As [`Machine::run`]; a panic is an error.
+    pub(super) async fn ask<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Machine) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let machine = self.machine.clone();
+        match tokio::spawn(async move { machine.run(work).await }).await {
+            Ok(result) => result,
+            Err(error) if error.is_panic() => Err(Error::Xen(DEFECT.into())),
+            Err(_) => Err(Error::Interrupted),
+        }
+    }
+
     pub(super) fn note(&self, name: &str, text: &str) {
         self.observer
             .observe(Event::Note(format!("{name}: {text}")));

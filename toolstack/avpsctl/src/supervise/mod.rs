@@ -158,7 +158,7 @@ impl Supervisor {
         let mut lost = None;
         if changes.is_none() {
             let paths = vec![DOMAIN_ENDED.to_owned()];
-            let watch = self.site.machine.run(move |m| m.store.watch(&paths)).await;
+            let watch = self.site.ask(move |m| m.store.watch(&paths)).await;
             match watch {
                 Ok(watch) => *changes = Some(watch),
                 Err(error) => lost = Some(error),
@@ -194,11 +194,11 @@ impl Supervisor {
             }
             Ok(()) => Ok(()),
         };
-        let list = self.site.machine.run(|m| m.domains.list()).await?;
+        let list = self.site.ask(|m| m.domains.list()).await?;
         self.forget_numbers(&list);
         check(self.look_for_outages(cancel).await)?;
         self.dying = false;
-        let list = self.site.machine.run(|m| m.domains.list()).await?;
+        let list = self.site.ask(|m| m.domains.list()).await?;
         let site = Arc::clone(&self.site);
         for domain in &site.plan.domains {
             check(self.look_at(domain, &list, cancel).await)?;
@@ -280,13 +280,13 @@ impl Supervisor {
     }
 
     async fn ended(&mut self, domain: &DomainPlan, cancel: &Cancel) -> Result<()> {
-        let list = self.site.machine.run(|m| m.domains.list()).await?;
+        let list = self.site.ask(|m| m.domains.list()).await?;
         if self.to_be_removed(domain, &list).is_none() {
             return Ok(());
         }
         let lock = self.lock(cancel).await?;
         // Whoever had the lock before may have dealt with it.
-        let list = self.site.machine.run(|m| m.domains.list()).await?;
+        let list = self.site.ask(|m| m.domains.list()).await?;
         let Some(info) = self.to_be_removed(domain, &list) else {
             return Ok(());
         };
@@ -345,7 +345,7 @@ impl Supervisor {
 
     /// A domain that is to go, with those it serves that do not go with it: they keep Xen from freeing it.
     async fn leaving(&self, domain: &DomainPlan, domid: u32, going: &[Leaving]) -> Leaving {
-        let users = self.site.machine.run(move |m| order::users(m, domid)).await;
+        let users = self.site.ask(move |m| order::users(m, domid)).await;
         let mut users = users.unwrap_or_else(|error| {
             self.note(domain, &format!("its users cannot be listed: {error}"));
             Vec::new()
@@ -361,7 +361,7 @@ impl Supervisor {
     /// Removes what a failed start left of a domain, which is tried again then.
     async fn remove_half_made(&mut self, domain: &DomainPlan, cancel: &Cancel) -> Result<()> {
         let lock = self.lock(cancel).await?;
-        let list = self.site.machine.run(|m| m.domains.list()).await?;
+        let list = self.site.ask(|m| m.domains.list()).await?;
         let info = by_uuid(&list, &domain.uuid).filter(|i| i.state == DomainState::Paused);
         let Some(info) = info.filter(|info| !self.left_alone().contains(&info.domid)) else {
             return Ok(());
@@ -401,7 +401,7 @@ impl Supervisor {
             }
         }
         let lock = self.lock(cancel).await?;
-        let list = self.site.machine.run(|m| m.domains.list()).await?;
+        let list = self.site.ask(|m| m.domains.list()).await?;
         let there = by_uuid(&list, &domain.uuid);
         if there.is_some_and(|info| info.state != DomainState::Dying) {
             // Somebody else made it; the next look sees how it stands.

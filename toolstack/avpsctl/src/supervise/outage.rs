@@ -39,7 +39,7 @@ impl Supervisor {
         let site = Arc::clone(&self.site);
         let (left_alone, coming) = (self.left_alone(), self.coming());
         let look = move |m: &Machine| Outage::look(m, &site.plan.domains, &left_alone, &coming);
-        self.site.machine.run(look).await
+        self.site.ask(look).await
     }
 
     /// Domains that are being removed or started, or are to be started.

@@ -9,7 +9,7 @@ use super::drivers::{self, RESTART};
 use super::{plan, plan_of, plan_with, settle, start, supervise, supervise_in};
 use crate::cancel::Cancel;
 use crate::machine::ShutdownReason::{Crash, Reboot};
-use crate::machine::model::{Backend, Model};
+use crate::machine::model::{Backend, Model, NoList};
 use crate::rundir::RunDir;
 use crate::supervise::MAX_RESTARTS;
 
@@ -19,10 +19,10 @@ const MINUTE: Duration = Duration::from_secs(60);
 async fn while_libxl_does_not_answer_the_supervisor_waits_and_goes_on_afterwards() {
     let model = Model::new();
     let (said, ended) = supervise(&model, &plan(), async |model: Arc<Model>| {
-        model.libxl_answers(false);
+        model.no_list(Some(NoList::Refused));
         model.end("b", Reboot);
         sleep(30 * MINUTE).await;
-        model.libxl_answers(true);
+        model.no_list(None);
         sleep(MINUTE).await;
         assert_eq!(model.domid("b"), Some(3), "it is started again");
     })
@@ -103,6 +103,22 @@ async fn a_defect_in_one_attempt_ends_that_attempt() {
     })
     .await;
     assert!(!ended, "{said:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_defect_in_one_look_ends_that_look() {
+    let model = Model::new();
+    let (said, ended) = supervise(&model, &plan(), async |model: Arc<Model>| {
+        model.no_list(Some(NoList::Defect));
+        model.end("b", Reboot);
+        settle().await;
+        model.no_list(None);
+        sleep(MINUTE).await;
+        assert_eq!(model.domid("b"), Some(3));
+    })
+    .await;
+    assert!(!ended, "{said:?}");
+    assert!(said.iter().any(|line| line.contains("defect")), "{said:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -31,6 +31,15 @@ pub(crate) enum Backend {
     Dies,
 }
 
+/// Why there is no list of domains.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum NoList {
+    /// libxl does not answer.
+    Refused,
+    /// This program panics.
+    Defect,
+}
+
 /// A hook that is called with the number of each domain that is created.
 type OnCreate = Box<dyn FnMut(u32) + Send>;
 
@@ -48,8 +57,8 @@ struct Inner {
     fail_destroy: bool,
     fail_shutdown: Option<u32>,
     on_create: Option<OnCreate>,
-    /// libxl answers no question.
-    no_list: bool,
+    /// libxl answers no question, or this program has a defect where it asks.
+    no_list: Option<NoList>,
     /// XenStore tells nothing of nodes whose path begins so.
     no_read: Option<String>,
     /// Who may read what, where that is not only the control domain.
@@ -96,7 +105,7 @@ impl Model {
                 fail_destroy: false,
                 fail_shutdown: None,
                 on_create: None,
-                no_list: false,
+                no_list: None,
                 no_read: None,
                 permissions: BTreeMap::from([(DOMAIN_ENDED.to_owned(), store::owners(0))]),
                 driver: Driver::default(),
@@ -150,9 +159,9 @@ impl Model {
         self.inner().next = domid;
     }
 
-    /// Whether libxl answers.
-    pub(crate) fn libxl_answers(&self, answers: bool) {
-        self.inner().no_list = !answers;
+    /// What becomes of questions for the list of domains.
+    pub(crate) fn no_list(&self, how: Option<NoList>) {
+        self.inner().no_list = how;
     }
 
     /// XenStore refuses to read nodes whose path begins so.
