@@ -214,6 +214,19 @@ async fn a_driver_domain_that_does_not_come_back_does_not_delay_another_and_its_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_cancelled_supervisor_takes_back_what_it_was_starting() {
+    let model = Model::new();
+    supervise(&model, &plan(), async |model: Arc<Model>| {
+        model.backend(Backend::Silent);
+        model.end("a", Reboot);
+        settle().await;
+        assert_eq!(model.domid("a"), Some(3), "made, and not served");
+    })
+    .await;
+    assert_eq!(model.names(), ["b"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_guest_with_the_number_of_one_that_was_kept_is_supervised() {
     let model = Model::new();
     let plan = plan_with("on_crash = \"preserve\"");
