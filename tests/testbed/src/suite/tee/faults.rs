@@ -103,11 +103,13 @@ fn alone(context: &Context) -> Outcome {
 }
 
 /// How long both of OP-TEE's threads are busy, and how soon everything else is done meanwhile.
-const BUSY_MS: u32 = 25_000;
+const BUSY: Duration = Duration::from_secs(25);
 const SOON: Duration = Duration::from_secs(15);
 
 fn busy(context: &Context) -> Outcome {
     callers::mediator(context)?;
+    let (busy, soon) = (context.within(BUSY), context.within(SOON));
+    let milliseconds = u32::try_from(busy.as_millis())?;
     let guest = |name: &str, memory: &str| {
         let rights = format!(
             "tee = {{ mode = \"mediated\", applications = [\"{OS_TEST}\"], shared_memory = \"{memory}\" }}"
@@ -132,7 +134,7 @@ fn busy(context: &Context) -> Outcome {
         calls(&leaves?, 5, 65_536)?;
         for guest in [&one, &two] {
             calls(guest, 1, 0)?;
-            begin(guest, BUSY_MS)?;
+            begin(guest, milliseconds)?;
         }
         for name in ["one", "two"] {
             under_way(context, name)?;
@@ -146,12 +148,12 @@ fn busy(context: &Context) -> Outcome {
         let up = ["avpsctl", "up", &after.path];
         context.dom0().command(up).time(callers::TIME).text()?;
         while status(context, "one")?["rights"]["shared_memory_bytes"] != 2 << 20 {
-            ensure(began.elapsed() < SOON, || "rights do not change")?;
+            ensure(began.elapsed() < soon, || "rights do not change")?;
         }
         let took = began.elapsed();
         for guest in [&one, &two] {
             let said = said(guest)?;
-            ensure(said.is_empty() && took < SOON, || {
+            ensure(said.is_empty() && took < soon, || {
                 format!("after {took:?} the calls said {said:?}; {names}")
             })?;
         }
@@ -161,7 +163,7 @@ fn busy(context: &Context) -> Outcome {
             took.as_secs_f64()
         ));
         for guest in [&one, &two] {
-            ended(guest, Duration::from_secs(60))?;
+            ended(guest, busy + soon)?;
         }
         calls(&one, 5, 65_536).map(drop)
     })();

@@ -97,9 +97,10 @@ fn within(context: &Context) -> Outcome {
     let less = format!("{}\nrate = 5\ntimeout = \"3s\"", little());
     given(context, &less, "5 calls per second")?;
     // The application does not look whether it was cancelled: it has OP-TEE's thread until it ends, but not its caller.
-    let seen = bed_tee(&guest, &["wait", "12000"])?;
+    let long = context.within(Duration::from_secs(12)).as_millis();
+    let seen = bed_tee(&guest, &["wait", &long.to_string()])?;
     let answer = &seen["answers"][0];
-    expect("a call of 12 s", &answer["result"], TIMEOUT.into())?;
+    expect("a call that lasts", &answer["result"], TIMEOUT.into())?;
     let seconds = answer["seconds"].as_f64().unwrap_or(f64::NAN);
     ensure((2.5..8.0).contains(&seconds), || {
         format!("a call that may take 3 s took {seconds} s")
@@ -186,7 +187,8 @@ fn given(context: &Context, rights: &str, says: &str) -> Outcome {
 /// The right to an application is taken away in the middle of a call: the call ends as it does, and nothing follows it.
 fn taken_away(context: &Context, guest: &Remote) -> Outcome {
     given(context, &little(), "no time limit")?;
-    begin(guest, 10_000)?;
+    let long = context.within(Duration::from_secs(10));
+    begin(guest, u32::try_from(long.as_millis())?)?;
     under_way(context, "limited")?;
     let other = little().replace(OS_TEST, CRYPT);
     given(context, &other, &format!("may open {CRYPT}"))?;
@@ -194,7 +196,7 @@ fn taken_away(context: &Context, guest: &Remote) -> Outcome {
         said(guest)?.is_empty(),
         || "the call has ended before its right was taken away",
     )?;
-    let said = ended(guest, Duration::from_secs(25))?;
+    let said = ended(guest, 2 * long + context.within(Duration::from_secs(10)))?;
     let seen: Value = serde_json::from_str(&said)?;
     expect(
         "a call that was under way",
