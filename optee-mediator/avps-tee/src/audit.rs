@@ -51,6 +51,12 @@ pub(crate) enum Event {
     TimedOut(Uuid),
     /// It did not end even so.
     GivenUp(Uuid),
+    /// A call that was given up is still in the secure world.
+    Quarantined,
+    /// None is any more.
+    Released,
+    /// A session is closed because its application is not allowed any more.
+    Revoked(Uuid),
     /// A call that no driver makes.
     Malformed(String),
     /// The secure world, or the memory shared with it, could not be used.
@@ -68,6 +74,9 @@ impl Event {
             Self::Denied(..) => "denied",
             Self::TimedOut(_) => "timed-out",
             Self::GivenUp(_) => "given-up",
+            Self::Quarantined => "quarantined",
+            Self::Released => "released",
+            Self::Revoked(_) => "revoked",
             Self::Malformed(_) => "malformed",
             Self::Trouble(_) => "trouble",
         }
@@ -78,6 +87,7 @@ impl Event {
             Self::Opened(uuid)
             | Self::Failed(uuid, _)
             | Self::TimedOut(uuid)
+            | Self::Revoked(uuid)
             | Self::GivenUp(uuid) => Some(*uuid),
             Self::Denied(uuid, _) => *uuid,
             _ => None,
@@ -90,6 +100,8 @@ impl Event {
             Self::Denied(..)
                 | Self::TimedOut(_)
                 | Self::GivenUp(_)
+                | Self::Quarantined
+                | Self::Revoked(_)
                 | Self::Malformed(_)
                 | Self::Trouble(_)
         )
@@ -112,6 +124,14 @@ impl fmt::Display for Event {
             Self::GivenUp(uuid) => write!(
                 f,
                 "a call of {uuid} did not end when cancelled and is given up"
+            ),
+            Self::Quarantined => f.write_str(
+                "is quarantined: no call of it begins until the one ends that was given up",
+            ),
+            Self::Released => f.write_str("is no longer quarantined: the call has ended"),
+            Self::Revoked(uuid) => write!(
+                f,
+                "a session with {uuid} is closed: the application is no longer allowed"
             ),
             Self::Malformed(what) => write!(f, "sent {what}"),
             Self::Trouble(what) => f.write_str(what),

@@ -56,6 +56,14 @@ pub(crate) struct Arguments {
     /// costs nothing. Faster where CPUs are free; switch it off where guests and dom0 share too few
     #[arg(long, value_name = "MODE", value_enum, default_value_t = Polling::Auto)]
     pub(crate) polling: Polling,
+    /// Where the identities are kept under which OP-TEE knows guests' users and groups. Lost, each client is a
+    /// new one to the applications
+    #[arg(
+        long,
+        value_name = "PATH",
+        default_value = "/var/lib/avps/tee-identities"
+    )]
+    pub(crate) identities: PathBuf,
     /// Unix socket on which `avpsctl tee` is answered
     #[arg(long, value_name = "PATH", default_value = report::DEFAULT_SOCKET)]
     pub(crate) socket: PathBuf,
@@ -136,18 +144,39 @@ mod tests {
         );
     }
 
+    /// The value of a key in a unit.
+    fn value(unit: &'static str, key: &str) -> Option<&'static str> {
+        let mut lines = unit.lines();
+        lines.find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
+    }
+
     #[test]
     fn the_systemd_unit_starts_the_daemon_and_waits_for_its_word() {
         let unit = include_str!("../../../configs/systemd/avps-tee.service");
-        let value = |key: &str| {
-            let line = unit.lines().find_map(|line| line.strip_prefix(key));
-            line.and_then(|rest| rest.strip_prefix('='))
-        };
+        let value = |key: &str| value(unit, key);
         let words = value("ExecStart").unwrap().split_whitespace();
         let arguments = Arguments::try_parse_from(words).unwrap();
-        let folder = std::path::Path::new("/run").join(value("RuntimeDirectory").unwrap());
-        assert!(arguments.socket.starts_with(folder));
+        let folder = |root: &str, key: &str| std::path::Path::new(root).join(value(key).unwrap());
+        let run = folder("/run", "RuntimeDirectory");
+        assert!(arguments.socket.starts_with(run));
+        let state = folder("/var/lib", "StateDirectory");
+        assert_eq!(arguments.identities.parent(), Some(state.as_path()));
         assert_eq!(value("Type"), Some("notify"));
         assert_eq!(value("RuntimeDirectoryPreserve"), Some("yes"));
+        assert_eq!(value("Wants"), Some("tee-supplicant.service"));
+    }
+
+    #[test]
+    fn the_unit_for_the_supplicant_has_no_network_and_one_place_to_write() {
+        let unit = include_str!("../../../configs/systemd/tee-supplicant.service");
+        for (key, wanted) in [
+            ("PrivateNetwork", "yes"),
+            ("ProtectSystem", "strict"),
+            ("StateDirectory", "tee"),
+        ] {
+            assert_eq!(value(unit, key), Some(wanted), "{key}");
+        }
+        let start = value(unit, "ExecStart").unwrap();
+        assert!(start.ends_with("--fs-parent-path /var/lib/tee"), "{start}");
     }
 }

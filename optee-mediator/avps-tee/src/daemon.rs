@@ -19,8 +19,9 @@ use xenstore::Watch;
 
 use crate::cli::{Arguments, Polling};
 use crate::guest::{self, Guest};
+use crate::identities::Identities;
+use crate::permits::Permits;
 use crate::pool::Pool;
-use crate::slots::Slots;
 use crate::store::{Store, Wanted};
 use crate::{Shared, audit};
 use tee_report::{self as report, Report};
@@ -110,17 +111,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), DaemonError> {
     let listener = socket::listen(&arguments.socket)?;
     let (events, queue) = sync_channel(QUEUE);
     feed(&events, &store, listener)?;
-    let turns = usize::from(arguments.threads);
+    let threads = usize::from(arguments.threads);
     let mut daemon = Daemon {
         privcmd,
         shared: Arc::new(Shared {
             device: arguments.device.clone(),
             journals: JOURNALS.into(),
-            turns,
+            threads,
             hold: Duration::from_millis(arguments.hold.into()),
             polling: arguments.polling == Polling::Auto,
-            slots: Slots::new(turns),
-            pool: Pool::new(arguments.buffers.into(), turns),
+            permits: Permits::new(threads),
+            pool: Pool::new(arguments.buffers.into(), threads),
+            identities: Identities::new(&arguments.identities),
             audit: audit::Audit::default(),
         }),
         store,
@@ -134,10 +136,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), DaemonError> {
     }
     tracing::info!("avps-tee {} is ready", env!("CARGO_PKG_VERSION"));
     let outcome = daemon.serve(&queue);
-    for (domid, guest) in &daemon.guests {
+    for (domid, guest) in std::mem::take(&mut daemon.guests) {
         guest.end("avps-tee ends");
         // A guest that is gone needs no telling.
-        let _ = daemon.store.tell(*domid, "stopped", None);
+        let _ = daemon.store.tell(domid, "stopped", None);
     }
     let _ = daemon.store.announce(false);
     // Fails only when it is gone already.
@@ -248,10 +250,25 @@ impl Daemon {
             schema: report::SCHEMA.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
-            turns: self.shared.turns,
+            turns: self.shared.threads,
             guests: self.guests.values().map(|guest| guest.report()).collect(),
+            leaving: self.leaving(),
             audit: self.shared.audit.entries(),
         }
+    }
+}
+
+impl Daemon {
+    /// Guests that have ended and have calls in the secure world.
+    fn leaving(&self) -> Vec<report::Leaving> {
+        let leaving = self.shared.permits.leaving().into_iter();
+        leaving
+            .map(|guest| report::Leaving {
+                domid: guest.domid,
+                name: guest.name,
+                calls: guest.calls,
+            })
+            .collect()
     }
 }
 

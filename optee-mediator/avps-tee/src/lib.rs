@@ -7,8 +7,8 @@
 //! What it must never do: let one guest reach another's sessions or memory, or wait for another's call; read a guest's memory
 //! twice where it decides; panic, whatever a guest sends; leave a right unchecked because something failed.
 //!
-//! Where things are: [`daemon`] finds guests, `guest` serves one, `slots` and `pool` share the secure world among them, `audit`
-//! remembers.
+//! Where things are: [`daemon`] finds guests, `guest` serves one, `permits` and `pool` share the secure world among them, `identities`
+//! keeps their clients apart, `audit` remembers. The daemon's own thread never calls the secure world.
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),
@@ -26,9 +26,10 @@ mod cli;
 mod counters;
 mod daemon;
 mod guest;
+mod identities;
+mod permits;
 mod pool;
 mod rights;
-mod slots;
 mod store;
 mod world;
 
@@ -51,13 +52,14 @@ pub(crate) struct Shared {
     /// What guests have registered, for the next life of this program.
     journals: PathBuf,
     /// Calls of the secure world at once.
-    turns: usize,
+    threads: usize,
     /// How long a call may hold its vCPU before the guest is asked to sleep.
     hold: Duration,
     /// A thread may look for a guest's next call itself.
     polling: bool,
-    slots: slots::Slots,
+    permits: permits::Permits,
     pool: pool::Pool,
+    identities: identities::Identities,
     audit: audit::Audit,
 }
 

@@ -1,8 +1,8 @@
 //! Memory that is shared with the secure world, for the guests' parameters.
 //!
 //! What dom0 may share is little (Xen's mediator: 16 buffers of at most 129 pages), so guests' registrations are not mirrored
-//! there: a fixed number of buffers is lent, each for the time that a call has its turn (`slots`). A call gets all that it needs or
-//! none, and may have as many as there are for each turn: so no guest can find too few because of others. Buffers belong to a
+//! there: a fixed number of buffers is leased, each for the time that a call holds its permit (`permits`). A call gets all that it needs or
+//! none, and may have as many as there are for each permit: so no guest can find too few because of others. Buffers belong to a
 //! guest's context of the TEE; one that lies idle is given up when a call needs another.
 
 use std::cmp::Reverse;
@@ -26,7 +26,7 @@ pub(crate) struct Pool {
     state: Mutex<State>,
     /// Buffers that were [`State::leaving`] have left.
     changed: Condvar,
-    turns: usize,
+    threads: usize,
     /// Buffers that a call may have.
     share: usize,
 }
@@ -37,12 +37,13 @@ struct State {
     left: usize,
     /// How many there may be once they have been given back to the secure world, which is being done.
     leaving: usize,
+    /// Of each guest that is attached. What another one's calls still had is given back.
     idle: HashMap<Attachment, Vec<Buffer>>,
 }
 
 /// Buffers for the time of a call.
 #[derive(Debug)]
-pub(crate) struct Loan<'a> {
+pub(crate) struct Lease<'a> {
     pool: &'a Pool,
     guest: Attachment,
     buffers: Vec<Buffer>,
@@ -66,7 +67,7 @@ pub(crate) enum NoBuffer {
         /// So many in all would do.
         enough: usize,
     },
-    /// All are lent.
+    /// All are leased.
     #[error("all buffers are in use")]
     Exhausted,
     /// The secure world takes no more.
@@ -75,8 +76,8 @@ pub(crate) enum NoBuffer {
 }
 
 impl Pool {
-    /// At most so many buffers, for calls that have one of so many turns.
-    pub(crate) fn new(buffers: usize, turns: usize) -> Self {
+    /// At most so many buffers, for calls that have one of so many threads.
+    pub(crate) fn new(buffers: usize, threads: usize) -> Self {
         Self {
             state: Mutex::new(State {
                 left: buffers,
@@ -84,29 +85,29 @@ impl Pool {
                 idle: HashMap::new(),
             }),
             changed: Condvar::new(),
-            turns,
-            share: buffers.checked_div(turns).unwrap_or(buffers),
+            threads,
+            share: buffers.checked_div(threads).unwrap_or(buffers),
         }
     }
 
-    /// Lends a buffer of at least so many bytes for each of `sizes`, in their order. Who has a turn does not find too few.
+    /// Leases a buffer of at least so many bytes for each of `sizes`, in their order. Who has a permit does not find too few.
     ///
     /// # Errors
-    /// [`NoBuffer`]; nothing is lent then.
-    pub(crate) fn lend(
+    /// [`NoBuffer`]; nothing is leased then.
+    pub(crate) fn lease(
         &self,
         guest: Attachment,
         tee: &dyn SecureWorld,
         sizes: &[usize],
-    ) -> Result<Loan<'_>, NoBuffer> {
-        let mut loan = Loan {
+    ) -> Result<Lease<'_>, NoBuffer> {
+        let mut lease = Lease {
             pool: self,
             guest,
             buffers: Vec::new(),
         };
         let wanted = sizes.len();
         if wanted == 0 {
-            return Ok(loan);
+            return Ok(lease);
         }
         if let Some(size) = sizes.iter().find(|size| **size > LARGE) {
             return Err(NoBuffer::TooLarge(*size));
@@ -115,7 +116,7 @@ impl Pool {
             return Err(NoBuffer::TooMany {
                 wanted,
                 share: self.share,
-                enough: wanted.saturating_mul(self.turns),
+                enough: wanted.saturating_mul(self.threads),
             });
         }
         let mut state = self.lock();
@@ -139,17 +140,22 @@ impl Pool {
             }
             Ok(())
         });
-        loan.buffers.extend(found.into_iter().flatten());
+        lease.buffers.extend(found.into_iter().flatten());
         if made.is_err() {
-            let not_made = wanted.saturating_sub(loan.buffers.len());
+            let not_made = wanted.saturating_sub(lease.buffers.len());
             let mut state = self.lock();
             state.left = state.left.saturating_add(not_made);
         }
-        made.map(|()| loan)
+        made.map(|()| lease)
     }
 
-    /// Gives up a guest's idle buffers.
-    pub(crate) fn forget(&self, guest: Attachment) {
+    /// A guest is attached: it keeps buffers from one call to the next.
+    pub(crate) fn attach(&self, guest: Attachment) {
+        self.lock().idle.entry(guest).or_default();
+    }
+
+    /// It has ended: gives its idle buffers back to the secure world, which may take time.
+    pub(crate) fn end(&self, guest: Attachment) {
         let mut state = self.lock();
         let idle = state.idle.remove(&guest).unwrap_or_default();
         self.give_back(state, idle);
@@ -168,6 +174,12 @@ impl Pool {
         self.changed.notify_all();
     }
 
+    /// Buffers that no call has.
+    #[cfg(test)]
+    pub(crate) fn idle(&self) -> usize {
+        self.lock().idle.values().map(Vec::len).sum()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         crate::lock(&self.state)
     }
@@ -184,7 +196,8 @@ impl State {
     /// made, once those that are given up for it are gone.
     fn take(&mut self, guest: Attachment, sizes: &[usize]) -> (Vec<Option<Buffer>>, Vec<Buffer>) {
         let mut found: Vec<Option<Buffer>> = sizes.iter().map(|_| None).collect();
-        let own = self.idle.entry(guest).or_default();
+        let mut none = Vec::new();
+        let own = self.idle.get_mut(&guest).unwrap_or(&mut none);
         let mut places: Vec<_> = found.iter_mut().zip(sizes).collect();
         // A small one must not have what only a large one needs.
         places.sort_by_key(|(_, size)| Reverse(**size));
@@ -213,14 +226,14 @@ impl State {
     }
 }
 
-impl Loan<'_> {
+impl Lease<'_> {
     /// The buffers.
     pub(crate) fn buffers(&mut self) -> &mut [Buffer] {
         &mut self.buffers
     }
 }
 
-impl Drop for Loan<'_> {
+impl Drop for Lease<'_> {
     fn drop(&mut self) {
         let buffers = std::mem::take(&mut self.buffers);
         if buffers.is_empty() {
@@ -229,7 +242,7 @@ impl Drop for Loan<'_> {
         let mut state = self.pool.lock();
         match state.idle.get_mut(&self.guest) {
             Some(idle) => idle.extend(buffers),
-            // The guest was forgotten meanwhile.
+            // Its guest has ended: a buffer would keep the context of the secure world open, and all sessions in it.
             None => self.pool.give_back(state, buffers),
         }
     }
@@ -240,7 +253,9 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use hostile_calls::Numbers;
-    use tee_device::{Client, Outcome, PARAMETERS, Parameter};
+    use tee_device::{Outcome, PARAMETERS, Parameter};
+
+    use crate::world::Client;
 
     use super::*;
 
@@ -310,25 +325,34 @@ mod tests {
     const ONE: Attachment = Attachment(1);
     const OTHER: Attachment = Attachment(2);
 
+    /// So many buffers for calls with so many permits, and two guests.
+    fn of_two(buffers: usize, threads: usize) -> Pool {
+        let pool = Pool::new(buffers, threads);
+        [ONE, OTHER]
+            .into_iter()
+            .for_each(|guest| pool.attach(guest));
+        pool
+    }
+
     fn idle(pool: &Pool, guest: Attachment) -> usize {
         pool.lock().idle.get(&guest).map_or(0, Vec::len)
     }
 
-    fn lengths(loan: &mut Loan<'_>) -> Vec<usize> {
-        loan.buffers().iter().map(Buffer::len).collect()
+    fn lengths(lease: &mut Lease<'_>) -> Vec<usize> {
+        lease.buffers().iter().map(Buffer::len).collect()
     }
 
     #[test]
     fn buffers_come_in_the_order_of_their_sizes_and_again_for_the_next_call() {
-        let (pool, world) = (Pool::new(4, 1), World::new());
+        let (pool, world) = (of_two(4, 1), World::new());
         let sizes = [SMALL + 1, 0, LARGE, SMALL];
         for _ in 0..3 {
-            let mut loan = pool.lend(ONE, &world, &sizes).unwrap();
-            assert_eq!(lengths(&mut loan), [LARGE, SMALL, LARGE, SMALL]);
+            let mut lease = pool.lease(ONE, &world, &sizes).unwrap();
+            assert_eq!(lengths(&mut lease), [LARGE, SMALL, LARGE, SMALL]);
         }
         // A large one does for a small one, too, where there is no other.
-        let mut loan = pool.lend(ONE, &world, &[1; 4]).unwrap();
-        let mut lengths = lengths(&mut loan);
+        let mut lease = pool.lease(ONE, &world, &[1; 4]).unwrap();
+        let mut lengths = lengths(&mut lease);
         lengths.sort_unstable();
         assert_eq!(lengths, [SMALL, SMALL, LARGE, LARGE]);
         assert_eq!(world.made(), 4);
@@ -336,43 +360,43 @@ mod tests {
 
     #[test]
     fn a_call_gets_all_its_buffers_or_none() {
-        let (pool, world) = (Pool::new(4, 1), World::new());
+        let (pool, world) = (of_two(4, 1), World::new());
         world.most.store(2, Ordering::SeqCst);
-        let refused = pool.lend(ONE, &world, &[LARGE; 4]).unwrap_err();
+        let refused = pool.lease(ONE, &world, &[LARGE; 4]).unwrap_err();
         assert!(matches!(refused, NoBuffer::Refused(_)), "{refused}");
         assert_eq!((idle(&pool, ONE), pool.lock().left), (2, 2));
         // What was made is there for the next one.
         world.most.store(usize::MAX, Ordering::SeqCst);
-        let loan = pool.lend(ONE, &world, &[LARGE; 3]).unwrap();
+        let lease = pool.lease(ONE, &world, &[LARGE; 3]).unwrap();
         assert_eq!(world.made(), 3);
-        // Without a turn.
-        let refused = pool.lend(OTHER, &world, &[1; 2]).unwrap_err();
+        // Without a permit.
+        let refused = pool.lease(OTHER, &world, &[1; 2]).unwrap_err();
         assert!(matches!(refused, NoBuffer::Exhausted), "{refused}");
-        let mut last = pool.lend(OTHER, &world, &[1]).unwrap();
+        let mut last = pool.lease(OTHER, &world, &[1]).unwrap();
         assert_eq!(lengths(&mut last), [SMALL]);
-        drop((loan, last));
-        let refused = pool.lend(ONE, &world, &[1, LARGE + 1]).unwrap_err();
+        drop((lease, last));
+        let refused = pool.lease(ONE, &world, &[1, LARGE + 1]).unwrap_err();
         assert!(matches!(refused, NoBuffer::TooLarge(_)), "{refused}");
         assert_eq!((pool.lock().there(), world.made()), (4, 4));
     }
 
     #[test]
     fn a_call_may_have_its_share_and_is_told_how_it_could_have_more() {
-        let (pool, world) = (Pool::new(7, 2), World::new());
-        assert!(pool.lend(ONE, &world, &[LARGE; 3]).is_ok());
-        let refused = pool.lend(ONE, &world, &[1; 4]).unwrap_err();
+        let (pool, world) = (of_two(7, 2), World::new());
+        assert!(pool.lease(ONE, &world, &[LARGE; 3]).is_ok());
+        let refused = pool.lease(ONE, &world, &[1; 4]).unwrap_err();
         assert!(refused.to_string().contains("--buffers to 8"), "{refused}");
-        assert!(Pool::new(8, 2).lend(ONE, &world, &[LARGE; 4]).is_ok());
-        assert!(Pool::new(2, 2).lend(ONE, &world, &[LARGE]).is_ok());
+        assert!(of_two(8, 2).lease(ONE, &world, &[LARGE; 4]).is_ok());
+        assert!(of_two(2, 2).lease(ONE, &world, &[LARGE]).is_ok());
     }
 
     #[test]
     fn small_idle_buffers_do_not_keep_a_guest_from_large_ones() {
-        let (pool, world) = (Pool::new(6, 1), World::new());
-        drop(pool.lend(OTHER, &world, &[LARGE; 2]).unwrap());
-        drop(pool.lend(ONE, &world, &[1; 4]).unwrap());
-        let mut loan = pool.lend(ONE, &world, &[LARGE; 4]).unwrap();
-        assert_eq!(lengths(&mut loan), [LARGE; 4]);
+        let (pool, world) = (of_two(6, 1), World::new());
+        drop(pool.lease(OTHER, &world, &[LARGE; 2]).unwrap());
+        drop(pool.lease(ONE, &world, &[1; 4]).unwrap());
+        let mut lease = pool.lease(ONE, &world, &[LARGE; 4]).unwrap();
+        assert_eq!(lengths(&mut lease), [LARGE; 4]);
         // They were its own: those of others stay.
         assert_eq!((idle(&pool, ONE), idle(&pool, OTHER)), (0, 2));
         assert_eq!((pool.lock().left, world.made()), (0, 10));
@@ -380,48 +404,56 @@ mod tests {
 
     #[test]
     fn what_others_do_not_use_is_given_up_where_a_guest_has_nothing_idle() {
-        let (pool, world) = (Pool::new(4, 2), World::new());
-        let of_one = [(); 2].map(|()| pool.lend(ONE, &world, &[LARGE; 2]).unwrap());
+        let (pool, world) = (of_two(4, 2), World::new());
+        let of_one = [(); 2].map(|()| pool.lease(ONE, &world, &[LARGE; 2]).unwrap());
         drop(of_one);
-        let mut loan = pool.lend(OTHER, &world, &[LARGE, 1]).unwrap();
-        assert_eq!(lengths(&mut loan), [LARGE, SMALL]);
+        let mut lease = pool.lease(OTHER, &world, &[LARGE, 1]).unwrap();
+        assert_eq!(lengths(&mut lease), [LARGE, SMALL]);
         assert_eq!((idle(&pool, ONE), pool.lock().left), (2, 0));
     }
 
     #[test]
     fn buffers_of_a_guest_that_is_gone_are_given_back() {
-        let (pool, world) = (Pool::new(4, 1), World::new());
-        let loan = pool.lend(ONE, &world, &[1; 2]).unwrap();
-        drop(pool.lend(ONE, &world, &[LARGE]).unwrap());
-        pool.forget(ONE);
+        let (pool, world) = (of_two(4, 1), World::new());
+        let lease = pool.lease(ONE, &world, &[1; 2]).unwrap();
+        drop(pool.lease(ONE, &world, &[LARGE]).unwrap());
+        pool.end(ONE);
         assert_eq!(pool.lock().left, 2);
-        drop(loan);
+        drop(lease);
         let state = pool.lock();
-        assert_eq!((state.left, state.idle.len()), (4, 0));
+        assert_eq!((state.left, state.idle.len()), (4, 1));
     }
 
     #[test]
-    fn nobody_finds_too_few_with_every_turn_at_its_share_and_guests_that_end() {
-        const TURNS: u64 = 3;
+    fn a_call_that_was_still_under_way_keeps_no_buffer_for_a_guest_that_is_gone() {
+        let (pool, world) = (of_two(4, 1), World::new());
+        pool.end(ONE);
+        drop(pool.lease(ONE, &world, &[1; 2]).unwrap());
+        assert_eq!((idle(&pool, ONE), pool.lock().left), (0, 4));
+    }
+
+    #[test]
+    fn nobody_finds_too_few_with_every_permit_at_its_share_and_guests_that_end() {
+        const THREADS: u64 = 3;
         const SHARE: usize = 3;
-        /// Calls of each turn.
+        /// Calls with each permit.
         const CALLS: usize = 2_000;
         let limit = SHARE * 3 + 1;
-        let (pool, world) = (Pool::new(limit, 3), World::new());
+        let (pool, world) = (of_two(limit, 3), World::new());
         let lent = AtomicUsize::new(0);
         std::thread::scope(|scope| {
-            for turn in 0..TURNS {
+            for thread in 0..THREADS {
                 let (pool, world, lent) = (&pool, &world, &lent);
                 scope.spawn(move || {
-                    let mut numbers = Numbers::new(0x9e37_79b9_7f4a_7c15 + turn);
+                    let mut numbers = Numbers::new(0x9e37_79b9_7f4a_7c15 + thread);
                     for _ in 0..CALLS {
                         let guest = Attachment(numbers.below(4));
                         let sizes = [(); SHARE].map(|()| match numbers.below(2) {
                             0 => 1,
                             _ => LARGE,
                         });
-                        let mut loan = pool.lend(guest, world, &sizes).unwrap();
-                        for (buffer, size) in loan.buffers().iter().zip(sizes) {
+                        let mut lease = pool.lease(guest, world, &sizes).unwrap();
+                        for (buffer, size) in lease.buffers().iter().zip(sizes) {
                             assert!(buffer.len() >= size);
                         }
                         lent.fetch_add(SHARE, Ordering::SeqCst);
@@ -430,9 +462,11 @@ mod tests {
                         assert!(all <= limit, "{all}");
                         drop(state);
                         lent.fetch_sub(SHARE, Ordering::SeqCst);
-                        drop(loan);
+                        drop(lease);
                         if numbers.below(3) == 0 {
-                            pool.forget(Attachment(numbers.below(4)));
+                            let guest = Attachment(numbers.below(4));
+                            pool.end(guest);
+                            pool.attach(guest);
                         }
                     }
                 });

@@ -61,11 +61,11 @@ impl Rights {
             None if self.applications.contains(&application) => application,
             None => return Err(Denied::Application(application)),
         };
-        // Whoever the guest says it is, the TEE would be told who this program is.
-        if login != Login::Public {
-            return Err(Denied::Login(login));
+        match login {
+            Login::Public | Login::User | Login::Group => Ok(opened),
+            // Linux knows users and groups only (drivers/tee/tee_core.c, `tee_session_calc_client_uuid`).
+            _ => Err(Denied::Login(login)),
         }
-        Ok(opened)
     }
 
     /// As they are told.
@@ -100,9 +100,15 @@ pub(crate) enum Denied {
     /// Not one of its applications.
     #[error("{0} is not among its applications")]
     Application(Uuid),
-    /// Not as a public client.
-    #[error("{name}: the TEE cannot be told who the guest's clients are", name = .0.name())]
+    /// Not as such a client.
+    #[error("{name}: a client can be public, a user or a group", name = .0.name())]
     Login(Login),
+    /// Too many clients.
+    #[error("it has had {0} users and groups as clients, as many as it may")]
+    Clients(usize),
+    /// A call of it has not ended.
+    #[error("it is quarantined until a call ends that it no longer waits for")]
+    Quarantine,
     /// Enough sessions.
     #[error("it has {0} sessions open, as many as it may")]
     Sessions(u32),
@@ -118,33 +124,49 @@ pub(crate) enum Denied {
 #[derive(Debug)]
 pub(crate) struct Pace {
     since: Instant,
-    /// Calls that are left, in billionths.
-    left: u64,
+    /// Calls that are left, in billionths; below zero after calls that could not be refused.
+    left: i64,
 }
+
+/// A call, in billionths.
+const CALL: i64 = 1_000_000_000;
 
 impl Pace {
     /// Full.
     pub(crate) fn new(now: Instant) -> Self {
         Self {
             since: now,
-            left: u64::MAX,
+            left: i64::MAX,
         }
     }
 
     /// Takes a call; false if there is none left.
     pub(crate) fn take(&mut self, now: Instant, rate: u32) -> bool {
-        const WHOLE: u64 = 1_000_000_000;
+        self.fill(now, rate);
+        if self.left < CALL {
+            return false;
+        }
+        self.charge();
+        true
+    }
+
+    /// Takes a call that cannot be refused: later ones have to wait for it.
+    pub(crate) fn owe(&mut self, now: Instant, rate: u32) {
+        self.fill(now, rate);
+        self.charge();
+    }
+
+    fn fill(&mut self, now: Instant, rate: u32) {
         let elapsed = now.saturating_duration_since(self.since);
         self.since = now;
-        let nanoseconds = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
-        let full = WHOLE.saturating_mul(rate.into());
+        let nanoseconds = i64::try_from(elapsed.as_nanos()).unwrap_or(i64::MAX);
+        let full = CALL.saturating_mul(rate.into());
         let come = nanoseconds.saturating_mul(rate.into());
         self.left = self.left.saturating_add(come).min(full);
-        let Some(left) = self.left.checked_sub(WHOLE) else {
-            return false;
-        };
-        self.left = left;
-        true
+    }
+
+    fn charge(&mut self) {
+        self.left = self.left.saturating_sub(CALL);
     }
 }
 
@@ -156,7 +178,7 @@ mod tests {
         "shared_memory_bytes":65536,"concurrency":2,"weight":1}"#;
 
     #[test]
-    fn only_what_is_listed_may_be_opened_and_only_by_nobody_in_particular() {
+    fn only_what_is_listed_may_be_opened_and_by_clients_that_linux_knows() {
         let rights: Rights = serde_json::from_str(TEXT).unwrap();
         let listed = "8aaaf200-2450-11e4-abe2-0002a5d5c51b".parse().unwrap();
         let other = "8aaaf200-2450-11e4-abe2-0002a5d5c51c".parse().unwrap();
@@ -165,10 +187,15 @@ mod tests {
             rights.opens(other, Login::Public),
             Err(Denied::Application(other))
         );
-        assert_eq!(
-            rights.opens(listed, Login::User),
-            Err(Denied::Login(Login::User))
-        );
+        for login in Login::ALL {
+            let known = matches!(login, Login::Public | Login::User | Login::Group);
+            let wanted = if known {
+                Ok(listed)
+            } else {
+                Err(Denied::Login(login))
+            };
+            assert_eq!(rights.opens(listed, login), wanted);
+        }
     }
 
     #[test]
@@ -208,5 +235,16 @@ mod tests {
         assert!(!at(&mut pace, 100));
         assert_eq!((0..100).filter(|_| at(&mut pace, 60_000)).count(), 10);
         assert!(!Pace::new(start).take(start, 0));
+    }
+
+    #[test]
+    fn calls_that_cannot_be_refused_are_owed() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start);
+        (0..13).for_each(|_| pace.owe(start, 10));
+        let at = |pace: &mut Pace, ms| pace.take(start + Duration::from_millis(ms), 10);
+        assert!(!at(&mut pace, 399));
+        assert!(at(&mut pace, 401));
+        assert!(!at(&mut pace, 402));
     }
 }

@@ -41,6 +41,9 @@ pub struct Report {
     pub turns: usize,
     /// One entry per guest.
     pub guests: Vec<Guest>,
+    /// Guests that have ended and have calls in the secure world.
+    #[serde(default)]
+    pub leaving: Vec<Leaving>,
     /// What happened, the oldest first.
     pub audit: Vec<Entry>,
 }
@@ -58,12 +61,26 @@ pub struct Guest {
     pub sessions: Vec<Session>,
     /// Calls under way.
     pub calls: usize,
+    /// Calls that were given up and are still in the secure world. While there are any, no other call of the guest begins there.
+    #[serde(default)]
+    pub quarantined_by: usize,
     /// Pieces of memory it has registered.
     pub regions: usize,
-    /// Their bytes, in whole pages.
+    /// Bytes that it shares, in whole pages: those pieces, and memory for calls under way.
     pub shared_bytes: u64,
     /// Its counters.
     pub counters: Counters,
+}
+
+/// A guest that has ended, and whose calls in the secure world have not.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Leaving {
+    /// Domain number.
+    pub domid: u16,
+    /// Name.
+    pub name: String,
+    /// Calls, each of which has a permit.
+    pub calls: usize,
 }
 
 /// Rights: as avpsctl writes them into XenStore, and as they are applied.
@@ -99,7 +116,7 @@ pub struct Session {
     pub id: u32,
     /// UUID of the trusted application.
     pub application: String,
-    /// A call of it took too long: it can only be closed.
+    /// A call of it took too long, or its application is no longer allowed: it can only be closed.
     pub given_up: bool,
 }
 
@@ -114,7 +131,8 @@ pub struct Entry {
     pub domid: u16,
     /// Its name.
     pub guest: String,
-    /// What it was: `attached`, `detached`, `rights`, `opened`, `failed`, `denied`, `timed-out`, `given-up`, `malformed`, `trouble`.
+    /// What it was: `attached`, `detached`, `rights`, `opened`, `failed`, `denied`, `timed-out`, `given-up`,
+    /// `quarantined`, `released`, `revoked`, `malformed`, `trouble`.
     pub event: String,
     /// UUID of the trusted application it was about.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -157,10 +175,12 @@ mod tests {
                 },
                 sessions: Vec::new(),
                 calls: 1,
+                quarantined_by: 0,
                 regions: 2,
                 shared_bytes: 8192,
                 counters: [("smcs".into(), 40), ("longest_call_us".into(), 900)].into(),
             }],
+            leaving: Vec::new(),
             audit: Vec::new(),
         }
     }

@@ -30,6 +30,9 @@ pub fn openmetrics(report: &Report) -> String {
     family(&mut out, report, "calls_under_way", true, &|guest| {
         number(guest.calls)
     });
+    family(&mut out, report, "quarantined_by", true, &|guest| {
+        number(guest.quarantined_by)
+    });
     family(&mut out, report, "shared_bytes", true, &|guest| {
         Some(guest.shared_bytes)
     });

@@ -6,6 +6,8 @@
 use clap::builder::RangedU64ValueParser;
 use clap::{Parser, Subcommand};
 use optee_abi::Uuid;
+use rustix::process::{Gid, Uid};
+use rustix::thread::{set_thread_res_gid, set_thread_res_uid};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -23,6 +25,8 @@ const CRYPT: &str = "cb3e5ba0-adf1-11e0-998b-0002a5d5c51b";
 const SHA256: u32 = 2;
 /// `TA_OS_TEST_CMD_WAIT`: waits so many milliseconds, or until it is cancelled.
 const WAIT: u32 = 9;
+/// `TA_OS_TEST_CMD_CLIENT_IDENTITY`: who the application is told its client is.
+const CLIENT_IDENTITY: u32 = 20;
 /// A function that the application does not have: it is entered with its parameters, and says so.
 const NOTHING: u32 = 0xffff;
 
@@ -43,6 +47,15 @@ enum Command {
         /// `TEE_IOCTL_LOGIN_*`
         #[arg(long, default_value_t = 0)]
         login: u32,
+    },
+    /// Open a session, and ask the application who its client is
+    Identity {
+        /// `TEE_IOCTL_LOGIN_*`
+        #[arg(long)]
+        login: u32,
+        /// Be this effective user, or group
+        #[arg(long, default_value_t = 0)]
+        number: u32,
     },
     /// Share memory, again and again, and give all back at the end: how often that was possible
     Share {
@@ -98,6 +111,7 @@ fn run(command: Command) -> Result<Value, String> {
             count,
             login,
         } => open(application, count, login),
+        Command::Identity { login, number } => identity(login, number),
         Command::Share {
             bytes,
             count,
@@ -134,6 +148,14 @@ fn session(tee: &Tee, application: [u8; 16], login: u32) -> Result<Result<u32, u
         login,
         ..Client::default()
     };
+    session_of(tee, application, client)
+}
+
+fn session_of(
+    tee: &Tee,
+    application: [u8; 16],
+    client: Client,
+) -> Result<Result<u32, u32>, String> {
     let mut parameters = [Parameter::None; PARAMETERS];
     let (outcome, session) = tee
         .open_session(application, client, 0, &mut [], &mut parameters)
@@ -168,6 +190,58 @@ fn open(application: Uuid, count: usize, login: u32) -> Result<Value, String> {
             .map_err(|error| error.to_string())?;
     }
     Ok(json!({ "answers": answers }))
+}
+
+/// What `TEE_IOCTL_LOGIN_USER` and `TEE_IOCTL_LOGIN_GROUP` are.
+const USER: u32 = 1;
+const GROUP: u32 = 2;
+const UUID: usize = 16;
+
+fn identity(login: u32, number: u32) -> Result<Value, String> {
+    let tee = tee()?;
+    let mut buffer = Buffer::new(&tee, UUID).map_err(|error| error.to_string())?;
+    let mut client = Client {
+        login,
+        ..Client::default()
+    };
+    // Linux takes the user from the calling thread, and the group as a number of which that must be.
+    let become_it = match login {
+        USER => set_thread_res_uid(None, Uid::from_raw(number), None),
+        GROUP => {
+            for (byte, of_group) in client.uuid.iter_mut().zip(number.to_ne_bytes()) {
+                *byte = of_group;
+            }
+            set_thread_res_gid(None, Gid::from_raw(number), None)
+        }
+        _ => Ok(()),
+    };
+    become_it.map_err(|error| format!("cannot be {number}: {error}"))?;
+    let session = session_of(&tee, uuid(OS_TEST)?, client)?
+        .map_err(|refused| format!("no session: {}", hexadecimal(refused)))?;
+    let mut parameters = [Parameter::None; PARAMETERS];
+    parameters[0] = Parameter::Value(Direction::Output, [0; 3]);
+    parameters[1] = Parameter::Memory {
+        direction: Direction::Output,
+        buffer: 0,
+        offset: 0,
+        size: UUID as u64,
+    };
+    let buffers = slice::from_mut(&mut buffer);
+    let outcome = tee
+        .invoke(session, CLIENT_IDENTITY, 0, buffers, &mut parameters)
+        .map_err(|error| error.to_string())?;
+    tee.close_session(session)
+        .map_err(|error| error.to_string())?;
+    if outcome.result != 0 {
+        return Err(format!("no identity: {}", hexadecimal(outcome.result)));
+    }
+    let told = match parameters[0] {
+        Parameter::Value(_, [login, ..]) => login,
+        _ => return Err("no login".into()),
+    };
+    let bytes = buffer.bytes().iter().take(UUID);
+    let bytes: String = bytes.map(|byte| format!("{byte:02x}")).collect();
+    Ok(json!({ "login": told, "client": bytes }))
 }
 
 fn share(bytes: usize, count: usize, until: Option<&Path>) -> Result<Value, String> {

@@ -14,8 +14,9 @@ use optee_abi::ShmRef;
 use serde::{Deserialize, Serialize};
 use xen::{DomId, Pfn};
 
-/// Lines that are no longer true and may stay before the file is written anew.
-const SLACK: usize = 256;
+/// Bytes of lines that are no longer true and may stay before the file is written anew; beyond that, as many as those of lines that
+/// are. What is true is bounded by what the guest may share: a run of frames has at least a page.
+const SLACK: u64 = 16 * 1024;
 
 /// Where memory is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,7 +53,10 @@ pub(super) struct Journal {
     of: String,
     file: File,
     content: Content,
-    lines: usize,
+    /// Bytes in the file.
+    bytes: u64,
+    /// Bytes there that are true: of each registration.
+    live: BTreeMap<u64, u64>,
 }
 
 impl Kept {
@@ -93,13 +97,14 @@ impl Journal {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Content::default(),
             Err(error) => return Err(error),
         };
-        let (file, lines) = write(&path, of, &content)?;
+        let written = write(&path, of, &content)?;
         Ok(Self {
             path,
             of: of.to_owned(),
-            file,
+            file: written.file,
             content,
-            lines,
+            bytes: written.bytes,
+            live: written.live,
         })
     }
 
@@ -116,7 +121,9 @@ impl Journal {
     /// It could not be written down.
     pub(super) fn register(&mut self, shm_ref: ShmRef, kept: Kept) -> io::Result<()> {
         self.content.kept.insert(shm_ref.0, kept.clone());
-        self.append(&Line::Register(shm_ref.0, kept))
+        let line = text(&Line::Register(shm_ref.0, kept))?;
+        self.live.insert(shm_ref.0, length(&line));
+        self.append(&line)
     }
 
     /// It is not any more.
@@ -125,7 +132,8 @@ impl Journal {
     /// As [`Journal::register`].
     pub(super) fn forget(&mut self, shm_ref: ShmRef) -> io::Result<()> {
         self.content.kept.remove(&shm_ref.0);
-        self.append(&Line::Forget(shm_ref.0))
+        self.live.remove(&shm_ref.0);
+        self.append(&text(&Line::Forget(shm_ref.0))?)
     }
 
     /// The guest takes notifications.
@@ -142,7 +150,7 @@ impl Journal {
             return Ok(());
         }
         self.content.notify = taken;
-        self.append(&Line::Notify(taken))
+        self.append(&text(&Line::Notify(taken))?)
     }
 
     /// The domain is gone.
@@ -151,22 +159,22 @@ impl Journal {
         let _ = fs::remove_file(&self.path);
     }
 
-    fn append(&mut self, line: &Line) -> io::Result<()> {
-        if self.lines
-            >= self
-                .content
-                .kept
-                .len()
-                .saturating_mul(2)
-                .saturating_add(SLACK)
-        {
-            (self.file, self.lines) = write(&self.path, &self.of, &self.content)?;
+    fn append(&mut self, line: &[u8]) -> io::Result<()> {
+        let live = self.live.values().copied().fold(0, u64::saturating_add);
+        let most = live.saturating_mul(2).saturating_add(SLACK);
+        if self.bytes.saturating_add(length(line)) > most {
+            let written = write(&self.path, &self.of, &self.content)?;
+            (self.file, self.bytes, self.live) = (written.file, written.bytes, written.live);
             return Ok(());
         }
-        self.file.write_all(&text(line)?)?;
-        self.lines = self.lines.saturating_add(1);
+        self.file.write_all(line)?;
+        self.bytes = self.bytes.saturating_add(length(line));
         Ok(())
     }
+}
+
+fn length(text: &[u8]) -> u64 {
+    u64::try_from(text.len()).unwrap_or(u64::MAX)
 }
 
 fn text(line: &Line) -> io::Result<Vec<u8>> {
@@ -194,8 +202,16 @@ fn read(file: File, of: &str) -> Content {
     content
 }
 
+/// A file that was written anew.
+struct Written {
+    file: File,
+    bytes: u64,
+    /// Bytes of each registration.
+    live: BTreeMap<u64, u64>,
+}
+
 /// Writes the file anew, whole or not at all.
-fn write(path: &Path, of: &str, content: &Content) -> io::Result<(File, usize)> {
+fn write(path: &Path, of: &str, content: &Content) -> io::Result<Written> {
     let unfinished = path.with_extension("part");
     let mut file = OpenOptions::new()
         .write(true)
@@ -207,12 +223,16 @@ fn write(path: &Path, of: &str, content: &Content) -> io::Result<(File, usize)> 
     if content.notify {
         all.extend(text(&Line::Notify(true))?);
     }
+    let mut live = BTreeMap::new();
     for (shm_ref, memory) in &content.kept {
-        all.extend(text(&Line::Register(*shm_ref, memory.clone()))?);
+        let line = text(&Line::Register(*shm_ref, memory.clone()))?;
+        live.insert(*shm_ref, length(&line));
+        all.extend(line);
     }
     file.write_all(&all)?;
     fs::rename(&unfinished, path)?;
-    Ok((file, content.kept.len()))
+    let bytes = length(&all);
+    Ok(Written { file, bytes, live })
 }
 
 #[cfg(test)]

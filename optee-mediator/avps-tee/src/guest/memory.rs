@@ -1,7 +1,9 @@
-//! Memory that a guest shares: mapped once when it is registered, copied from and to in calls.
+//! Memory that a guest shares: mapped once when it is registered, or for one call, and copied from and to in calls. All of it is
+//! charged to what the guest may share, for as long as it is mapped.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use optee_abi::limits::PAGE_SIZE;
 use optee_abi::message::{Memory as Described, Place};
@@ -21,6 +23,38 @@ pub(crate) struct Region {
     offset: usize,
     /// Bytes.
     pub(super) size: u64,
+    /// None of single pages: messages, lists and requests, of which there are few.
+    _charge: Option<Charge>,
+}
+
+/// Pages that are charged to what a guest may share, until this is dropped.
+#[derive(Debug)]
+struct Charge {
+    used: Arc<AtomicU64>,
+    pages: u64,
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.used.fetch_sub(self.pages, Ordering::SeqCst);
+    }
+}
+
+/// Memory that a guest shares for one call.
+#[derive(Debug)]
+pub(super) struct Temporary<'a> {
+    memory: &'a GuestShared,
+    key: u64,
+    /// Gone when the guest is: nothing keeps its pages while the secure world works.
+    pub(super) region: Weak<Region>,
+}
+
+impl Drop for Temporary<'_> {
+    fn drop(&mut self) {
+        let region = self.memory.lock().temporary.remove(&self.key);
+        // Unmapped once the lock is free.
+        drop(region);
+    }
 }
 
 impl Region {
@@ -42,10 +76,6 @@ impl Region {
             return None;
         }
         self.offset.checked_add(usize::try_from(offset).ok()?)
-    }
-
-    fn pages(&self) -> u64 {
-        u64::try_from(self.mapping.len()).unwrap_or(u64::MAX) / PAGE_SIZE
     }
 }
 
@@ -69,6 +99,9 @@ pub(crate) enum MemoryError {
     /// A reference that is taken, or unknown.
     #[error("a reference to shared memory that is {0}")]
     Reference(&'static str),
+    /// Nobody waits for the answer.
+    #[error("memory of a guest that has ended")]
+    Ended,
 }
 
 impl MemoryError {
@@ -86,36 +119,40 @@ impl MemoryError {
     }
 }
 
-/// What a guest has registered.
+/// What a guest shares.
 #[derive(Debug)]
-pub(crate) struct Registered {
+pub(crate) struct GuestShared {
     guest: Box<dyn GuestMemory>,
+    /// Pages that are charged.
+    used: Arc<AtomicU64>,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     regions: HashMap<ShmRef, Arc<Region>>,
-    pages: u64,
+    /// For calls that are under way.
+    temporary: HashMap<u64, Arc<Region>>,
+    next: u64,
     journal: Option<Journal>,
+    ended: bool,
 }
 
-impl Registered {
+impl GuestShared {
     /// What the journal kept, as far as it is still there.
     pub(super) fn new(guest: Box<dyn GuestMemory>, journal: Journal) -> Self {
         let this = Self {
             guest,
+            used: Arc::default(),
             state: Mutex::default(),
         };
         let mut state = State::default();
         for (shm_ref, kept) in journal.kept() {
             let pages = kept.offset.saturating_add(kept.size).div_ceil(PAGE_SIZE);
             let frames = kept.frames(usize::try_from(pages).unwrap_or(usize::MAX));
-            match this.region(&frames, kept.offset, kept.size) {
-                Ok(region) => {
-                    state.pages = state.pages.saturating_add(region.pages());
-                    state.regions.insert(shm_ref, Arc::new(region));
-                }
+            // It was within the limit when it was registered.
+            match this.region(&frames, kept.offset, kept.size, u64::MAX) {
+                Ok(region) => drop(state.regions.insert(shm_ref, Arc::new(region))),
                 Err(error) => tracing::debug!("registered before: {error}"),
             }
         }
@@ -126,21 +163,13 @@ impl Registered {
 
     /// Maps and keeps memory.
     pub(super) fn register(&self, memory: &Described, limit: u64) -> Result<(), MemoryError> {
-        let used = self.lock().pages;
-        let left = (limit / PAGE_SIZE).saturating_sub(used);
-        let (frames, offset) = self.frames(memory, left, limit)?;
-        let region = self.region(&frames, offset, memory.size)?;
-        let mut state = self.lock();
+        let (frames, offset) = self.frames(memory, self.left(limit), limit)?;
+        let region = Arc::new(self.region(&frames, offset, memory.size, limit)?);
+        let mut state = self.open()?;
         if state.regions.contains_key(&memory.shm_ref) {
             return Err(MemoryError::Reference("taken"));
         }
-        let pages = state.pages.saturating_add(region.pages());
-        // Another vCPU may have registered some meanwhile.
-        if pages > limit / PAGE_SIZE {
-            return Err(Denied::Memory(limit).into());
-        }
-        state.pages = pages;
-        state.regions.insert(memory.shm_ref, Arc::new(region));
+        state.regions.insert(memory.shm_ref, region);
         let kept = Kept::new(offset, memory.size, &frames);
         state.note(|journal| journal.register(memory.shm_ref, kept));
         Ok(())
@@ -150,8 +179,7 @@ impl Registered {
     pub(super) fn unregister(&self, shm_ref: ShmRef) -> Result<(), MemoryError> {
         let mut state = self.lock();
         let region = state.regions.remove(&shm_ref);
-        let region = region.ok_or(MemoryError::Reference("unknown"))?;
-        state.pages = state.pages.saturating_sub(region.pages());
+        region.ok_or(MemoryError::Reference("unknown"))?;
         state.note(|journal| journal.forget(shm_ref));
         Ok(())
     }
@@ -172,29 +200,59 @@ impl Registered {
         state.journal.as_ref().is_some_and(Journal::notifies)
     }
 
-    /// Forgets everything; `for_good` when the domain is gone.
+    /// Forgets everything, and takes nothing more; `for_good` when the domain is gone.
     pub(super) fn clear(&self, for_good: bool) {
-        let all = std::mem::take(&mut *self.lock());
+        let last = State {
+            ended: true,
+            ..State::default()
+        };
+        let all = std::mem::replace(&mut *self.lock(), last);
         if let Some(journal) = all.journal.as_ref().filter(|_| for_good) {
             journal.remove();
         }
     }
 
-    /// How many there are, and their bytes.
+    /// How many pieces are registered, and the bytes of all that is shared.
     pub(super) fn totals(&self) -> (usize, u64) {
-        let state = self.lock();
-        (state.regions.len(), state.pages.saturating_mul(PAGE_SIZE))
+        let bytes = self.used.load(Ordering::SeqCst).saturating_mul(PAGE_SIZE);
+        (self.lock().regions.len(), bytes)
     }
 
-    /// Maps memory for as long as the caller keeps it, at most `max_pages` pages.
-    pub(super) fn map(
-        &self,
-        memory: &Described,
-        max_pages: u64,
-        limit: u64,
-    ) -> Result<Region, MemoryError> {
-        let (frames, offset) = self.frames(memory, max_pages, limit)?;
-        self.region(&frames, offset, memory.size)
+    /// Maps memory for as long as the caller keeps it.
+    pub(super) fn map(&self, memory: &Described, limit: u64) -> Result<Temporary<'_>, MemoryError> {
+        let (frames, offset) = self.frames(memory, self.left(limit), limit)?;
+        let region = Arc::new(self.region(&frames, offset, memory.size, limit)?);
+        let weak = Arc::downgrade(&region);
+        let mut state = self.open()?;
+        let key = state.next;
+        state.next = key.wrapping_add(1);
+        state.temporary.insert(key, region);
+        Ok(Temporary {
+            memory: self,
+            key,
+            region: weak,
+        })
+    }
+
+    /// Pages that the guest may still share.
+    fn left(&self, limit: u64) -> u64 {
+        (limit / PAGE_SIZE).saturating_sub(self.used.load(Ordering::SeqCst))
+    }
+
+    /// Charges so many pages.
+    fn charge(&self, pages: u64, limit: u64) -> Result<Charge, MemoryError> {
+        let more = |used: u64| {
+            let used = used.checked_add(pages)?;
+            (used <= limit / PAGE_SIZE).then_some(used)
+        };
+        let charged = self
+            .used
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, more);
+        charged.map_err(|_| Denied::Memory(limit))?;
+        Ok(Charge {
+            used: Arc::clone(&self.used),
+            pages,
+        })
     }
 
     /// The frames of memory, and where in the first one it begins.
@@ -228,11 +286,21 @@ impl Registered {
         }
     }
 
-    fn region(&self, frames: &[Pfn], offset: u64, size: u64) -> Result<Region, MemoryError> {
+    /// Maps memory that is charged.
+    fn region(
+        &self,
+        frames: &[Pfn],
+        offset: u64,
+        size: u64,
+        limit: u64,
+    ) -> Result<Region, MemoryError> {
+        let pages = u64::try_from(frames.len()).unwrap_or(u64::MAX);
+        let charge = self.charge(pages, limit)?;
         Ok(Region {
             mapping: self.map_frames(frames, size)?,
             offset: usize::try_from(offset).unwrap_or(usize::MAX),
             size,
+            _charge: Some(charge),
         })
     }
 
@@ -243,6 +311,7 @@ impl Registered {
             mapping,
             offset: 0,
             size: PAGE_SIZE,
+            _charge: None,
         })
     }
 
@@ -265,6 +334,15 @@ impl Registered {
     fn map_frames(&self, frames: &[Pfn], size: u64) -> Result<Box<dyn Pages>, MemoryError> {
         let mapped = self.guest.map(frames);
         mapped.map_err(|source| MemoryError::NotThere { size, source })
+    }
+
+    /// The state, unless the guest has ended.
+    fn open(&self) -> Result<MutexGuard<'_, State>, MemoryError> {
+        let state = self.lock();
+        if state.ended {
+            return Err(MemoryError::Ended);
+        }
+        Ok(state)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -2,18 +2,23 @@
 //! wait for the next. So a short call costs no hand-over, and a long one keeps nobody waiting but its caller.
 //!
 //! A guest that called again soon after its last answer is expected to do so once more: the thread that answered it looks at the
-//! ring itself for a while, instead of being put to sleep and woken ([`Watch`]).
+//! ring itself for a while, instead of being put to sleep and woken ([`PollGuard`]).
 
-mod bell;
 mod calls;
-mod desk;
+mod closing;
+mod commands;
+mod dispatcher;
+mod ending;
 mod fast;
 mod journal;
 mod memory;
+mod pending;
+mod polling;
 mod sessions;
 #[cfg(test)]
 mod tests;
-mod work;
+mod transfer;
+mod waker;
 
 use std::io;
 use std::os::fd::AsFd;
@@ -25,25 +30,21 @@ use tee_device::Tee;
 use xen::device_model::set_irq_level;
 use xen::{DomId, DomainInfo, EventChannels, EventPort, Monitor, PrivCmd, Vcpus};
 
-use crate::audit::{Event, Recorder};
-use crate::counters::Counters;
-use crate::rights::{Pace, Rights};
+use crate::audit::Event;
+use crate::rights::Rights;
 use crate::world::Foreign;
 use crate::{Attachment, Shared, lock};
 
-use bell::Bell;
-use calls::{Calls, Due, Held};
-use desk::{Desk, Taken, Work, registers};
+use dispatcher::{Dispatcher, Parts, Taken, Work, registers};
+use ending::Ending;
 use journal::Journal;
-use memory::Registered;
-use sessions::Sessions;
+use memory::GuestShared;
+use pending::{Due, Held};
+use polling::PollGuard;
+use waker::Waker;
 
 /// Calls that any guest may have under way at most.
 pub(crate) const MOST_CALLS: u32 = 8;
-
-/// How long a thread looks for a guest's next call itself, and how soon that must have come the last time: so many times as long
-/// as the last call took, and not longer than this.
-const SOON: (u32, Duration) = (4, Duration::from_millis(4));
 
 /// Why a guest that has ended is let go.
 pub(crate) const GONE: &str = "the domain is gone";
@@ -57,66 +58,18 @@ pub(crate) struct Guest {
     evtchn: Arc<EventChannels>,
     /// None once the guest is gone.
     monitor: Mutex<Option<Monitor>>,
-    bell: Bell,
+    waker: Waker,
     /// Read while a call is taken, until it is among those that are under way.
     taking: RwLock<()>,
     ended: AtomicBool,
     vcpus: u32,
-    watch: Watch,
-    desk: Desk,
-}
-
-/// Whether it pays to look at the ring itself.
-#[derive(Debug)]
-struct Watch {
-    allowed: bool,
-    times: Mutex<Times>,
-}
-
-#[derive(Debug, Default)]
-struct Times {
-    called: Option<Instant>,
-    answered: Option<Instant>,
-    /// The next call is soon if it comes within this.
-    soon: Duration,
-    /// The last one was.
-    was_soon: bool,
-}
-
-impl Watch {
-    fn new(allowed: bool) -> Self {
-        Self {
-            allowed,
-            times: Mutex::default(),
-        }
-    }
-
-    fn called(&self) {
-        let (mut times, now) = (lock(&self.times), Instant::now());
-        times.was_soon = times
-            .answered
-            .is_some_and(|answered| now - answered < times.soon);
-        times.called = Some(now);
-    }
-
-    fn answered(&self) {
-        let (mut times, now) = (lock(&self.times), Instant::now());
-        let (factor, most) = SOON;
-        if let Some(called) = times.called.take() {
-            times.soon = most.min((now - called) * factor);
-        }
-        times.answered = Some(now);
-    }
-
-    /// How long after an answer it pays to look for the next call.
-    fn pays(&self) -> Option<Duration> {
-        let times = lock(&self.times);
-        (self.allowed && times.was_soon).then_some(times.soon)
-    }
+    polling: PollGuard,
+    dispatcher: Arc<Dispatcher>,
+    ending: Arc<Ending<Arc<Guest>>>,
 }
 
 /// A thread of a guest's.
-struct Hand {
+struct Worker {
     vcpus: Vcpus,
     ports: Vec<EventPort>,
     /// When it has let a vCPU go on, and has not looked for a call since.
@@ -157,105 +110,119 @@ impl Guest {
         let evtchn = Arc::new(EventChannels::open()?);
         let tee = Tee::open(&shared.device)?;
         let vcpus = DomainInfo::of(&privcmd, domid)?.vcpus;
-        let bell = Bell::new(evtchn.as_fd())?;
+        let waker = Waker::new(evtchn.as_fd())?;
         let journal = Journal::open(&shared.journals, domid, uuid)?;
         let foreign = Foreign {
             privcmd: privcmd.clone(),
             domid,
         };
-        let memory = Registered::new(Box::new(foreign), journal);
+        let memory = GuestShared::new(Box::new(foreign), journal);
         let interrupt = interrupt(&privcmd, domid, &rights);
-        let calls = Calls::new(shared.hold);
-        if interrupt.is_some() && memory.notifies() {
-            calls.tell_all();
-        }
+        let finish = |guest: Arc<Self>| guest.dispatcher.finish();
+        let ending = Arc::new(Ending::start(format!("end {domid}"), finish)?);
         let monitor = Monitor::attach(&privcmd, &evtchn, domid, vcpus)?;
+        let parts = Parts {
+            attachment: Attachment(LAST.fetch_add(1, Ordering::Relaxed)),
+            domid,
+            name: name.to_owned(),
+            rights,
+            interrupt,
+            tee: Arc::new(tee),
+            memory,
+            first_session: first_session(),
+            counters,
+        };
+        let dispatcher = Dispatcher::new(shared, parts);
+        if interrupt.is_some() && dispatcher.memory.notifies() {
+            dispatcher.calls.tell_all();
+        }
         let guest = Arc::new(Self {
             domid,
             name: name.to_owned(),
             privcmd,
             evtchn,
             monitor: Mutex::new(Some(monitor)),
-            bell,
+            waker,
             taking: RwLock::default(),
             ended: AtomicBool::new(false),
             vcpus,
-            watch: Watch::new(shared.polling),
-            desk: Desk {
-                shared: Arc::clone(shared),
-                attachment: Attachment(LAST.fetch_add(1, Ordering::Relaxed)),
-                rights: RwLock::new(Arc::new(rights)),
-                pace: Mutex::new(Pace::new(Instant::now())),
-                interrupt,
-                tee: Arc::new(tee),
-                memory,
-                sessions: Sessions::new(first_session()),
-                calls,
-                recorder: Recorder::new(domid, name),
-                counters: Counters::new(counters),
-            },
+            polling: PollGuard::new(shared.polling),
+            dispatcher,
+            ending,
         });
         // Calls that were given up keep their threads while the secure world has not ended them.
-        let threads = MOST_CALLS as usize + shared.turns + 1;
-        for number in 0..threads {
-            let guest = Arc::clone(&guest);
-            std::thread::Builder::new()
-                .name(format!("guest {domid}.{number}"))
-                .spawn(move || guest.run())?;
+        let threads = MOST_CALLS as usize + shared.threads + 1;
+        if let Err(error) = guest.start(threads) {
+            guest.end("there are no threads for it");
+            return Err(error.into());
         }
-        guest.desk.record(&Event::Attached);
+        guest.dispatcher.record(&Event::Attached);
         guest.interrupt();
         Ok(guest)
     }
 
-    /// Other rights from now on. What is open stays open.
-    pub(crate) fn set_rights(&self, rights: Rights) {
-        self.desk.set_rights(rights);
+    fn start(self: &Arc<Self>, threads: usize) -> io::Result<()> {
+        for number in 0..threads {
+            let guest = Arc::clone(self);
+            std::thread::Builder::new()
+                .name(format!("guest {}.{number}", self.domid))
+                .spawn(move || guest.run())?;
+        }
+        Ok(())
     }
 
-    /// The guest is gone, or this program ends. Its sessions end with its context, as soon as its last call has ended.
-    pub(crate) fn end(&self, why: &'static str) {
+    /// Other rights from now on. Sessions that they do not allow are closed.
+    pub(crate) fn set_rights(&self, rights: Rights) {
+        self.dispatcher.set_rights(rights);
+    }
+
+    /// The guest is gone, or this program ends. The secure world is not called here: a thread gives back what the guest has there,
+    /// and its context ends there as soon as its last call has ended.
+    pub(crate) fn end(self: Arc<Self>, why: &'static str) {
         if self.ended.swap(true, Ordering::SeqCst) {
             return;
         }
-        self.desk.record(&Event::Detached(why));
-        self.bell.end();
+        self.dispatcher.record(&Event::Detached(why));
+        self.waker.end();
         // Whoever was taking a call has: none begins any more.
         drop(self.taking.write().unwrap_or_else(PoisonError::into_inner));
-        let answers = self.desk.close_down(why == GONE);
+        let answers = self.dispatcher.close_down(why == GONE);
         if let Ok(mut vcpus) = Vcpus::new(&self.privcmd, self.domid) {
             for due in answers {
                 self.answer(due, &mut vcpus);
             }
         }
         drop(lock(&self.monitor).take());
+        // With this reference: dropping the last one closes the context of the secure world.
+        let ending = Arc::clone(&self.ending);
+        ending.begin(self);
     }
 
     fn run(self: Arc<Self>) {
         let vcpus = match Vcpus::new(&self.privcmd, self.domid) {
             Ok(vcpus) => vcpus,
             Err(error) => {
-                self.desk.record(&Event::Trouble(error.to_string()));
+                self.dispatcher.record(&Event::Trouble(error.to_string()));
                 return;
             }
         };
-        let mut hand = Hand {
+        let mut worker = Worker {
             vcpus,
             ports: Vec::new(),
             answered: None,
             watching: false,
         };
-        while let Some(work) = self.next(&mut hand) {
-            if let Some(due) = self.desk.work(work) {
-                self.answer(due, &mut hand.vcpus);
-                hand.answered = Some(Instant::now());
+        while let Some(work) = self.next(&mut worker) {
+            if let Some(due) = self.dispatcher.work(work) {
+                self.answer(due, &mut worker.vcpus);
+                worker.answered = Some(Instant::now());
             }
             self.interrupt();
         }
     }
 
     /// Takes calls from the ring and answers those that need nobody, until one needs somebody. None at the end.
-    fn next(&self, hand: &mut Hand) -> Option<Work> {
+    fn next(&self, worker: &mut Worker) -> Option<Work> {
         loop {
             let taking = self.taking.read().unwrap_or_else(PoisonError::into_inner);
             if self.ended.load(Ordering::SeqCst) {
@@ -264,15 +231,15 @@ impl Guest {
             let stop = lock(&self.monitor).as_mut().and_then(Monitor::take);
             let Some(stop) = stop else {
                 drop(taking);
-                self.expire(&mut hand.vcpus);
-                if !self.watched(hand) {
-                    self.wait(&mut hand.ports);
+                self.expire(&mut worker.vcpus);
+                if !self.watched(worker) {
+                    self.wait(&mut worker.ports);
                 }
                 continue;
             };
             let taken = if stop.privileged_call {
-                self.watch.called();
-                self.called(stop.vcpu, &mut hand.vcpus)
+                self.polling.called();
+                self.called(stop.vcpu, &mut worker.vcpus)
             } else {
                 // Nobody asked for it: the vCPU goes on.
                 self.let_go(stop.vcpu);
@@ -282,20 +249,20 @@ impl Guest {
             match taken {
                 Some(Taken::Work(work)) => {
                     // Its other vCPUs may call meanwhile.
-                    if hand.watching && self.vcpus > 1 {
-                        hand.watching = false;
+                    if worker.watching && self.vcpus > 1 {
+                        worker.watching = false;
                         self.hear();
                     }
                     // One notification may be for several calls.
                     if self.is_more() {
-                        self.bell.another();
+                        self.waker.another();
                     }
-                    self.expire(&mut hand.vcpus);
+                    self.expire(&mut worker.vcpus);
                     return Some(work);
                 }
                 Some(Taken::Answered(due)) => {
-                    self.answer(due, &mut hand.vcpus);
-                    hand.answered = Some(Instant::now());
+                    self.answer(due, &mut worker.vcpus);
+                    worker.answered = Some(Instant::now());
                 }
                 Some(Taken::Held) | None => {}
             }
@@ -308,12 +275,14 @@ impl Guest {
     }
 
     /// Looks for a call that is likely to come soon. True if there may be one: false, and the channel wakes threads again.
-    fn watched(&self, hand: &mut Hand) -> bool {
-        if let Some(answered) = hand.answered.take()
-            && let Some(soon) = self.watch.pays()
+    fn watched(&self, worker: &mut Worker) -> bool {
+        if let Some(answered) = worker.answered.take()
+            && let Some(soon) = self.polling.pays()
         {
-            hand.watching |= self.deafen();
-            while hand.watching && answered.elapsed() < soon && !self.ended.load(Ordering::Relaxed)
+            worker.watching |= self.deafen();
+            while worker.watching
+                && answered.elapsed() < soon
+                && !self.ended.load(Ordering::Relaxed)
             {
                 if self.is_more() {
                     return true;
@@ -322,7 +291,7 @@ impl Guest {
             }
         }
         // What came before the channel was heard again is only in the ring.
-        let watching = std::mem::take(&mut hand.watching);
+        let watching = std::mem::take(&mut worker.watching);
         if watching {
             self.hear();
         }
@@ -331,7 +300,7 @@ impl Guest {
 
     /// The channel wakes nobody, because of the caller; false if that is so because of another thread.
     fn deafen(&self) -> bool {
-        self.bell
+        self.waker
             .deafen(self.evtchn.as_fd())
             .unwrap_or_else(|error| {
                 self.trouble(error.to_string());
@@ -341,7 +310,7 @@ impl Guest {
 
     /// The channel wakes threads again.
     fn hear(&self) {
-        let heard = self.bell.hear(self.evtchn.as_fd(), || {
+        let heard = self.waker.hear(self.evtchn.as_fd(), || {
             self.unmask(&mut Vec::new()).map_err(io::Error::other)
         });
         if let Err(error) = heard {
@@ -351,7 +320,7 @@ impl Guest {
 
     /// Does what the time has come for, and sees that a thread is woken for what comes next.
     fn expire(&self, vcpus: &mut Vcpus) {
-        let (answers, next) = self.desk.expire();
+        let (answers, next) = self.dispatcher.expire();
         // The thread that watches for their calls may be the one that works for them.
         if !answers.is_empty() {
             self.hear();
@@ -361,7 +330,7 @@ impl Guest {
         }
         self.interrupt();
         if let Some(next) = next
-            && let Err(error) = self.bell.at(next)
+            && let Err(error) = self.waker.at(next)
         {
             self.trouble(error.to_string());
         }
@@ -369,8 +338,8 @@ impl Guest {
 
     /// Has the guest fetch what it does not know yet.
     fn interrupt(&self) {
-        if let Some(interrupt) = self.desk.interrupt
-            && self.desk.calls.interrupts()
+        if let Some(interrupt) = self.dispatcher.interrupt
+            && self.dispatcher.calls.interrupts()
             && let Err(error) = set_irq_level(&self.privcmd, self.domid, interrupt, true)
         {
             // The guest is gone; the daemon will find out.
@@ -380,7 +349,7 @@ impl Guest {
 
     fn called(&self, vcpu: u32, vcpus: &mut Vcpus) -> Option<Taken> {
         match vcpus.context(vcpu) {
-            Ok(context) => Some(self.desk.called(Held { vcpu, context })),
+            Ok(context) => Some(self.dispatcher.called(Held { vcpu, context })),
             // The guest is gone; the daemon will find out.
             Err(error) => {
                 tracing::debug!("domain {}: {error}", self.domid);
@@ -391,7 +360,7 @@ impl Guest {
 
     /// Waits until there may be something to do.
     fn wait(&self, ports: &mut Vec<EventPort>) {
-        if !self.bell.wait() {
+        if !self.waker.wait() {
             return;
         }
         ports.clear();
@@ -408,7 +377,7 @@ impl Guest {
 
     /// Tells that something is wrong here, and is in no hurry to meet it again.
     fn trouble(&self, text: String) {
-        self.desk.record(&Event::Trouble(text));
+        self.dispatcher.record(&Event::Trouble(text));
         std::thread::sleep(Duration::from_millis(100));
     }
 
@@ -424,7 +393,7 @@ impl Guest {
         context.pc = context.pc.wrapping_add(4);
         match vcpus.set_context(held.vcpu, &context) {
             Ok(()) => {
-                self.watch.answered();
+                self.polling.answered();
                 self.let_go(held.vcpu);
             }
             // The guest is gone; the daemon will find out.
@@ -442,27 +411,28 @@ impl Guest {
 
     /// What it does at the moment.
     pub(crate) fn report(&self) -> tee_report::Guest {
-        let desk = &self.desk;
-        let (regions, shared_bytes) = desk.memory.totals();
-        let sessions = desk.sessions.all().into_iter();
+        let dispatcher = &self.dispatcher;
+        let (regions, shared_bytes) = dispatcher.memory.totals();
+        let sessions = dispatcher.sessions.all().into_iter();
         tee_report::Guest {
             domid: self.domid.get(),
             name: self.name.clone(),
             rights: tee_report::Rights {
-                interrupt: desk.interrupt,
-                ..desk.rights().told()
+                interrupt: dispatcher.interrupt,
+                ..dispatcher.rights().told()
             },
             sessions: sessions
                 .map(|(id, session)| tee_report::Session {
                     id: id.0,
-                    application: session.application.to_string(),
+                    application: session.opened.application.to_string(),
                     given_up: session.dead,
                 })
                 .collect(),
-            calls: desk.calls.count(),
+            calls: dispatcher.calls.count(),
+            quarantined_by: dispatcher.calls.strays(),
             regions,
             shared_bytes,
-            counters: desk.counters.snapshot(),
+            counters: dispatcher.counters.snapshot(),
         }
     }
 }

@@ -29,9 +29,13 @@ pub(super) async fn tee(context: &Context, command: &TeeCommand) -> Result<()> {
             .guests
             .retain(|guest| is(args, &guest.name, guest.domid));
         report
+            .leaving
+            .retain(|guest| is(args, &guest.name, guest.domid));
+        report
             .audit
             .retain(|entry| is(args, &entry.guest, entry.domid));
-        if report.guests.is_empty() && report.audit.is_empty() {
+        let known = report.guests.len() + report.leaving.len() + report.audit.len();
+        if known == 0 {
             return Err(Error::NoGuestOfMediator(wanted.clone()));
         }
     }
@@ -121,6 +125,41 @@ fn status(ui: &Ui, report: &Report) {
         ]);
     }
     ui.show(&table);
+    for line in unended(report) {
+        ui.line(&line);
+    }
+}
+
+/// Calls that nobody waits for any more and that have OP-TEE's threads.
+fn unended(report: &Report) -> Vec<String> {
+    let guests = report.guests.iter();
+    let quarantined = guests.filter(|guest| guest.quarantined_by > 0).map(|guest| {
+        format!(
+            "{} is quarantined: {} not ended in OP-TEE after the time limit; other calls are refused until then",
+            guest.name,
+            calls_have(guest.quarantined_by)
+        )
+    });
+    let leaving = report
+        .leaving
+        .iter()
+        .filter(|guest| guest.calls > 0)
+        .map(|guest| {
+            format!(
+                "{} (domain {}) has ended, and {} not ended in OP-TEE",
+                guest.name,
+                guest.domid,
+                calls_have(guest.calls)
+            )
+        });
+    quarantined.chain(leaving).collect()
+}
+
+fn calls_have(calls: usize) -> String {
+    match calls {
+        1 => "a call has".to_owned(),
+        calls => format!("{calls} calls have"),
+    }
 }
 
 fn sessions(ui: &Ui, report: &Report) {
@@ -128,7 +167,7 @@ fn sessions(ui: &Ui, report: &Report) {
     for guest in &report.guests {
         for session in &guest.sessions {
             let state = match session.given_up {
-                true => "given up: it can only be closed",
+                true => "ended by avps-tee: it can only be closed",
                 false => "",
             };
             table.add_row([

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use optee_abi::smc::{Answer, FunctionId, ReturnCode};
 use optee_abi::{SessionId, TeeResult};
-use tee_device::{Buffer, Client, Outcome, PARAMETERS, Parameter};
+use tee_device::{Buffer, Outcome, PARAMETERS, Parameter};
 
 use super::driver::Driver;
 use super::world::{APPLICATION, rights, shared};
-use crate::guest::desk::{Taken, Work};
-use crate::world::SecureWorld;
+use crate::guest::dispatcher::{Taken, Work};
+use crate::world::{Client, SecureWorld};
 
 /// Where the two messages lie.
 const CALL: u64 = 0x4000;
@@ -130,15 +130,15 @@ fn answer_at(driver: &Driver, at: u64) -> TeeResult {
 
 #[test]
 fn a_call_that_its_guest_cancels_is_answered_so_and_the_cancelling_itself_succeeds() {
-    let mut driver = Driver::new(&shared(), 1, rights());
     let patient = Arc::new(Patient::default());
-    driver.desk.tee = Arc::clone(&patient) as _;
+    let tee: Arc<dyn SecureWorld> = Arc::clone(&patient) as _;
+    let driver = Driver::in_world(&shared(), 1, rights(), tee);
     let session = driver.open(APPLICATION).unwrap();
     let driver = &driver;
     let work = begin(driver, CALL, 1, LASTS, session, OWN_ID);
     let number = work.id;
     std::thread::scope(|scope| {
-        let call = scope.spawn(move || driver.desk.work(work));
+        let call = scope.spawn(move || driver.dispatcher.work(work));
         let running = patient.wait_for_a_call();
         // Another number is another call's, and a session that is not open has none.
         for (session, id, result) in [
@@ -146,7 +146,7 @@ fn a_call_that_its_guest_cancels_is_answered_so_and_the_cancelling_itself_succee
             (SessionId(session.0 + 1), OWN_ID, TeeResult::BAD_PARAMETERS),
         ] {
             let wrong = begin(driver, CANCEL, 3, 0, session, id);
-            let due = driver.desk.work(wrong).expect("an answer");
+            let due = driver.dispatcher.work(wrong).expect("an answer");
             assert_eq!(due.answer, Answer::from(ReturnCode::Ok));
             assert_eq!(answer_at(driver, CANCEL), result);
         }
@@ -154,7 +154,7 @@ fn a_call_that_its_guest_cancels_is_answered_so_and_the_cancelling_itself_succee
         assert!(!call.is_finished());
 
         let cancel = begin(driver, CANCEL, 3, 0, session, OWN_ID);
-        let due = driver.desk.work(cancel).expect("an answer");
+        let due = driver.dispatcher.work(cancel).expect("an answer");
         assert_eq!(due.answer, Answer::from(ReturnCode::Ok));
         assert_eq!(answer_at(driver, CANCEL), TeeResult::SUCCESS);
         assert_eq!(patient.state.lock().unwrap().cancelled, [running]);
@@ -166,5 +166,5 @@ fn a_call_that_its_guest_cancels_is_answered_so_and_the_cancelling_itself_succee
         }
         assert_eq!(answer_at(driver, CALL), TeeResult(CANCELLED));
     });
-    assert_eq!(driver.desk.calls.count(), 0);
+    assert_eq!(driver.dispatcher.calls.count(), 0);
 }

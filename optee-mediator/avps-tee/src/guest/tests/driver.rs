@@ -1,24 +1,20 @@
 //! A driver as Linux's is: messages in a guest's memory, calls in registers.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, RwLock};
-use std::time::Instant;
 
-use optee_abi::message::{Direction, Param};
+use optee_abi::message::{Direction, Param, Place};
 use optee_abi::smc::{Answer, FunctionId, ReturnCode};
-use optee_abi::{SessionId, ShmRef, TeeResult, Uuid};
+use optee_abi::{Login, SessionId, ShmRef, TeeResult, Uuid};
 use xen::DomId;
 use xen::vcpu::VcpuContext;
 
 use super::world::{Applications, Ram};
-use crate::audit::Recorder;
-use crate::counters::Counters;
-use crate::guest::calls::{Calls, Held};
-use crate::guest::desk::{Desk, Taken, Work};
+use crate::guest::dispatcher::{Dispatcher, Parts, Taken, Work};
 use crate::guest::journal::Journal;
-use crate::guest::memory::Registered;
-use crate::guest::sessions::Sessions;
-use crate::rights::{Pace, Rights};
+use crate::guest::memory::GuestShared;
+use crate::guest::pending::Held;
+use crate::rights::Rights;
 use crate::world::SecureWorld;
 use crate::{Attachment, Shared};
 
@@ -27,7 +23,7 @@ pub(super) const MESSAGE: u64 = 0x1000;
 const LIST: u64 = 0x2000;
 
 pub(super) struct Driver {
-    pub(super) desk: Desk,
+    pub(super) dispatcher: Arc<Dispatcher>,
     pub(super) ram: Ram,
     pub(super) applications: Arc<Applications>,
 }
@@ -52,8 +48,21 @@ impl Params {
         Self(bytes)
     }
 
+    pub(super) fn invoke(session: SessionId, function: u32) -> Self {
+        Self::new(1, function, session.0, &[])
+    }
+
+    pub(super) fn with(session: SessionId, function: u32, params: &[Param]) -> Self {
+        let params: Vec<[u64; 4]> = params.iter().map(raw).collect();
+        Self::new(1, function, session.0, &params)
+    }
+
     pub(super) fn close(session: u32) -> Self {
         Self::new(2, 0, session, &[])
+    }
+
+    pub(super) fn cancel(session: SessionId) -> Self {
+        Self::new(3, 0, session.0, &[])
     }
 }
 
@@ -76,36 +85,53 @@ fn raw(param: &Param) -> [u64; 4] {
             memory.size,
             memory.shm_ref.0,
         ],
-        Param::Temporary { .. } => unreachable!("Linux sends none"),
+        Param::Temporary { direction, memory } => {
+            let Place::Contiguous(address) = memory.place else {
+                unreachable!("no test has a list")
+            };
+            [9 + step(*direction), address.0, memory.size, 0]
+        }
     }
 }
 
 impl Driver {
     pub(super) fn new(shared: &Arc<Shared>, number: u64, rights: Rights) -> Self {
-        let domid = DomId::new(u16::try_from(number).unwrap()).unwrap();
-        let ram = Ram::new();
         let applications = Arc::new(Applications::default());
         let tee: Arc<dyn SecureWorld> = Arc::clone(&applications) as _;
+        Self {
+            applications,
+            ..Self::in_world(shared, number, rights, tee)
+        }
+    }
+
+    /// With another secure world; there are no calls of [`Driver::applications`].
+    pub(super) fn in_world(
+        shared: &Arc<Shared>,
+        number: u64,
+        rights: Rights,
+        tee: Arc<dyn SecureWorld>,
+    ) -> Self {
+        let domid = DomId::new(u16::try_from(number).unwrap()).unwrap();
+        let ram = Ram::new();
         let journal = Journal::open(&shared.journals, domid, "test").unwrap();
         let interrupt = rights.interrupt;
-        let desk = Desk {
-            shared: Arc::clone(shared),
+        let parts = Parts {
             attachment: Attachment(number),
-            rights: RwLock::new(Arc::new(rights)),
-            pace: Mutex::new(Pace::new(Instant::now())),
+            domid,
+            name: format!("guest-{number}"),
+            rights,
             interrupt,
             tee,
-            memory: Registered::new(Box::new(ram.clone()), journal),
+            memory: GuestShared::new(Box::new(ram.clone()), journal),
             // As two guests that began at other times.
-            sessions: Sessions::new(u32::try_from(number).unwrap() * 1000),
-            calls: Calls::new(shared.hold),
-            recorder: Recorder::new(domid, "guest"),
-            counters: Counters::new(Arc::default()),
+            first_session: u32::try_from(number).unwrap() * 1000,
+            counters: Arc::default(),
         };
+        let dispatcher = Dispatcher::new(shared, parts);
         Self {
-            desk,
+            dispatcher,
             ram,
-            applications,
+            applications: Arc::default(),
         }
     }
 
@@ -131,7 +157,7 @@ impl Driver {
     pub(super) fn call(&self, registers: [u64; 8]) -> Taken {
         let mut context = VcpuContext::default();
         context.x[..8].copy_from_slice(&registers);
-        self.desk.called(Held { vcpu: 0, context })
+        self.dispatcher.called(Held { vcpu: 0, context })
     }
 
     /// A call without arguments that is answered at once.
@@ -144,9 +170,18 @@ impl Driver {
 
     /// Has a message begun.
     pub(super) fn begin(&self, message: &Params) -> Result<Work, Answer> {
-        self.fill(MESSAGE, &message.0);
-        let function = FunctionId::CALL_WITH_RPC_ARG.0.into();
-        match self.call([function, 0, MESSAGE, 0, 0, 0, 0, 0]) {
+        self.begin_at(FunctionId::CALL_WITH_RPC_ARG, MESSAGE, message)
+    }
+
+    /// The same with a message in a page of its own, with room for requests or without.
+    pub(super) fn begin_at(
+        &self,
+        function: FunctionId,
+        page: u64,
+        message: &Params,
+    ) -> Result<Work, Answer> {
+        self.fill(page, &message.0);
+        match self.call([function.0.into(), 0, page, 0, 0, 0, 0, 0]) {
             Taken::Work(work) => Ok(work),
             Taken::Answered(due) => Err(due.answer),
             Taken::Held => panic!("held without a call"),
@@ -165,17 +200,29 @@ impl Driver {
     fn send(&self, message: &Params, meta: u64) -> Answered {
         match self.begin(message) {
             Ok(work) => {
-                let due = self.desk.work(work).expect("an answer");
+                let due = self.dispatcher.work(work).expect("an answer");
                 assert_eq!(due.answer, Answer::from(ReturnCode::Ok));
             }
             Err(answer) => assert_eq!(answer, Answer::from(ReturnCode::Ok)),
         }
+        self.answered(MESSAGE, meta)
+    }
+
+    /// Has a message in a page of its own carried out; its result.
+    pub(super) fn send_at(&self, page: u64, message: &Params) -> TeeResult {
+        let work = self.begin_at(FunctionId::CALL_WITH_RPC_ARG, page, message);
+        let due = self.dispatcher.work(work.unwrap()).expect("an answer");
+        assert_eq!(due.answer, Answer::from(ReturnCode::Ok));
+        self.answered(page, 0).result
+    }
+
+    fn answered(&self, page: u64, meta: u64) -> Answered {
         let word = |at: u64| {
-            let bytes = self.bytes(MESSAGE + at, 4);
+            let bytes = self.bytes(page + at, 4);
             u32::from_le_bytes(bytes.try_into().unwrap())
         };
         let params = u64::from(word(28)).saturating_sub(meta);
-        let param = |number: u64| MESSAGE + 32 + (meta + number) * 32;
+        let param = |number: u64| page + 32 + (meta + number) * 32;
         Answered {
             result: TeeResult(word(20)),
             session: word(8),
@@ -226,17 +273,27 @@ impl Driver {
     }
 
     pub(super) fn open(&self, application: Uuid) -> Result<SessionId, TeeResult> {
+        self.open_as(application, Login::Public, Uuid::NIL)
+    }
+
+    /// Opens a session for a client that the guest says is this one.
+    pub(super) fn open_as(
+        &self,
+        application: Uuid,
+        login: Login,
+        client: Uuid,
+    ) -> Result<SessionId, TeeResult> {
         let (a, b) = application.octet_words();
+        let (c, d) = client.octet_words();
         let meta = 1 << 8 | 1;
-        let params = [[meta, a, b, 0], [meta, 0, 0, 0]];
+        let params = [[meta, a, b, 0], [meta, c, d, login.raw()]];
         let answered = self.send(&Params::new(0, 0, 0, &params), 2);
         Self::done(&answered)?;
         Ok(SessionId(answered.session))
     }
 
     pub(super) fn invoke(&self, session: SessionId, params: &[Param]) -> Answered {
-        let params: Vec<[u64; 4]> = params.iter().map(raw).collect();
-        self.send(&Params::new(1, 1, session.0, &params), 0)
+        self.send(&Params::with(session, 1, params), 0)
     }
 
     pub(super) fn close(&self, session: SessionId) -> Result<(), TeeResult> {

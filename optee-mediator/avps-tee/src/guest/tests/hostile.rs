@@ -8,8 +8,8 @@ use optee_abi::message::{Direction, Param, Registered};
 use optee_abi::{SessionId, ShmRef, TeeResult};
 
 use super::driver::{Driver, MESSAGE};
-use super::world::{APPLICATION, PAGES, rights, shared};
-use crate::guest::desk::Taken;
+use super::world::{APPLICATION, PAGES, eventually, rights, shared};
+use crate::guest::dispatcher::Taken;
 
 /// Calls of the hostile guest.
 const CALLS: u32 = 1_000_000;
@@ -88,7 +88,7 @@ fn a_million_wrong_calls_end_and_leave_nothing_and_nobody_else_notices() {
         let mut numbers = Numbers::new(0x2545_f491_4f6c_dd1d);
         for _ in 0..CALLS {
             let mut sessions: Vec<u32> = vec![0, 1, theirs.0, 0xffff_ffff];
-            sessions.extend(hostile.desk.sessions.all().iter().map(|(id, _)| id.0));
+            sessions.extend(hostile.dispatcher.sessions.all().iter().map(|(id, _)| id.0));
             let guest = Guest {
                 application: APPLICATION,
                 message: MESSAGE,
@@ -101,7 +101,7 @@ fn a_million_wrong_calls_end_and_leave_nothing_and_nobody_else_notices() {
             hostile.fill(LIST, &call.list.map(u64::to_le_bytes).concat());
             match hostile.call(call.registers) {
                 Taken::Answered(_) => {}
-                Taken::Work(work) => assert!(hostile.desk.work(work).is_some()),
+                Taken::Work(work) => assert!(hostile.dispatcher.work(work).is_some()),
                 Taken::Held => panic!("a vCPU stands still for nothing"),
             }
         }
@@ -110,19 +110,23 @@ fn a_million_wrong_calls_end_and_leave_nothing_and_nobody_else_notices() {
         assert!(made >= BESIDE, "{made} calls of the neighbour meanwhile");
     });
     // Nothing waits, and what is open is what its rights say.
-    assert_eq!(hostile.desk.calls.count(), 0);
-    let open = hostile.desk.sessions.all().len();
+    assert_eq!(hostile.dispatcher.calls.count(), 0);
+    let open = hostile.dispatcher.sessions.all().len();
     assert_eq!(open, hostile.applications.open.lock().unwrap().len());
     assert!(open <= rights().sessions as usize);
-    let (_, bytes) = hostile.desk.memory.totals();
+    let (_, bytes) = hostile.dispatcher.memory.totals();
     assert!(bytes <= rights().shared_memory_bytes);
     assert_eq!(hostile.ram_in_use() as u64 * 4096, bytes);
     // Some of it was right.
-    let counters = hostile.desk.counters.snapshot();
+    let counters = hostile.dispatcher.counters.snapshot();
     assert!(counters["calls"] > 5_000, "{counters:?}");
     // Calls of the neighbour work, and the buffers are there.
     call_beside(&neighbour, theirs, BESIDE);
     assert_eq!(neighbour.applications.open.lock().unwrap().len(), 1);
-    drop(hostile.desk.close_down(true));
+    drop(hostile.dispatcher.close_down(true));
+    hostile.dispatcher.finish();
+    eventually("all of its sessions are closed", || {
+        hostile.applications.open.lock().unwrap().is_empty()
+    });
     assert_eq!(hostile.ram_in_use(), 0);
 }

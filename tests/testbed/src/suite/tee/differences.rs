@@ -15,13 +15,14 @@ const fn always(case: &'static str, why: &'static str) -> Difference {
     Difference { case, why, always }
 }
 
-const LOGIN: &str = "the client is a user or a group: OP-TEE would be told dom0's instead of the guest's, so avps-tee refuses";
+const IDENTITY: &str = "the client is a user or a group: the application is told an identity that is this guest's user's alone, and not the one \
+                        that follows from the user's number, which another guest's or dom0's has, too";
 const SOCKETS: &str = "the application opens network sockets: dom0's supplicant does that, in dom0's network and not in the guest's, \
                        where the test's server is";
 /// In any mediated guest.
 const MEDIATED: [Difference; 6] = [
-    always("regression_1027", LOGIN),
-    always("regression_1028", LOGIN),
+    always("regression_1027", IDENTITY),
+    always("regression_1028", IDENTITY),
     always("regression_2001", SOCKETS),
     always("regression_2002", SOCKETS),
     always("regression_2003", SOCKETS),

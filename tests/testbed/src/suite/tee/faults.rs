@@ -3,7 +3,7 @@
 use super::super::document::Document;
 use super::super::{Context, Outcome, Test, ensure};
 use super::callers;
-use super::client::{begin, calls, ended, status, under_way};
+use super::client::{begin, calls, ended, said, status, under_way};
 use super::rights::{COMMUNICATION, CRYPT, OS_TEST, little, put};
 use crate::artefacts::Workshop;
 use serde_json::Value;
@@ -15,6 +15,11 @@ pub(super) fn tests() -> Vec<Test> {
             "tee: avps-tee killed in mid-call costs that call a communication error, and later calls nothing",
             240,
             killed,
+        ),
+        Test::new(
+            "tee: while long calls have all of OP-TEE's threads, a guest ends, another comes, rights change and status answers",
+            240,
+            busy,
         ),
         Test::new(
             "tee: a guest destroyed in mid-call leaves no session, memory or domain, and its neighbour unharmed",
@@ -91,7 +96,78 @@ fn alone(context: &Context) -> Outcome {
     std::thread::sleep(Duration::from_millis(500));
     context.sh("avpsctl destroy limited")?;
     calls(&other, 20, 0)?;
-    alone_is_left(context, "other")
+    alone_is_left(context, "other")?;
+    // Its call is still in OP-TEE, and that can be seen.
+    let told = context.sh("avpsctl tee status")?;
+    ensure(told.contains("has ended, and a call has not"), || told)
+}
+
+/// How long both of OP-TEE's threads are busy, and how soon everything else is done meanwhile.
+const BUSY: Duration = Duration::from_secs(25);
+const SOON: Duration = Duration::from_secs(15);
+
+fn busy(context: &Context) -> Outcome {
+    callers::mediator(context)?;
+    let (busy, soon) = (context.within(BUSY), context.within(SOON));
+    let milliseconds = u32::try_from(busy.as_millis())?;
+    let guest = |name: &str, memory: &str| {
+        let rights = format!(
+            "tee = {{ mode = \"mediated\", applications = [\"{OS_TEST}\"], shared_memory = \"{memory}\" }}"
+        );
+        callers::guest(name, "192MiB", &rights)
+    };
+    let text = |guests: &[(&str, &str)]| {
+        let guests: String = guests
+            .iter()
+            .map(|(name, memory)| guest(name, memory))
+            .collect();
+        format!("schema = \"avps/1\"\n[platform]\nname = \"busy\"\n{guests}")
+    };
+    let document =
+        |guests: &[(&str, &str)]| Document::put(context, "busy", &text(guests), callers::TIME);
+    let before = document(&[("one", "1MiB"), ("two", "1MiB"), ("leaves", "1MiB")])?;
+    before.up(context)?;
+    let outcome = (|| -> Outcome {
+        let [one, two, leaves] = ["one", "two", "leaves"].map(|name| context.guest(name));
+        let (one, two) = (one?, two?);
+        // It keeps buffers for its next call.
+        calls(&leaves?, 5, 65_536)?;
+        for guest in [&one, &two] {
+            calls(guest, 1, 0)?;
+            begin(guest, milliseconds)?;
+        }
+        for name in ["one", "two"] {
+            under_way(context, name)?;
+        }
+        let began = Instant::now();
+        context.sh("avpsctl destroy leaves")?;
+        let answer = Instant::now();
+        let names = context.sh("avpsctl tee status")?;
+        let answered = answer.elapsed();
+        let after = document(&[("one", "2MiB"), ("two", "1MiB")])?;
+        let up = ["avpsctl", "up", &after.path];
+        context.dom0().command(up).time(callers::TIME).text()?;
+        while status(context, "one")?["rights"]["shared_memory_bytes"] != 2 << 20 {
+            ensure(began.elapsed() < soon, || "rights do not change")?;
+        }
+        let took = began.elapsed();
+        for guest in [&one, &two] {
+            let said = said(guest)?;
+            ensure(said.is_empty() && took < soon, || {
+                format!("after {took:?} the calls said {said:?}; {names}")
+            })?;
+        }
+        context.note(format!(
+            "status answered in {:.1} s, new rights after {:.1} s, with both threads of OP-TEE busy",
+            answered.as_secs_f64(),
+            took.as_secs_f64()
+        ));
+        for guest in [&one, &two] {
+            ended(guest, busy + soon)?;
+        }
+        calls(&one, 5, 65_536).map(drop)
+    })();
+    before.down(context, outcome)
 }
 
 /// Nothing is left of any other mediated guest.

@@ -7,6 +7,7 @@ pub(crate) mod command;
 mod differences;
 mod enforced;
 mod faults;
+mod identities;
 mod many;
 mod rights;
 mod xtest;
@@ -44,6 +45,7 @@ pub(super) fn tests() -> Vec<Test> {
     ];
     tests.extend(rights::tests());
     tests.extend(many::tests());
+    tests.extend(identities::tests());
     tests.extend(faults::tests());
     tests
 }

@@ -4,6 +4,7 @@ use super::super::document::Document;
 use super::super::{Context, Failed, Outcome, Test, ensure};
 use super::callers::{self, TIME};
 use super::client::{SUCCESS, bed_tee, begin, calls, ended, said, status, under_way};
+use agent::client::Remote;
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
@@ -87,9 +88,6 @@ fn within(context: &Context) -> Outcome {
         &seen["answers"],
         serde_json::json!([DENIED]),
     )?;
-    // As its own user: the TEE would be told who avps-tee is.
-    let seen = bed_tee(&guest, &["open", OS_TEST, "--login", "1"])?;
-    expect("as a user", &seen["answers"], serde_json::json!([DENIED]))?;
     let seen = bed_tee(&guest, &["share", "65536", "--count", "3"])?;
     expect("memory", &seen["shared"], 1.into())?;
     // Given back, it can be had again; calls with memory work.
@@ -97,26 +95,17 @@ fn within(context: &Context) -> Outcome {
 
     // Other rights, while it runs.
     let less = format!("{}\nrate = 5\ntimeout = \"3s\"", little());
-    let changed = put(context, &less)?;
-    let up = ["avpsctl", "up", &changed.path];
-    let said = context.dom0().command(up).time(TIME).text()?;
-    ensure(said.contains("limited: given other rights"), || said)?;
-    let until = Instant::now() + context.within(Duration::from_secs(10));
-    while !context
-        .sh("avpsctl tee policy limited")?
-        .contains("5 calls per second")
-    {
-        ensure(Instant::now() < until, || "its rights did not change")?;
-    }
+    given(context, &less, "5 calls per second")?;
     // The application does not look whether it was cancelled: it has OP-TEE's thread until it ends, but not its caller.
-    let seen = bed_tee(&guest, &["wait", "9000"])?;
+    let long = context.within(Duration::from_secs(12)).as_millis();
+    let seen = bed_tee(&guest, &["wait", &long.to_string()])?;
     let answer = &seen["answers"][0];
-    expect("a call of 9 s", &answer["result"], TIMEOUT.into())?;
+    expect("a call that lasts", &answer["result"], TIMEOUT.into())?;
     let seconds = answer["seconds"].as_f64().unwrap_or(f64::NAN);
     ensure((2.5..8.0).contains(&seconds), || {
         format!("a call that may take 3 s took {seconds} s")
     })?;
-    std::thread::sleep(Duration::from_secs(2));
+    quarantined(context, &guest)?;
     let seen = bed_tee(&guest, &["calls", "40"])?;
     let busy = seen["results"][BUSY].as_u64().unwrap_or(0);
     ensure((1..=39).contains(&busy), || format!("40 calls: {seen}"))?;
@@ -135,15 +124,21 @@ fn within(context: &Context) -> Outcome {
         )?;
     }
 
+    taken_away(context, &guest)?;
+
     let report: Value = serde_json::from_str(&context.sh("avpsctl tee audit limited --json")?)?;
     for (event, words) in [
         ("denied", "sessions open"),
         ("denied", "is not among its applications"),
-        ("denied", "TEE_LOGIN_USER"),
         ("denied", "would share more"),
         ("denied", "calls in a second"),
         ("timed-out", "took too long"),
+        ("given-up", "is given up"),
+        ("quarantined", "until the one ends"),
+        ("denied", "it is quarantined"),
+        ("released", "has ended"),
         ("rights", "changed"),
+        ("revoked", "no longer allowed"),
     ] {
         let mut entries = report["audit"].as_array().into_iter().flatten();
         let found = entries.any(|entry| {
@@ -155,6 +150,69 @@ fn within(context: &Context) -> Outcome {
         })?;
     }
     Ok(())
+}
+
+/// A call that was given up is still in OP-TEE: its guest gets no other one there until it ends, and everybody can see why.
+fn quarantined(context: &Context, guest: &Remote) -> Outcome {
+    let by = || Ok::<_, Failed>(status(context, "limited")?["quarantined_by"].take());
+    expect("calls that do not end", &by()?, 1.into())?;
+    let seen = bed_tee(guest, &["open", OS_TEST])?;
+    expect("in quarantine", &seen["answers"], serde_json::json!([BUSY]))?;
+    let told = context.sh("avpsctl tee status")?;
+    ensure(told.contains("limited is quarantined"), || told)?;
+    calls(&context.guest("other")?, 5, 0)?;
+    let until = Instant::now() + context.within(Duration::from_secs(20));
+    while by()? != 0 {
+        ensure(Instant::now() < until, || "the quarantine does not end")?;
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    // Its calls of a second are there again.
+    std::thread::sleep(Duration::from_secs(1));
+    Ok(())
+}
+
+/// Gives the first guest other rights while it runs, and waits until its policy says so.
+fn given(context: &Context, rights: &str, says: &str) -> Outcome {
+    let changed = put(context, rights)?;
+    let up = ["avpsctl", "up", &changed.path];
+    let said = context.dom0().command(up).time(TIME).text()?;
+    ensure(said.contains("limited: given other rights"), || said)?;
+    let until = Instant::now() + context.within(Duration::from_secs(10));
+    while !context.sh("avpsctl tee policy limited")?.contains(says) {
+        ensure(Instant::now() < until, || "its rights did not change")?;
+    }
+    Ok(())
+}
+
+/// The right to an application is taken away in the middle of a call: the call ends as it does, and nothing follows it.
+fn taken_away(context: &Context, guest: &Remote) -> Outcome {
+    given(context, &little(), "no time limit")?;
+    let long = context.within(Duration::from_secs(10));
+    begin(guest, u32::try_from(long.as_millis())?)?;
+    under_way(context, "limited")?;
+    let other = little().replace(OS_TEST, CRYPT);
+    given(context, &other, &format!("may open {CRYPT}"))?;
+    ensure(
+        said(guest)?.is_empty(),
+        || "the call has ended before its right was taken away",
+    )?;
+    let said = ended(guest, 2 * long + context.within(Duration::from_secs(10)))?;
+    let seen: Value = serde_json::from_str(&said)?;
+    expect(
+        "a call that was under way",
+        &seen["answers"][0]["result"],
+        SUCCESS.into(),
+    )?;
+    let seen = bed_tee(guest, &["open", OS_TEST])?;
+    expect("taken away", &seen["answers"], serde_json::json!([DENIED]))?;
+    let until = Instant::now() + context.within(Duration::from_secs(10));
+    loop {
+        let sessions = status(context, "limited")?["sessions"].take();
+        if sessions == serde_json::json!([]) {
+            return Ok(());
+        }
+        ensure(Instant::now() < until, || format!("sessions: {sessions}"))?;
+    }
 }
 
 fn long_call(context: &Context) -> Outcome {

@@ -21,7 +21,7 @@ const ONCE: EventFlags = EventFlags::IN.union(EventFlags::ET);
 
 /// What one guest's threads wait for.
 #[derive(Debug)]
-pub(super) struct Bell {
+pub(super) struct Waker {
     epoll: OwnedFd,
     another: OwnedFd,
     timer: OwnedFd,
@@ -32,7 +32,7 @@ pub(super) struct Bell {
     deaf: Mutex<bool>,
 }
 
-impl Bell {
+impl Waker {
     /// For a guest whose ring is announced here.
     ///
     /// # Errors
@@ -71,7 +71,7 @@ impl Bell {
         }
     }
 
-    /// The channel wakes nobody until [`Bell::hear`]; false if that is so already.
+    /// The channel wakes nobody until [`Waker::hear`]; false if that is so already.
     pub(super) fn deafen(&self, channel: BorrowedFd<'_>) -> io::Result<bool> {
         let mut deaf = lock(&self.deaf);
         if *deaf {
@@ -106,12 +106,12 @@ impl Bell {
 
     /// Wakes a thread: there is more to do than one can.
     pub(super) fn another(&self) {
-        ring(&self.another);
+        notify(&self.another);
     }
 
     /// Wakes all threads, now and for ever.
     pub(super) fn end(&self) {
-        ring(&self.end);
+        notify(&self.end);
     }
 
     /// Wakes a thread at this time, or before it.
@@ -141,9 +141,9 @@ impl Bell {
     }
 }
 
-/// It has been rung before if it is full.
-fn ring(bell: &OwnedFd) {
-    let _ = rustix::io::write(bell, &1_u64.to_ne_bytes());
+/// It was notified before if it is full.
+fn notify(event: &OwnedFd) {
+    let _ = rustix::io::write(event, &1_u64.to_ne_bytes());
 }
 
 #[cfg(test)]
@@ -153,20 +153,20 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
-    fn bell() -> (OwnedFd, Bell) {
+    fn waker() -> (OwnedFd, Waker) {
         let channel = eventfd(0, EventfdFlags::NONBLOCK).unwrap();
-        let bell = Bell::new(channel.as_fd()).unwrap();
-        (channel, bell)
+        let waker = Waker::new(channel.as_fd()).unwrap();
+        (channel, waker)
     }
 
     /// Threads that wait, and count how often each kind woke them.
-    fn waiting(bell: &Arc<Bell>) -> (Arc<AtomicUsize>, Arc<AtomicUsize>) {
+    fn waiting(waker: &Arc<Waker>) -> (Arc<AtomicUsize>, Arc<AtomicUsize>) {
         let counts = [Arc::default(), Arc::default()];
         for _ in 0..4 {
-            let (bell, [notified, others]) = (Arc::clone(bell), counts.clone());
+            let (waker, [notified, others]) = (Arc::clone(waker), counts.clone());
             std::thread::spawn(move || {
                 for _ in 0..100 {
-                    let count: &AtomicUsize = if bell.wait() { &notified } else { &others };
+                    let count: &AtomicUsize = if waker.wait() { &notified } else { &others };
                     count.fetch_add(1, Ordering::SeqCst);
                 }
             });
@@ -182,18 +182,18 @@ mod tests {
 
     #[test]
     fn each_event_wakes_one_thread_and_the_end_wakes_all() {
-        let (channel, bell) = bell();
-        let bell = Arc::new(bell);
-        let (notified, others) = waiting(&bell);
+        let (channel, waker) = waker();
+        let waker = Arc::new(waker);
+        let (notified, others) = waiting(&waker);
         for count in 1..=3 {
-            ring(&channel);
+            notify(&channel);
             settle();
             assert_eq!(notified.load(Ordering::SeqCst), count);
         }
-        bell.another();
+        waker.another();
         settle();
         assert_eq!(others.load(Ordering::SeqCst), 1);
-        bell.end();
+        waker.end();
         settle();
         // They come again and again, for this test's threads do not end.
         let all = notified.load(Ordering::SeqCst) + others.load(Ordering::SeqCst);
@@ -201,36 +201,36 @@ mod tests {
     }
 
     #[test]
-    fn a_deaf_bell_wakes_nobody_and_then_tells_of_what_it_missed() {
-        let (channel, bell) = bell();
-        let bell = Arc::new(bell);
-        let (notified, _) = waiting(&bell);
-        assert!(bell.deafen(channel.as_fd()).unwrap());
-        assert!(!bell.deafen(channel.as_fd()).unwrap());
-        ring(&channel);
+    fn a_deaf_waker_wakes_nobody_and_then_tells_of_what_it_missed() {
+        let (channel, waker) = waker();
+        let waker = Arc::new(waker);
+        let (notified, _) = waiting(&waker);
+        assert!(waker.deafen(channel.as_fd()).unwrap());
+        assert!(!waker.deafen(channel.as_fd()).unwrap());
+        notify(&channel);
         settle();
         assert_eq!(notified.load(Ordering::SeqCst), 0);
-        bell.hear(channel.as_fd(), || Ok(())).unwrap();
+        waker.hear(channel.as_fd(), || Ok(())).unwrap();
         settle();
         assert_eq!(notified.load(Ordering::SeqCst), 1);
         let unexpected = || panic!("it hears already");
-        bell.hear(channel.as_fd(), unexpected).unwrap();
-        ring(&channel);
+        waker.hear(channel.as_fd(), unexpected).unwrap();
+        notify(&channel);
         settle();
         assert_eq!(notified.load(Ordering::SeqCst), 2);
     }
 
     #[test]
     fn the_earliest_time_counts() {
-        let (_channel, bell) = bell();
+        let (_channel, waker) = waker();
         let began = Instant::now();
-        bell.at(began + Duration::from_millis(60)).unwrap();
-        bell.at(began + Duration::from_secs(60)).unwrap();
-        assert!(!bell.wait());
+        waker.at(began + Duration::from_millis(60)).unwrap();
+        waker.at(began + Duration::from_secs(60)).unwrap();
+        assert!(!waker.wait());
         assert!(began.elapsed() >= Duration::from_millis(60));
         // A time that has passed is no time to wait until.
-        bell.at(began).unwrap();
-        assert!(!bell.wait());
+        waker.at(began).unwrap();
+        assert!(!waker.wait());
         assert!(began.elapsed() < Duration::from_secs(30));
     }
 }

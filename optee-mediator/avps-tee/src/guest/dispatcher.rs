@@ -1,19 +1,22 @@
 //! Where a guest's calls are judged and carried out. Nothing here knows how they come and how they are answered: registers in,
 //! registers out.
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use optee_abi::limits::{MAX_MESSAGE, PAGE_SIZE};
 use optee_abi::message::rpc::REQUEST_LEN;
 use optee_abi::message::{Verdict, refuse};
 use optee_abi::smc::{Answer, Call, Registers, Resume, ReturnCode};
-use optee_abi::{Command, Ipa, Message, Origin, SessionId, ShmRef};
+use optee_abi::{Command, Ipa, Message, Origin, ShmRef};
+use xen::DomId;
 
 use super::MOST_CALLS;
-use super::calls::{Calls, Due, Expired, Held, Reply, Room};
+use super::calls::{About, Calls};
 use super::fast;
-use super::memory::{MemoryError, Region, Registered};
+use super::memory::{GuestShared, MemoryError, Region};
+use super::pending::{Due, Held, Reply, Room};
 use super::sessions::Sessions;
 use crate::audit::{Event, Recorder};
 use crate::counters::{Counters, count, raise};
@@ -21,9 +24,13 @@ use crate::rights::{Pace, Rights};
 use crate::world::SecureWorld;
 use crate::{Attachment, Shared};
 
-/// One guest's desk.
+/// One guest's dispatcher.
 #[derive(Debug)]
-pub(crate) struct Desk {
+pub(crate) struct Dispatcher {
+    /// For threads that outlast a call.
+    pub(super) me: Weak<Dispatcher>,
+    pub(super) domid: DomId,
+    pub(super) name: String,
     pub(super) shared: Arc<Shared>,
     pub(super) attachment: Attachment,
     pub(super) rights: RwLock<Arc<Rights>>,
@@ -31,11 +38,27 @@ pub(crate) struct Desk {
     /// By which the guest is told that there is a notification.
     pub(super) interrupt: Option<u32>,
     pub(super) tee: Arc<dyn SecureWorld>,
-    pub(super) memory: Registered,
+    pub(super) memory: GuestShared,
     pub(super) sessions: Sessions,
     pub(super) calls: Calls,
+    /// A thread closes sessions that nobody wants any more.
+    pub(super) closing: AtomicBool,
     pub(super) recorder: Recorder,
     pub(super) counters: Counters,
+}
+
+/// What a dispatcher is made of.
+pub(super) struct Parts {
+    pub(super) attachment: Attachment,
+    pub(super) domid: DomId,
+    pub(super) name: String,
+    pub(super) rights: Rights,
+    pub(super) interrupt: Option<u32>,
+    pub(super) tee: Arc<dyn SecureWorld>,
+    pub(super) memory: GuestShared,
+    /// Where numbers of sessions begin.
+    pub(super) first_session: u32,
+    pub(super) counters: Arc<xen::Counters>,
 }
 
 /// A message to be carried out.
@@ -57,7 +80,30 @@ pub(super) enum Taken {
     Held,
 }
 
-impl Desk {
+impl Dispatcher {
+    /// For a guest that is attached. It has an account from here on, until [`Dispatcher::close_down`] and [`Dispatcher::finish`].
+    pub(super) fn new(shared: &Arc<Shared>, parts: Parts) -> Arc<Self> {
+        shared.permits.attach(parts.attachment);
+        shared.pool.attach(parts.attachment);
+        Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
+            recorder: Recorder::new(parts.domid, &parts.name),
+            domid: parts.domid,
+            name: parts.name,
+            shared: Arc::clone(shared),
+            attachment: parts.attachment,
+            rights: RwLock::new(Arc::new(parts.rights)),
+            pace: Mutex::new(Pace::new(Instant::now())),
+            interrupt: parts.interrupt,
+            tee: parts.tee,
+            memory: parts.memory,
+            sessions: Sessions::new(parts.first_session),
+            calls: Calls::new(shared.hold),
+            closing: AtomicBool::new(false),
+            counters: Counters::new(parts.counters),
+        })
+    }
+
     /// A vCPU has called.
     pub(super) fn called(&self, held: Held) -> Taken {
         count(&self.counters.smcs);
@@ -79,8 +125,8 @@ impl Desk {
                 return answered(ReturnCode::Ok.into());
             }
             Call::ReturnFromRpc(resume) => {
-                let lend = |resume| self.lend(resume);
-                let due = self.calls.resume(held, resume, lend);
+                let allocated = |resume| self.allocated(resume);
+                let due = self.calls.resume(held, resume, allocated);
                 return due.map_or(Taken::Held, Taken::Answered);
             }
             Call::WithArg { arg } => self.page_of(arg).map(|memory| (memory, 0, false)),
@@ -157,14 +203,22 @@ impl Desk {
             length,
             for_requests,
         };
-        let cancel_id = match message.command {
-            Command::OpenSession { cancel_id, .. } | Command::Invoke { cancel_id, .. } => cancel_id,
-            _ => 0,
+        let (cancel_id, session) = match message.command {
+            Command::OpenSession { cancel_id, .. } => (cancel_id, None),
+            Command::Invoke {
+                cancel_id, session, ..
+            } => (cancel_id, Some(session)),
+            _ => (0, None),
+        };
+        let about = About {
+            timeout: rights.timeout(),
+            cancel_id,
+            session,
         };
         let most = rights.concurrency.min(MOST_CALLS);
         let id = self
             .calls
-            .begin(held, room, most, rights.timeout(), cancel_id)
+            .begin(held, room, most, about)
             .ok_or(Answer::from(ReturnCode::ThreadLimit))?;
         Ok(Work {
             id,
@@ -182,99 +236,12 @@ impl Desk {
     }
 
     /// Memory that the guest has allocated for requests.
-    fn lend(&self, resume: Resume) -> Option<(ShmRef, Arc<Region>, u64)> {
+    fn allocated(&self, resume: Resume) -> Option<(ShmRef, Arc<Region>, u64)> {
         let allocation = resume.allocation()?;
         let page = self.memory.page(allocation.address).ok()?;
         let offset = allocation.address.offset();
         let end = offset.saturating_add(REQUEST_LEN as u64);
         (end <= PAGE_SIZE).then(|| (allocation.shm_ref, Arc::new(page), offset))
-    }
-
-    /// Carries a message out. Gives the vCPU to answer, if one still stands for it.
-    pub(super) fn work(&self, work: Work) -> Option<Due> {
-        let id = work.id;
-        let reply = self.carry_out(work)?;
-        self.calls.end(id, &reply)
-    }
-
-    /// Does what the time has come for: vCPUs to answer, and when it comes next.
-    pub(super) fn expire(&self) -> (Vec<Due>, Option<Instant>) {
-        let (expired, next) = self.calls.expire(Instant::now());
-        let mut answers = Vec::new();
-        for expired in expired {
-            match expired {
-                Expired::Answer(due) => {
-                    count(&self.counters.sleeps);
-                    answers.push(due);
-                }
-                Expired::Cancel {
-                    session,
-                    id,
-                    application,
-                } => {
-                    if let Some(application) = application {
-                        self.record(&Event::TimedOut(application));
-                    }
-                    self.cancel_later(session, id);
-                }
-                Expired::GivenUp {
-                    due,
-                    application,
-                    session,
-                } => {
-                    if let Some(application) = application {
-                        self.record(&Event::GivenUp(application));
-                    }
-                    if let Some(session) = session {
-                        self.sessions.give_up(session);
-                    }
-                    self.shared.slots.wake();
-                    answers.extend(due);
-                }
-            }
-        }
-        (answers, next)
-    }
-
-    /// Asks the secure world to end a call. That takes one of its threads, which may take time: nobody waits for it.
-    fn cancel_later(&self, session: SessionId, id: u32) {
-        let Some(session) = self.sessions.get(session) else {
-            return;
-        };
-        let tee = Arc::clone(&self.tee);
-        let started = std::thread::Builder::new()
-            .name("cancel".into())
-            .spawn(move || tee.cancel(session.host, id));
-        if let Err(error) = started {
-            let text = format!("a call cannot be cancelled: {error}");
-            self.record(&Event::Trouble(text));
-        }
-    }
-
-    /// No call begins any more: gives everything back. Answers for vCPUs that stand still, of which the guest's driver makes a
-    /// communication error.
-    pub(super) fn close_down(&self, for_good: bool) -> Vec<Due> {
-        for (session, id) in self.calls.all_running() {
-            self.cancel_later(session, id);
-        }
-        let held = self.calls.clear();
-        self.memory.clear(for_good);
-        self.shared.slots.wake();
-        self.shared.pool.forget(self.attachment);
-        self.shared.slots.forget(self.attachment);
-        let answer = ReturnCode::NotAvailable.into();
-        held.into_iter().map(|held| Due { held, answer }).collect()
-    }
-
-    /// Other rights from now on, if these are others. What is open stays open.
-    pub(super) fn set_rights(&self, rights: Rights) {
-        let mut current = self.rights.write().unwrap_or_else(PoisonError::into_inner);
-        if **current == rights {
-            return;
-        }
-        *current = Arc::new(rights);
-        drop(current);
-        self.record(&Event::Rights);
     }
 
     pub(super) fn rights(&self) -> Arc<Rights> {
