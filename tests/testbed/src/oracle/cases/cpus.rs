@@ -103,7 +103,8 @@ fn pools() -> Vec<Case> {
             "b",
         )
     };
-    let misspelt = pool("b", &[2, 3], "").replace("xen,cpupool", "xen,cpu-pool");
+    let misspelt = pool("b", &[2, 3], "cpupool-sched = \"null\";");
+    let misspelt = misspelt.replace("xen,cpupool", "xen,cpu-pool");
     let two = || [pool("a", &[0, 1], ""), pool("b", &[2, 3], "")];
     vec![
         accepted("cpupool", "cpupool-two", pooled(&two(), "a", "b")),
@@ -179,7 +180,7 @@ fn pools() -> Vec<Case> {
             "cpupool-scheduler-unknown",
             scheduled("fair"),
         ),
-        stuck(
+        refused(
             "cpupool-scheduler",
             "cpupool-scheduler-in-capitals",
             scheduled("NULL"),
@@ -215,7 +216,10 @@ fn pools() -> Vec<Case> {
             "cpupool-disabled",
             "cpupool-compatible-misspelt",
             pooled(&[pool("a", &[0, 1], ""), misspelt], "a", ""),
-            Sign::new("there is no such pool", |seen| seen.has_no_pool_of(&[2, 3])),
+            // Xen makes a pool of its own of CPUs that are in none.
+            Sign::new("the CPUs have not this pool's scheduler", |seen| {
+                seen.schedules(&[2, 3], "credit2")
+            }),
         ),
         wrong(
             "cpupool-disabled",
@@ -316,17 +320,17 @@ fn schedulers() -> Vec<Case> {
             "sched-unknown",
             "sched-unknown",
             Sketch::of(1).xen("sched=fair"),
-            Sign::new("it is credit2", |seen| seen.scheduler_is("credit2")),
+            Sign::new("it is credit2", |seen| seen.schedules(&[0, 1], "credit2")),
         ),
         wrong(
             "sched-unknown",
             "sched-misspelt",
             Sketch::of(1).xen("sched=credit3"),
-            Sign::new("it is credit2", |seen| seen.scheduler_is("credit2")),
+            Sign::new("it is credit2", |seen| seen.schedules(&[0, 1], "credit2")),
         ),
         accepted("sched", "sched-credit", Sketch::of(2).xen("sched=credit")),
         accepted("sched", "sched-rtds", Sketch::of(2).xen("sched=rtds")),
-        refused(
+        stuck(
             "sched-arinc653",
             "sched-arinc653",
             Sketch::of(2).xen("sched=arinc653"),

@@ -1,7 +1,7 @@
 //! Where nodes stand, what surrounds them, and how large what Xen makes of them becomes.
 
 use super::sketch::cells;
-use super::{Case, Sign, Sketch, accepted, refused, wrong};
+use super::{Case, Sign, Sketch, accepted, refused, stuck, wrong};
 
 pub(super) fn cases() -> Vec<Case> {
     [nodes(), inherited(), sizes()]
@@ -153,8 +153,8 @@ fn sizes() -> Vec<Case> {
         accepted("static-count", "static-64-pieces", pieces(64, "")),
         accepted("static-count", "static-128-pieces", pieces(128, "")),
         accepted("static-count", "static-200-pieces", pieces(200, "")),
-        refused("static-count", "static-255-pieces", pieces(255, "")),
-        refused("static-count", "static-256-pieces", pieces(256, "")),
+        stuck("static-count", "static-255-pieces", pieces(255, "")),
+        stuck("static-count", "static-256-pieces", pieces(256, "")),
         refused("static-count", "static-257-pieces", pieces(257, "")),
     ]
 }

@@ -79,10 +79,10 @@ impl<'a> Seen<'a> {
         self.domain(domain, |domain| domain.pool == Some(pool))
     }
 
-    /// Xen's first pool has this scheduler.
-    pub(in crate::oracle) fn scheduler_is(&self, name: &str) -> bool {
-        let pool = self.0.readback.pools.get(&0);
-        pool.is_some_and(|pool| pool.scheduler == name)
+    /// Just these CPUs are a pool with this scheduler.
+    pub(in crate::oracle) fn schedules(&self, cpus: &[u32], name: &str) -> bool {
+        let mut pools = self.0.readback.pools.values();
+        pools.any(|pool| pool.cpus == cpus && pool.scheduler == name)
     }
 
     /// The colours of a domain's memory.
