@@ -66,7 +66,7 @@ impl Downloads {
         if !missing.is_empty() {
             let _lock = Lock::take(&self.folder.join("lock"), "downloads")?;
             missing.retain(|remote| !self.has(remote));
-            self.from_mirrors(missing, step)?;
+            self.fetch_from_mirrors(missing, step)?;
         }
         Ok(remotes.iter().map(|remote| self.path(remote)).collect())
     }
@@ -83,7 +83,7 @@ impl Downloads {
         Ok(false)
     }
 
-    fn from_mirrors(&self, mut missing: Vec<&Remote>, step: &Step) -> Result<()> {
+    fn fetch_from_mirrors(&self, mut missing: Vec<&Remote>, step: &Step) -> Result<()> {
         let mut failed = Ok(());
         for mirror in &self.mirrors {
             let here = |remote: &&Remote| Remote {
