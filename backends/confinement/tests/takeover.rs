@@ -13,7 +13,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use confinement::{Missing, Needs};
+use confinement::{Missing, Needs, Step};
 
 // A test is built without the feature that the library needs for this.
 #[path = "../src/attacks.rs"]
@@ -42,6 +42,9 @@ type Outcome = Result<Passed, String>;
 
 /// Why an attack may fail anyway.
 const NEEDS_ROOT: &str = "only root can do it unconfined";
+const NO_USER_NAMESPACES: &str = "this host's settings give nobody here a user namespace";
+/// The attack that such a host refuses to everybody.
+const USER_NAMESPACE: &str = "make a user namespace";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -119,7 +122,14 @@ fn intrude(arguments: &[String]) -> ExitCode {
         Vec::new()
     };
     if name == HONEST {
-        return match honest_work(image) {
+        // Rings open files and sockets that the system-call filter does not see.
+        let closed = [
+            Step::MountNamespace,
+            Step::EmptyRoot,
+            Step::NetworkNamespace,
+        ];
+        let rings = !missing.iter().any(|missing| closed.contains(&missing.step));
+        return match honest_work(image, rings) {
             Ok(()) => say("done"),
             Err(error) => say(&format!("honest work failed: {error}")),
         };
@@ -225,8 +235,23 @@ fn refused(attack: &Attack) -> Outcome {
     match free.possible() {
         true => Ok(Passed::Shown),
         false if attack.needs_root && !may_administer() => Ok(Passed::Ignored(NEEDS_ROOT)),
+        false if attack.name == USER_NAMESPACE && no_user_namespaces() => {
+            Ok(Passed::Ignored(NO_USER_NAMESPACES))
+        }
         false => Err(format!("it proves nothing, it fails anyway: {free:?}")),
     }
+}
+
+/// Whether the host's settings refuse user namespaces to whoever runs the tests.
+fn no_user_namespaces() -> bool {
+    let is = |setting: &str, value: &str| {
+        std::fs::read_to_string(format!("/proc/sys/{setting}"))
+            .is_ok_and(|text| text.trim() == value)
+    };
+    is("user/max_user_namespaces", "0")
+        || !may_administer()
+            && (is("kernel/unprivileged_userns_clone", "0")
+                || is("kernel/apparmor_restrict_unprivileged_userns", "1"))
 }
 
 fn work() -> Outcome {
@@ -263,8 +288,9 @@ fn time() -> Outcome {
     Ok(Passed::Shown)
 }
 
-/// What workers do, in short: descriptors that came in time are used by threads, mappings, eventfds and a ring.
-fn honest_work(image: File) -> io::Result<()> {
+/// What workers do, in short: descriptors that came in time are used by threads, mappings, eventfds and a ring, where that is
+/// allowed.
+fn honest_work(image: File, rings: bool) -> io::Result<()> {
     rustix::fs::flock(&image, rustix::fs::FlockOperation::NonBlockingLockExclusive)?;
     let copy = image.try_clone()?;
     let signal = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC)?;
@@ -300,19 +326,34 @@ fn honest_work(image: File) -> io::Result<()> {
         .map_err(io::Error::other)?;
     thread.join().map_err(|_| io::Error::other("a panic"))??;
     let panicked = std::thread::spawn(|| panic!("a panic that is part of the test")).join();
-    let mut ring = io_uring::IoUring::new(8)?;
-    ring.submitter()
-        .register_eventfd(signal.as_fd().as_raw_fd())?;
     let mut bytes = [0_u8; 16];
-    let fd = io_uring::types::Fd(image.as_raw_fd());
-    let read = io_uring::opcode::Read::new(fd, bytes.as_mut_ptr(), 16).build();
-    // SAFETY: the buffer outlives the wait for its completion.
-    unsafe { ring.submission().push(&read) }.map_err(io::Error::other)?;
-    ring.submit_and_wait(1)?;
-    drop(ring);
+    match (io_uring::IoUring::new(8), rings) {
+        (Ok(ring), true) => read_by_ring(ring, &image, &signal, &mut bytes)?,
+        (Err(error), false) if error.raw_os_error() == Some(libc::ENOSYS) => {
+            image.read_exact_at(&mut bytes, 0)?;
+        }
+        (Err(error), _) => return Err(error),
+        (Ok(_), false) => return Err(io::Error::other("a ring, though files are in reach")),
+    }
     let numbers: std::collections::HashMap<u32, u32> = (0..10_000).map(|n| (n, n)).collect();
     match (length, bytes, numbers.len(), panicked) {
         (8192, [7, ..], 10_000, Err(_)) => Ok(()),
         other => Err(io::Error::other(format!("{other:?}"))),
     }
+}
+
+fn read_by_ring(
+    mut ring: io_uring::IoUring,
+    image: &File,
+    signal: &OwnedFd,
+    bytes: &mut [u8; 16],
+) -> io::Result<()> {
+    ring.submitter()
+        .register_eventfd(signal.as_fd().as_raw_fd())?;
+    let fd = io_uring::types::Fd(image.as_raw_fd());
+    let read = io_uring::opcode::Read::new(fd, bytes.as_mut_ptr(), 16).build();
+    // SAFETY: the buffer outlives the wait for its completion.
+    unsafe { ring.submission().push(&read) }.map_err(io::Error::other)?;
+    ring.submit_and_wait(1)?;
+    Ok(())
 }
