@@ -138,7 +138,7 @@ impl Host {
     fn pin(&self, address: &str) {
         let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/pins.toml");
         let shipped = fs::read_to_string(shipped).unwrap();
-        let (head, rest) = shipped.split_once("[xen]").unwrap();
+        let (head, rest) = shipped.split_once("\n[xen]").unwrap();
         let (_, rest) = rest.split_once("\n[").unwrap();
         let line = |package: &str, file: &str, like: &str| {
             let content = fs::read(self.path(like)).unwrap();
@@ -154,7 +154,7 @@ impl Host {
         for package in XEN {
             files += &line(package, &format!("{package}_4.20.3-1_arm64.deb"), "package");
         }
-        let pins = format!("{head}[xen]\nfiles = [\n{files}]\n[{rest}");
+        let pins = format!("{head}\n[xen]\nfiles = [\n{files}]\n[{rest}");
         fs::write(self.path("pins.toml"), pins).unwrap();
     }
 
@@ -354,8 +354,15 @@ fn a_mirror_that_serves_other_content_under_a_pinned_name_is_not_believed() {
     let evil = host.path("evil/debian");
     let size = fs::read(host.path("source.orig.tar.gz")).unwrap().len();
     fs::write(evil.join("xen_4.20.3.orig.tar.gz"), vec![0; size]).unwrap();
+    // Nothing else can be chosen.
+    host.set("offline");
     let refused = host.run_with(&["--mirror", &evil.display().to_string()]);
     assert_eq!(refused.status.code(), Some(3), "{refused:?}");
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        told.contains("xen_4.20.3.orig.tar.gz") && told.contains("Hash Sum mismatch"),
+        "{told}"
+    );
     assert_eq!(host.count("builds"), 0);
 }
 
@@ -439,6 +446,41 @@ fn a_failed_build_shows_its_last_lines_and_where_its_log_is() {
             .contains("error: no such thing")
     );
     assert!(host.artefacts().is_empty());
+}
+
+#[test]
+fn without_sudo_everything_that_is_missing_is_named_at_once() {
+    use std::os::unix::process::CommandExt;
+    let host = Host::new();
+    let world = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(host.root.path(), world).unwrap();
+    fs::write(host.path("bin/apt-get"), "#!/bin/sh\nexit 0\n").unwrap();
+    // A copy that another user may run, with a path that has nothing but apt.
+    let program = host.path("xtask");
+    fs::copy(env!("CARGO_BIN_EXE_xtask"), &program).unwrap();
+    let cache = host.path("cache");
+    fs::create_dir(&cache).unwrap();
+    fs::set_permissions(&cache, fs::Permissions::from_mode(0o777)).unwrap();
+    let mut run = Command::new(&program);
+    run.args(["build", "userland"])
+        .env("PATH", host.path("bin"))
+        .env("XDG_CACHE_HOME", &cache)
+        .env("AVPS_BED_PINS", host.path("pins.toml"));
+    if rustix::process::geteuid().is_root() {
+        run.uid(65534).gid(65534);
+    }
+    let refused = run.output().unwrap();
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(3), "{told}");
+    for part in [
+        "gcc-aarch64-linux-gnu",
+        "qemu-system-arm",
+        "there is no sudo: root has to install them",
+        "\n  apt-get ",
+    ] {
+        assert!(told.contains(part), "no {part:?} in: {told}");
+    }
+    assert!(!told.contains("sudo apt-get"), "{told}");
 }
 
 #[test]

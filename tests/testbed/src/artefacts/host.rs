@@ -69,8 +69,11 @@ const NEEDS: [(&str, Sign); 20] = [
 /// Makes sure that the host has what building and booting need.
 ///
 /// # Errors
-/// [`Error::HostPackages`] with the exact command, when xtask may not or cannot install.
+/// [`Error::HostPackages`] with the exact commands, when xtask may not or cannot install.
 pub(crate) fn ensure(workshop: &Workshop) -> Result<()> {
+    if let Some(reason) = cannot_install() {
+        return all_at_once(workshop, reason);
+    }
     ensure_tools(workshop)?;
     qemu(workshop).map(drop)
 }
@@ -80,18 +83,64 @@ pub(crate) fn ensure(workshop: &Workshop) -> Result<()> {
 /// # Errors
 /// As [`ensure`].
 pub(crate) fn ensure_tools(workshop: &Workshop) -> Result<()> {
+    let missing = missing_tools(workshop)?;
+    if !missing.is_empty() {
+        install(workshop, &missing, &[])?;
+    }
+    Ok(())
+}
+
+fn missing_tools(workshop: &Workshop) -> Result<Vec<&'static str>> {
     let mut missing: Vec<&str> = NEEDS
         .iter()
         .filter(|(_, sign)| !is_there(sign))
         .map(|(package, _)| *package)
         .collect();
     if rust::lacks_compiler(workshop)? {
+        if os_release("ID").as_deref() != Some("debian") {
+            return Err(Error::Host(rust::no_target()));
+        }
         missing.extend(["rustc-web", "libstd-rust-web-dev"]);
     }
-    if !missing.is_empty() {
-        install(workshop, &missing, &[])?;
+    Ok(missing)
+}
+
+/// Why nothing can be installed from here, if so.
+fn cannot_install() -> Option<String> {
+    if !in_path("apt-get") {
+        return Some("This host has no apt-get: install what holds them here.".to_owned());
     }
-    Ok(())
+    let root = rustix::process::geteuid().is_root();
+    (!root && !in_path("sudo"))
+        .then(|| "xtask is not root, and there is no sudo: root has to install them.".to_owned())
+}
+
+/// Names everything that is missing, QEMU as well, so that whoever installs it is asked once.
+fn all_at_once(workshop: &Workshop, reason: String) -> Result<()> {
+    let mut missing = missing_tools(workshop)?;
+    let mut commands = Vec::new();
+    let lacks_qemu = qemu_major().is_none();
+    let of_backports = lacks_qemu && codename().as_deref() == Some("bookworm");
+    if lacks_qemu && !of_backports {
+        missing.push(QEMU_PACKAGE);
+    }
+    if !missing.is_empty() {
+        commands.push(installation(&missing, &[]).join(" "));
+    }
+    if of_backports {
+        let options = backports(workshop)?;
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        commands.push(installation(&[QEMU_PACKAGE], &options).join(" "));
+        missing.push(QEMU_PACKAGE);
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::HostPackages {
+        packages: missing.into_iter().map(str::to_owned).collect(),
+        reason,
+        command: commands.join("\n  "),
+    })
 }
 
 /// QEMU for arm64, installed when it is missing or too old.
@@ -100,7 +149,13 @@ pub(crate) fn qemu(workshop: &Workshop) -> Result<PathBuf> {
     if qemu_major().is_some_and(|major| major >= oldest) {
         return Ok(PathBuf::from(QEMU));
     }
-    let installed = if codename().as_deref() == Some("bookworm") {
+    let installed = if let Some(reason) = cannot_install() {
+        Err(Error::HostPackages {
+            packages: vec![QEMU_PACKAGE.to_owned()],
+            reason,
+            command: installation(&[QEMU_PACKAGE], &[]).join(" "),
+        })
+    } else if codename().as_deref() == Some("bookworm") {
         // Debian 12's own QEMU is too old; its backports are asked for without touching the user's sources.
         backports(workshop).and_then(|options| {
             let options: Vec<&str> = options.iter().map(String::as_str).collect();
@@ -168,12 +223,16 @@ fn major(version: &str) -> Option<u32> {
         .ok()
 }
 
-fn codename() -> Option<String> {
+/// A field of the system's own description (os-release(5)).
+fn os_release(field: &str) -> Option<String> {
     let text = std::fs::read_to_string("/etc/os-release").ok()?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("VERSION_CODENAME="))?;
-    Some(line.trim_matches('"').to_owned())
+    let mut fields = text.lines().filter_map(|line| line.split_once('='));
+    let (_, value) = fields.find(|(name, _)| *name == field)?;
+    Some(value.trim_matches('"').to_owned())
+}
+
+fn codename() -> Option<String> {
+    os_release("VERSION_CODENAME")
 }
 
 /// apt options that add bookworm-backports for one command. The indices are fetched as the user, read as root.
@@ -219,14 +278,32 @@ fn backports(workshop: &Workshop) -> Result<Vec<String>> {
     .concat())
 }
 
+/// The command that installs packages, for root.
+fn installation<'a>(packages: &[&'a str], options: &[&'a str]) -> Vec<&'a str> {
+    let apt: &[&str] = &["apt-get"];
+    let install: &[&str] = &["install", "-y", "--no-install-recommends", "--no-remove"];
+    [apt, options, install, packages].concat()
+}
+
+/// apt's options for the proxies that the environment names: sudo hands on no variables.
+fn proxies() -> Vec<String> {
+    let option = |scheme: &str| {
+        let proxy = std::env::var(format!("{scheme}_proxy")).ok()?;
+        Some(format!("Acquire::{scheme}::Proxy={proxy}"))
+    };
+    let named = ["http", "https"].into_iter().filter_map(option);
+    named.flat_map(|option| ["-o".to_owned(), option]).collect()
+}
+
 /// Installs packages of this host's own architecture by apt; `options` are for apt-get.
 pub(crate) fn install(workshop: &Workshop, packages: &[&str], options: &[&str]) -> Result<()> {
     let root = rustix::process::geteuid().is_root();
-    let mut command: Vec<&str> = if root { vec![] } else { vec!["sudo"] };
-    command.push("apt-get");
-    command.extend(options);
-    command.extend(["install", "-y", "--no-install-recommends", "--no-remove"]);
-    command.extend(packages);
+    let proxies = if root { vec![] } else { proxies() };
+    let proxies: Vec<&str> = proxies.iter().map(String::as_str).collect();
+    let mut command = installation(packages, &[proxies.as_slice(), options].concat());
+    if !root {
+        command.insert(0, "sudo");
+    }
     let told = command.join(" ");
     let cannot = |reason: String| Error::HostPackages {
         packages: packages
@@ -236,15 +313,8 @@ pub(crate) fn install(workshop: &Workshop, packages: &[&str], options: &[&str]) 
         reason,
         command: told.clone(),
     };
-    if !in_path("apt-get") {
-        return Err(cannot(
-            "This host has no apt-get: install what holds them here.".to_owned(),
-        ));
-    }
-    if !root && !in_path("sudo") {
-        return Err(cannot(
-            "xtask is not root, and there is no sudo.".to_owned(),
-        ));
+    if let Some(reason) = cannot_install() {
+        return Err(cannot(reason));
     }
     eprintln!(
         "These packages are needed: {}\n  $ {told}",
@@ -258,9 +328,10 @@ pub(crate) fn install(workshop: &Workshop, packages: &[&str], options: &[&str]) 
     let step = Step::begin("host packages", "fetching indices");
     if options.is_empty() {
         // A fresh machine may have no indices, or old ones. If this fails, the installation tells why.
-        let _ = privileged(prefix, &["apt-get", "-q", "update"])
-            .log(&log)
-            .run();
+        let mut update = vec!["apt-get"];
+        update.extend(&proxies);
+        update.extend(["-q", "update"]);
+        let _ = privileged(prefix, &update).log(&log).run();
     }
     let start = usize::from(!root);
     privileged(prefix, &command[start..])
@@ -271,7 +342,7 @@ pub(crate) fn install(workshop: &Workshop, packages: &[&str], options: &[&str]) 
             crate::process::Error::Interrupted => Error::Interrupted,
             error => cannot(error.to_string()),
         })?;
-    step.done(&packages.join(" "));
+    step.done(&format!("{} installed", packages.len()));
     Ok(())
 }
 

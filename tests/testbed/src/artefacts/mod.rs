@@ -30,36 +30,17 @@ mod lock;
 mod manifest;
 mod pins;
 mod tools;
+mod workshop;
+
+pub(crate) use workshop::Workshop;
 
 use std::path::{Path, PathBuf};
 
 use error::{Error, Result};
-use groups::{Group, XEN};
+use groups::XEN;
 use initramfs::{Compression, Inputs, Program, Text};
-use pins::{Pin, Pinned, StandIn, StandIns};
-use rust::Profile;
-use store::{Artefact, Store};
-
-use crate::paths;
-use crate::progress::Step;
-
-/// The caches and tools that recipes work with.
-#[derive(Debug)]
-pub(crate) struct Workshop {
-    /// Artefacts shared by all source trees of this user.
-    pub(crate) store: Store,
-    /// Artefacts of this source tree: initramfs images, which hold its binaries.
-    pub(crate) tree: Store,
-    /// Jobs of a compilation.
-    pub(crate) jobs: usize,
-    /// How the workspace's programs for arm64 are compiled.
-    pub(crate) profile: Profile,
-    apt: apt::Apt,
-    downloads: download::Downloads,
-    stand_ins: StandIns,
-    /// Try to get what is pinned even where something stands in for it.
-    insist: bool,
-}
+use pins::Pin;
+use store::Artefact;
 
 /// Everything that one boot of the bed loads.
 #[derive(Debug)]
@@ -146,28 +127,80 @@ impl Bed {
     }
 }
 
+/// What is in a bed besides Xen, Linux and Debian's programs.
+enum Contents {
+    /// What the demo runs.
+    Demo,
+    /// What the tests run.
+    Tests,
+    /// What the tests run where there is a secure world, and the tree of programs that call OP-TEE.
+    SecureWorld(PathBuf),
+}
+
+/// The workspace's programs, by where they are: in guests, in driver domains that tests look into, in dom0.
+const DEMO: ([&str; 1], [&str; 3]) = (["bed-load"], ["avps-backend", "avpsctl", "bed-load"]);
+const TESTS: ([&str; 2], [&str; 2], [&str; 5]) = (
+    ["bed-load", "hostile-guest"],
+    ["avps-backend", "hostile-driver"],
+    [
+        "avps-backend",
+        "avps-backend-probe",
+        "avpsctl",
+        "in-dom0",
+        "bed-load",
+    ],
+);
+const SECURE_WORLD: [&str; 2] = ["avps-tee", "bed-tee"];
+/// The first process of dom0 and of guests.
+const INIT: &str = "bed-agent";
+
 /// Gets and builds everything that is missing, and assembles the images that one boot loads.
 ///
 /// `AVPS_BED_XEN` and `AVPS_BED_KERNEL` name a hypervisor or a Linux image to be used instead of the bed's own.
 pub(crate) fn bed(workshop: &Workshop) -> Result<Bed> {
-    assemble(workshop, None)
+    assemble(workshop, &Contents::Tests)
 }
 
-/// The same for a machine with a secure world, and its firmware: dom0 has the programs that call OP-TEE, and an initial file
+/// The same with no more programs than the demo runs.
+pub(crate) fn demo(workshop: &Workshop) -> Result<Bed> {
+    assemble(workshop, &Contents::Demo)
+}
+
+/// Whether the first build on this machine lies ahead: no kernel is in the cache.
+pub(crate) fn is_cold(workshop: &Workshop) -> bool {
+    let entries = std::fs::read_dir(workshop.store.root())
+        .into_iter()
+        .flatten();
+    !entries
+        .flatten()
+        .any(|entry| entry.file_name().to_string_lossy().starts_with("linux-"))
+}
+
+/// The bed for a machine with a secure world, and its firmware: dom0 has the programs that call OP-TEE, and an initial file
 /// system for guests that call it.
 pub(crate) fn secure_bed(workshop: &Workshop, abi: tee::Abi) -> Result<(Bed, PathBuf)> {
     host::ensure(workshop)?;
     let (firmware, userland) = tee::firmware(workshop, abi)?;
-    let bed = assemble(workshop, Some(userland.file(tee::userland::TREE)))?;
+    let tree = userland.file(tee::userland::TREE);
+    let bed = assemble(workshop, &Contents::SecureWorld(tree))?;
     Ok((bed, firmware))
 }
 
-/// The bed, with the tree of programs that call OP-TEE or without.
-fn assemble(workshop: &Workshop, tee: Option<PathBuf>) -> Result<Bed> {
+fn assemble(workshop: &Workshop, contents: &Contents) -> Result<Bed> {
     host::ensure(workshop)?;
     let (xen, userland) = xen_with_tools(workshop)?;
     let linux = Part::get("AVPS_BED_KERNEL", || linux::artefact(workshop))?;
-    let names = rust::BINARIES.map(|binary| binary.name);
+    let (in_guests, in_drivers, in_dom0): (&[&str], &[&str], &[&str]) = match contents {
+        Contents::Demo => (&DEMO.0, &[], &DEMO.1),
+        Contents::Tests | Contents::SecureWorld(_) => (&TESTS.0, &TESTS.1, &TESTS.2),
+    };
+    let mut names = match contents {
+        // All at once: cargo compiles what they have in common once.
+        Contents::Tests | Contents::SecureWorld(_) => rust::BINARIES.map(|one| one.name).to_vec(),
+        Contents::Demo => [&[INIT][..], in_guests, in_dom0].concat(),
+    };
+    names.sort_unstable();
+    names.dedup();
     let binaries = rust::rust_binaries(workshop, &names)?;
     let of = |name: &str| -> Result<PathBuf> {
         let found = names
@@ -180,43 +213,32 @@ fn assemble(workshop: &Workshop, tee: Option<PathBuf>) -> Result<Bed> {
             ))
         })
     };
-    let guests = ["bed-load", "hostile-guest"]
-        .map(|name| Ok(Program::new(of(name)?, format!("usr/bin/{name}"))));
-    let guests = guests.into_iter().collect::<Result<_>>()?;
-    let guest = guest_initramfs(workshop, &userland, of("bed-agent")?, guests)?;
-    let drivers = ["avps-backend", "hostile-driver"]
-        .map(|name| Ok(Program::new(of(name)?, format!("usr/bin/{name}"))));
-    let drivers = drivers.into_iter().collect::<Result<_>>()?;
-    let driver = guest_initramfs(workshop, &userland, of("bed-agent")?, drivers)?;
+    let placed = |names: &[&str]| -> Result<Vec<Program>> {
+        let program = |name: &&str| Ok(Program::new(of(name)?, format!("usr/bin/{name}")));
+        names.iter().map(program).collect()
+    };
+    let guest = guest_initramfs(workshop, &userland, of(INIT)?, placed(in_guests)?)?;
     let mut programs = vec![
         Program::new(linux.file(linux::FILE), initramfs::GUEST_KERNEL),
         Program::new(guest.clone(), initramfs::GUEST_INITRAMFS),
-        Program::new(driver, initramfs::DRIVER_INITRAMFS),
     ];
-    for name in [
-        "avps-backend",
-        "avps-backend-probe",
-        "avpsctl",
-        "in-dom0",
-        "bed-load",
-    ] {
-        programs.push(Program::new(of(name)?, format!("usr/bin/{name}")));
+    if !in_drivers.is_empty() {
+        let driver = guest_initramfs(workshop, &userland, of(INIT)?, placed(in_drivers)?)?;
+        programs.push(Program::new(driver, initramfs::DRIVER_INITRAMFS));
     }
+    programs.extend(placed(in_dom0)?);
     let mut trees = vec![userland.file(userland::DOM0)];
-    if let Some(tee) = tee {
-        let guest =
-            tee_guest_initramfs(workshop, &userland, of("bed-agent")?, of("bed-tee")?, &tee)?;
+    if let Contents::SecureWorld(tree) = contents {
+        let guest = tee_guest_initramfs(workshop, &userland, of(INIT)?, of("bed-tee")?, tree)?;
         programs.push(Program::new(guest, initramfs::TEE_INITRAMFS));
-        for name in ["avps-tee", "bed-tee"] {
-            programs.push(Program::new(of(name)?, format!("usr/bin/{name}")));
-        }
-        trees.push(tee);
+        programs.extend(placed(&SECURE_WORLD)?);
+        trees.push(tree.clone());
     }
     let dom0 = initramfs::dom0_initramfs(
         workshop,
         &Inputs {
             trees,
-            init: of("bed-agent")?,
+            init: of(INIT)?,
             programs,
             texts: vec![],
             compression: Compression::None,
@@ -324,172 +346,4 @@ fn guest_scripts() -> Vec<Text> {
         ),
         script("usr/lib/bed/driver", include_bytes!("../../guest/driver")),
     ]
-}
-
-impl Workshop {
-    /// The user's cache. Nothing is created or fetched yet.
-    pub(crate) fn open() -> Self {
-        Self::with(None, false)
-    }
-
-    /// The user's cache with a number of jobs. One that insists tries again to get what is pinned where something stands in
-    /// for it; so does each run that names a mirror.
-    pub(crate) fn with(jobs: Option<usize>, insist: bool) -> Self {
-        let cache = paths::cache();
-        let jobs =
-            jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from));
-        Self {
-            apt: apt::Apt::new(cache.join("apt")),
-            downloads: download::Downloads::new(cache.join("downloads"), mirror::all()),
-            stand_ins: StandIns::new(cache.join("pins")),
-            insist: insist || mirror::is_named(),
-            store: Store::new(cache),
-            tree: Store::new(paths::tree_target()),
-            jobs,
-            profile: Profile::default(),
-        }
-    }
-
-    /// The same, with programs compiled like this.
-    pub(crate) fn compiling(self, profile: Profile) -> Self {
-        Self { profile, ..self }
-    }
-
-    fn fetch(&self, pins: &[Pin], step: &Step) -> Result<Vec<PathBuf>> {
-        let remotes: Vec<_> = pins.iter().map(|pin| pin.remote.clone()).collect();
-        self.downloads.fetch(&remotes, step)
-    }
-
-    /// The files that `group` is made of in this cache: what stands in for the pinned ones, else those.
-    fn files_of(&self, group: &Group) -> Result<Vec<Pin>> {
-        let pinned = Pinned::of_tree()?;
-        let pinned = pinned.of(group);
-        let stand_in = self.stand_ins.get(group.name, pinned);
-        Ok(stand_in.map_or_else(|| pinned.to_vec(), |stand_in| stand_in.pins))
-    }
-
-    /// Runs `make` with the files of `group`. Where the archive no longer has them, others are chosen, which is told in a notice
-    /// of this run and of each later one.
-    fn with_group<T>(&self, group: &Group, make: impl Fn(&[Pin]) -> Result<T>) -> Result<T> {
-        let pinned = Pinned::of_tree()?;
-        let choose = |step: &Step| group.choose(self, step);
-        self.with_files(group.name, pinned.of(group), choose, make)
-    }
-
-    /// The same with the files that are pinned, and a way to choose others.
-    fn with_files<T>(
-        &self,
-        name: &str,
-        pinned: &[Pin],
-        choose: impl FnOnce(&Step) -> Result<Vec<Pin>>,
-        make: impl Fn(&[Pin]) -> Result<T>,
-    ) -> Result<T> {
-        let stand_in = self.stand_ins.get(name, pinned);
-        if let Some(stand_in) = stand_in.filter(|_| !self.insist) {
-            match make(&stand_in.pins) {
-                Err(error) if is_gone(&error, &stand_in.pins) => {}
-                made => {
-                    notices::add(told(name, pinned, &stand_in));
-                    return made;
-                }
-            }
-        }
-        let missing = match pinned {
-            [] => "no version of it is pinned that fits this host".to_owned(),
-            pinned => match make(pinned) {
-                Err(error) if is_gone(&error, pinned) => error.to_string(),
-                Err(error) => return Err(error),
-                Ok(made) => {
-                    self.stand_ins.forget(name, pinned)?;
-                    return Ok(made);
-                }
-            },
-        };
-        let stand_in = self.stand_in(name, pinned, missing, choose)?;
-        let made = make(&stand_in.pins)?;
-        notices::add(told(name, pinned, &stand_in));
-        Ok(made)
-    }
-
-    /// Chooses what stands in for files that are gone, unless another run has done so meanwhile.
-    fn stand_in(
-        &self,
-        name: &str,
-        pinned: &[Pin],
-        missing: String,
-        choose: impl FnOnce(&Step) -> Result<Vec<Pin>>,
-    ) -> Result<StandIn> {
-        let before = self.stand_ins.get(name, pinned);
-        let _lock = self.stand_ins.lock(name)?;
-        match self.stand_ins.get(name, pinned) {
-            Some(other) if before.is_none_or(|before| before.pins != other.pins) => {
-                return Ok(other);
-            }
-            _ => {}
-        }
-        let step = Step::begin(format!("{name} packages"), "looking for another version");
-        step.note(&missing);
-        let pins = choose(&step).map_err(|error| match error {
-            Error::Unavailable { what, reason } => Error::Unavailable {
-                what,
-                reason: format!(
-                    "{reason}\nWhat is pinned cannot be had either: {missing}\n\
-                     Name a source that has it, such as a snapshot of the day: \
-                     --mirror http://snapshot.debian.org/archive/debian/YYYYMMDDT000000Z"
-                ),
-            },
-            error => error,
-        })?;
-        let stand_in = StandIn { missing, pins };
-        self.stand_ins.set(name, pinned, &stand_in)?;
-        step.done(&versions(&stand_in.pins));
-        Ok(stand_in)
-    }
-}
-
-/// Whether an error says that one of these files cannot be had.
-fn is_gone(error: &Error, pins: &[Pin]) -> bool {
-    matches!(error, Error::Unavailable { what, .. } if pins.iter().any(|pin| pin.remote.file == *what))
-}
-
-fn told(name: &str, pinned: &[Pin], stand_in: &StandIn) -> String {
-    let differing: Vec<Pin> = stand_in
-        .pins
-        .iter()
-        .filter(|pin| !pinned.contains(pin))
-        .cloned()
-        .collect();
-    let instead: Vec<Pin> = pinned
-        .iter()
-        .filter(|pin| !stand_in.pins.contains(pin))
-        .cloned()
-        .collect();
-    let pinned = match instead.as_slice() {
-        [] => String::new(),
-        pins => format!(" instead of the pinned {}", versions(pins)),
-    };
-    format!(
-        "{name}: {}{pinned}: {}",
-        versions(&differing),
-        stand_in.missing.lines().next().unwrap_or_default()
-    )
-}
-
-/// Packages with their versions; those of the same version are counted.
-fn versions(pins: &[Pin]) -> String {
-    let mut told: Vec<(&Pin, usize)> = Vec::new();
-    for pin in pins {
-        match told
-            .iter_mut()
-            .find(|(other, _)| other.version == pin.version)
-        {
-            Some((_, count)) => *count += 1,
-            None => told.push((pin, 1)),
-        }
-    }
-    let text = |(pin, count): &(&Pin, usize)| match count {
-        1 => format!("{} {}", pin.package, pin.version),
-        more => format!("{} {} (and {} more)", pin.package, pin.version, more - 1),
-    };
-    told.iter().map(text).collect::<Vec<_>>().join(", ")
 }

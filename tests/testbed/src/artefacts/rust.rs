@@ -22,6 +22,8 @@ pub(crate) const TARGET: &str = "aarch64-unknown-linux-gnu";
 const STD_PACKAGE: &str = "libstd-rust-web-dev";
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const RECIPE: u32 = 1;
+/// The oldest Rust that this workspace is built with.
+const OLDEST: &str = env!("CARGO_PKG_RUST_VERSION");
 /// A shared target folder that has grown beyond this is emptied before the next build: each clone of the source leaves its own
 /// crates there.
 const MOST_BYTES: u64 = 4 << 30;
@@ -369,6 +371,9 @@ fn refused_marker(workshop: &Workshop) -> PathBuf {
 /// Debian's standard library for arm64, of exactly the installed compiler's version.
 fn standard_library(workshop: &Workshop) -> Result<PathBuf> {
     let version = debian_version().ok_or_else(|| Error::Host(no_compiler()))?;
+    if compare(&version, OLDEST).is_lt() {
+        return Err(Error::Host(too_old(&version)));
+    }
     let pinned = pinned(&version)?;
     let choose = |step: &Step| choose(workshop, &version, step);
     let artefact = workshop.with_files(&name(&version), &pinned, choose, |pins| {
@@ -433,6 +438,23 @@ pub(crate) fn used(workshop: &Workshop) -> Result<Option<(Vec<Pin>, Key)>> {
     let pins = stand_in.map_or(pinned, |stand_in| stand_in.pins);
     let key = key(&pins);
     Ok(Some((pins, key)))
+}
+
+/// What to do where Debian's Rust is not to be had.
+pub(crate) fn no_target() -> String {
+    format!(
+        "Programs for {TARGET} are needed, and the Rust here has no standard library for it. \
+         Take Rust from rustup (https://rustup.rs), then: rustup target add {TARGET}"
+    )
+}
+
+fn too_old(version: &str) -> String {
+    format!(
+        "Rust {OLDEST} or newer is needed, and Debian's rustc-web here is {version}. \
+         Add Debian's security updates to apt's sources (suite bookworm-security or trixie-security at \
+         http://deb.debian.org/debian-security), then: \
+         apt-get update && apt-get install rustc-web libstd-rust-web-dev"
+    )
 }
 
 fn no_compiler() -> String {

@@ -44,6 +44,18 @@ impl Media {
     }
 
     fn compiled(profile: Profile) -> Result<Self, Failure> {
+        let workshop = Workshop::open().compiling(profile);
+        Self::brought_or(|| artefacts::bed(&workshop))
+    }
+
+    /// The same with no more programs than the demo runs.
+    pub(crate) fn demo(workshop: &Workshop) -> Result<Self, Failure> {
+        Self::brought_or(|| artefacts::demo(workshop))
+    }
+
+    fn brought_or(
+        bed: impl FnOnce() -> Result<artefacts::Bed, artefacts::error::Error>,
+    ) -> Result<Self, Failure> {
         let own = |name: &str| std::env::var_os(name).map(PathBuf::from);
         if let (Some(xen), Some(kernel), Some(initramfs)) = (
             own("AVPS_BED_XEN"),
@@ -58,8 +70,7 @@ impl Media {
                 policy_source: own("AVPS_BED_XEN_SOURCE"),
             });
         }
-        let workshop = Workshop::open().compiling(profile);
-        Ok(Self::of(artefacts::bed(&workshop)?))
+        Ok(Self::of(bed()?))
     }
 
     /// The files of a bed.

@@ -5,6 +5,7 @@
 use super::guests::{self, Counted, DOCUMENTS};
 use super::style::Style;
 use super::{Failed, Outcome, ensure};
+use crate::artefacts::{self, Workshop, notices};
 use crate::failure::{FAILED, Failure};
 use crate::interrupt::interrupted;
 use crate::paths;
@@ -24,6 +25,9 @@ const DOCUMENT: &str = "demo.avps.toml";
 const GUEST: &str = "cockpit";
 const IMAGE: &str = "/var/lib/avps/images/cockpit.img";
 const IMAGE_MIB: u64 = 64;
+/// What the first run costs.
+const COST: &str = "  The first run downloads about 450 MB and builds Xen and Linux: about 15 minutes on two idle cores, and\n  \
+                    6 GB of disk while it builds. Later runs take less than a minute and need no network.\n";
 /// Warm, on two cores.
 const BUDGET: Duration = Duration::from_secs(60);
 
@@ -43,7 +47,11 @@ impl Demo {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         let mut show = Show::new(self.json);
         show.head("Xen on QEMU: from a platform document to a verified disk write");
-        let media = Media::get()?;
+        let workshop = Workshop::open();
+        if artefacts::is_cold(&workshop) {
+            show.print(COST);
+        }
+        let media = Media::demo(&workshop)?;
         show.line(
             "pieces",
             "Xen, Linux, Debian's tools, this workspace for arm64",
@@ -239,12 +247,17 @@ impl Show {
         let total = self.began.elapsed();
         self.figures
             .insert("seconds.total".into(), total.as_secs_f64());
+        let notices = notices::all();
         if self.json {
+            let notes: Vec<&String> = notices.iter().chain(&self.notes).collect();
             let object = serde_json::json!({
-                "name": "demo", "passed": passed, "figures": self.figures, "notes": self.notes,
+                "name": "demo", "passed": passed, "figures": self.figures, "notes": notes,
             });
             println!("{object}");
             return;
+        }
+        for notice in notices {
+            println!("  {}", self.style.warn(&format!("notice: {notice}")));
         }
         let mut line = format!("\n  {} in all", duration(total));
         if total > BUDGET {
