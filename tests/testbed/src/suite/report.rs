@@ -76,6 +76,10 @@ impl Report {
     }
 
     fn print(&self, line: &str) {
+        // The unit tests of this crate are read line by line, and a line of theirs looks like a result.
+        if cfg!(test) {
+            return;
+        }
         progress::above(|| {
             // A reader that closed its end has seen enough; the exit code still tells.
             let _ = if self.json {
