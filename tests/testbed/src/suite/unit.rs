@@ -113,7 +113,7 @@ impl Reader {
             self.output_of = Some(format!("{}: {name}", self.program));
             return None;
         }
-        if trimmed.starts_with("failures:") || trimmed.starts_with("test result:") {
+        if trimmed.starts_with("failures:") || trimmed.starts_with("test result: ") {
             self.output_of = None;
             let number = |words| number_before(trimmed, words).unwrap_or(0);
             self.filtered += number(" filtered out");
@@ -205,6 +205,7 @@ failures:
 test result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured; 3 filtered out; finished in 0.1s
    Doc-tests agent
 test src/lib.rs - x (line 3) ... ok
+test result::a ... ok
 ";
         for line in text.lines() {
             reader.line(line);
@@ -216,7 +217,8 @@ test src/lib.rs - x (line 3) ... ok
                 "agent: frame::a",
                 "agent: frame::b",
                 "agent: frame::c",
-                "agent documentation: src/lib.rs - x (line 3)"
+                "agent documentation: src/lib.rs - x (line 3)",
+                "agent documentation: result::a"
             ]
         );
         assert_eq!(
