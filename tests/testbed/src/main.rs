@@ -11,6 +11,7 @@ mod failure;
 mod interrupt;
 mod man;
 mod oracle;
+mod pages;
 mod paths;
 mod process;
 mod progress;
