@@ -50,6 +50,11 @@ use daemon::socket::SocketError;
 #[cfg(feature = "probe")]
 pub use probe::main as probe_main;
 
+/// The command line, for manual pages and checks.
+pub fn command() -> clap::Command {
+    <Arguments as clap::CommandFactory>::command()
+}
+
 /// The whole program: what `avps-backend` does with its command line, and its exit code.
 pub fn main() -> ExitCode {
     let name = std::env::args_os().next().unwrap_or_default();

@@ -13,7 +13,7 @@ use rustix::event::{EventfdFlags, epoll, eventfd};
 #[derive(Debug)]
 pub(crate) struct Door {
     watched: OwnedFd,
-    bell: OwnedFd,
+    waker: OwnedFd,
     closing: AtomicBool,
 }
 
@@ -21,10 +21,10 @@ impl Door {
     pub(crate) fn new() -> io::Result<Self> {
         let door = Door {
             watched: epoll::create(epoll::CreateFlags::CLOEXEC)?,
-            bell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            waker: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             closing: AtomicBool::new(false),
         };
-        door.watch(door.bell.as_fd())?;
+        door.watch(door.waker.as_fd())?;
         Ok(door)
     }
 
@@ -35,7 +35,7 @@ impl Door {
         Ok(())
     }
 
-    /// No longer.
+    /// Stops watching it.
     pub(crate) fn forget(&self, fd: BorrowedFd<'_>) {
         // One that was never watched is forgotten already.
         let _ = epoll::delete(&self.watched, fd);
@@ -44,7 +44,7 @@ impl Door {
     /// Wakes the thread.
     pub(crate) fn ring(&self) {
         // A full counter wakes as well.
-        let _ = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
+        let _ = rustix::io::write(&self.waker, &1_u64.to_ne_bytes());
     }
 
     /// Ends the thread.
@@ -56,7 +56,7 @@ impl Door {
     /// Takes all rings so far; false when the thread is to end.
     pub(crate) fn answer(&self) -> bool {
         let mut count = [0; 8];
-        let _ = rustix::io::read(&self.bell, &mut count);
+        let _ = rustix::io::read(&self.waker, &mut count);
         !self.closing.load(Ordering::SeqCst)
     }
 }

@@ -63,6 +63,11 @@ pub(crate) struct Shared {
     audit: audit::Audit,
 }
 
+/// The command line, for manual pages and checks.
+pub fn command() -> clap::Command {
+    <cli::Arguments as clap::CommandFactory>::command()
+}
+
 /// The program.
 pub fn main() -> ExitCode {
     let arguments = cli::Arguments::get();

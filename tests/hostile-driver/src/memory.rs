@@ -94,7 +94,7 @@ pub(crate) const TABLE: &[Attempt] = &[
     },
     on_everybody(
         "physmap-shared-info",
-        "place a domain's shared page anew",
+        "map a domain's shared page a second time",
         |a, d| add_to_physmap(a, d, SPACE_SHARED_INFO),
     ),
     on_everybody(

@@ -9,7 +9,9 @@ mod artefacts;
 mod dtc;
 mod failure;
 mod interrupt;
+mod man;
 mod oracle;
+mod pages;
 mod paths;
 mod process;
 mod progress;
@@ -62,6 +64,8 @@ enum Command {
     Build(artefacts::commands::Build),
     /// Move the pinned versions to what Debian's archive has today.
     Update(artefacts::update::Update),
+    /// Write the manual pages of avpsctl, avps-backend and avps-tee.
+    Man(man::Man),
     /// Remove cached artefacts that this source tree does not use.
     Clean(artefacts::commands::Clean),
     /// A bed that stays, to try things in.
@@ -87,6 +91,7 @@ fn main() -> ExitCode {
         Command::Build(command) => command.run(),
         Command::Update(command) => command.run(),
         Command::Clean(command) => command.run(),
+        Command::Man(command) => command.run(),
         Command::Shell(command) => command.run(),
         Command::Logs(command) => command.run(),
         Command::Bed(command) => command.run(),

@@ -21,6 +21,7 @@ pub mod compare;
 pub mod error;
 pub mod keys;
 pub mod machine;
+pub mod manual;
 mod mediation;
 pub mod observe;
 pub mod order;

@@ -1,4 +1,4 @@
-//! Makes the bindings anew from Xen's own headers and compares them with the checked-in files.
+//! Makes the bindings again from Xen's own headers and compares them with the checked-in files.
 //!
 //! Built only with the feature `bindgen`. It needs libclang and, in the environment, the header
 //! folders of every release; without them it fails, since nothing was compared.

@@ -273,17 +273,17 @@ pub enum Action {
     /// Destroy the domain.
     #[default]
     Destroy,
-    /// Destroy it and build it anew.
+    /// Destroy it and build it again.
     Restart,
-    /// Keep it under another name and build it anew.
+    /// Keep it under another name and build it again.
     RestartRename,
     /// Keep it.
     Preserve,
     /// Write its memory to a file, then destroy it.
     CoredumpDestroy,
-    /// Write its memory to a file, then build it anew.
+    /// Write its memory to a file, then build it again.
     CoredumpRestart,
-    /// Build it anew around its memory.
+    /// Build it again around its memory.
     SoftReset,
 }
 

@@ -17,7 +17,7 @@ pub enum ShutdownReason {
     Crash,
     /// Its watchdog expired.
     Watchdog,
-    /// It wants to be built anew around its memory.
+    /// It wants to be built again around its memory.
     SoftReset,
     /// Some other number.
     Unknown(i32),

@@ -234,7 +234,7 @@ impl Libxl {
     }
 
     /// Asks the domain to reboot, as [`Libxl::shutdown`] asks it to power off. The domain then
-    /// shuts down with [`ShutdownReason::Reboot`], and it is the caller who builds it anew.
+    /// shuts down with [`ShutdownReason::Reboot`], and it is the caller who builds it again.
     ///
     /// # Errors
     ///

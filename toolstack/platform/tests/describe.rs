@@ -93,7 +93,7 @@ fn the_committed_reference_page_is_up_to_date() {
     let committed = fs::read_to_string(path).unwrap_or_default();
     assert!(
         committed == platform::reference(),
-        "configs/REFERENCE.md is not what the program says; write it anew:\n    \
+        "configs/REFERENCE.md is not what the program says; write it again:\n    \
          cargo run -p avpsctl -- platform reference > configs/REFERENCE.md"
     );
 }

@@ -8,7 +8,7 @@
 //!
 //! Both mapping ioctls are issued once on each fresh mapping and never again on the same: the kernel
 //! keeps its page list in the mapping and stops with a `BUG` (resource) or maps the wrong page
-//! (batch, on all but PV domains) when it is asked twice. What must be tried again is mapped anew.
+//! (batch, on all but PV domains) when it is asked twice. What must be tried again is mapped again.
 
 use std::io;
 use std::os::fd::AsFd;

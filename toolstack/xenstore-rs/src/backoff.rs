@@ -38,7 +38,7 @@ pub(crate) struct Backoff {
 
 impl Backoff {
     pub(crate) fn new(policy: RetryPolicy) -> Self {
-        // The only source of randomness in std: every RandomState is keyed anew.
+        // The only source of randomness in std: every RandomState has new keys.
         let random = RandomState::new().build_hasher().finish() | 1;
         Self {
             policy,

@@ -316,7 +316,7 @@ impl Exchange {
             .cloned();
         Error::Lost {
             who: self.who.clone(),
-            why: why.unwrap_or_else(|| "its agent started anew".into()),
+            why: why.unwrap_or_else(|| "its agent was started again".into()),
         }
     }
 

@@ -42,7 +42,7 @@ impl Shared {
     }
 }
 
-/// The reading end; it ends when the other side is gone or calls anew.
+/// The reading end; it ends when the other side is gone or calls again.
 pub struct LinkReader(End);
 
 /// The writing end.
@@ -326,7 +326,7 @@ impl Write for LinkWriter {
             if state.link.restarts() != self.0.call {
                 return Err(io::Error::new(
                     io::ErrorKind::BrokenPipe,
-                    "the other side called anew",
+                    "the other side called again",
                 ));
             }
             if state.link.unsent() < AHEAD {

@@ -7,7 +7,7 @@
 use super::case::Case;
 use super::run::{Run, Tier};
 use super::{
-    Test, bindings, checks, deny, documents, dom0less, dom0less_disk, driver, long, oracle,
+    Test, bindings, checks, deny, documents, dom0less, dom0less_disk, driver, long, oracle, pages,
     registry, runner, tee, unit, vhost_user,
 };
 use crate::artefacts::Workshop;
@@ -173,6 +173,17 @@ pub(super) const GROUPS: &[Group] = &[
         work: Work::Own {
             names: || vec![oracle::NAME.to_owned()],
             run: |run| oracle::run(&own_oracle()?, run),
+        },
+    },
+    // Last of its lane: then unit tests have built the programs, and QEMU is there.
+    Group {
+        name: "pages",
+        lane: Lane::Beside,
+        gate: 2,
+        full: 2,
+        work: Work::Own {
+            names: pages::names,
+            run: pages::run,
         },
     },
     Group {

@@ -34,6 +34,7 @@ mod long;
 mod null_disk;
 mod oracle;
 mod own_machine;
+mod pages;
 mod placement;
 mod plain_xl;
 pub(crate) mod policy;
@@ -57,6 +58,16 @@ mod vhost_user;
 pub(crate) use context::{Context, Failed, Outcome, ensure};
 
 use std::time::Duration;
+
+/// Names of all cases that are known without building anything.
+#[cfg(test)]
+pub(crate) fn case_names() -> Vec<String> {
+    let mut names = groups::static_names();
+    names.extend(checks::CHECKS.iter().map(|check| check.name.to_owned()));
+    let others = [deny::NAME, bindings::NAME];
+    names.extend(others.map(str::to_owned));
+    names
+}
 
 /// A test that runs in the bed.
 pub(crate) struct Test {

@@ -1,7 +1,7 @@
 //! The list of the bed's tests: one line per subject.
 
 use super::{
-    Test, block, control, faults, hostile, in_dom0, kills, lifecycle, placement, plain_xl,
+    Test, block, control, faults, hostile, in_dom0, kills, lifecycle, pages, placement, plain_xl,
     refusals, sandbox, shipped, soak_block, upgrade,
 };
 use crate::failure::Failure;
@@ -22,6 +22,7 @@ pub(super) fn without_in_dom0() -> Vec<Test> {
     tests.extend(placement::tests());
     tests.extend(plain_xl::tests());
     tests.extend(shipped::tests());
+    tests.extend(pages::tests());
     tests.extend(refusals::tests());
     tests.extend(kills::tests());
     tests.extend(upgrade::tests());

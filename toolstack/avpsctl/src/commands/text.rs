@@ -1,9 +1,8 @@
 //! Commands that only write text: explanations, completions, manual pages.
 
-use std::fs;
 use std::path::Path;
 
-use clap::{Command, CommandFactory};
+use clap::CommandFactory;
 use clap_complete::Shell;
 use platform::examples::example;
 use platform::rules;
@@ -12,6 +11,7 @@ use serde_json::json;
 use super::Context;
 use crate::cli::Cli;
 use crate::error::{Error, Result};
+use crate::manual;
 
 /// `avpsctl explain`.
 pub(super) fn explain(context: &Context, rule: Option<&str>) -> Result<()> {
@@ -106,30 +106,5 @@ pub(super) fn completion(context: &Context, shell: Shell) -> Result<()> {
 
 /// `avpsctl man`.
 pub(super) fn man(folder: &Path) -> Result<()> {
-    fs::create_dir_all(folder).map_err(Error::io(format!("creating {}", folder.display())))?;
-    let mut command = Cli::command();
-    command.build();
-    pages(folder, &command, "avpsctl")
-}
-
-/// A page for a command and one for each of its own, `avpsctl-platform-check.1`.
-fn pages(folder: &Path, command: &Command, name: &str) -> Result<()> {
-    page(folder, command, name)?;
-    for sub in command.get_subcommands() {
-        if sub.get_name() != "help" {
-            pages(folder, sub, &format!("{name}-{}", sub.get_name()))?;
-        }
-    }
-    Ok(())
-}
-
-fn page(folder: &Path, command: &Command, name: &str) -> Result<()> {
-    let path = folder.join(format!("{name}.1"));
-    let wanted = format!("writing {}", path.display());
-    let mut text = Vec::new();
-    clap_mangen::Man::new(command.clone())
-        .title(name)
-        .render(&mut text)
-        .and_then(|()| fs::write(&path, text))
-        .map_err(Error::io(wanted))
+    manual::write(folder, Cli::command()).map(drop)
 }

@@ -15,7 +15,7 @@ tables! {
     DocumentTable {
         /// Version of the format.
         schema: Option<String> = required "schema = \"avps/1\"",
-        /// The whole.
+        /// Name and description of the platform.
         platform: Option<PlatformTable> = required "[platform]",
         /// The hardware. Where `device_tree` is given, the rest is taken from it and what is written here replaces it.
         machine: Option<MachineTable>,
@@ -41,7 +41,7 @@ tables! {
         waive: Vec<WaiveTable>,
     }
 
-    /// The whole.
+    /// Name and description of the platform.
     PlatformTable {
         /// Name of the platform.
         name: Option<String> = required "name = \"demo\"",
@@ -51,7 +51,7 @@ tables! {
 
     /// The hardware.
     MachineTable {
-        /// RAM that domains can have that the toolstack starts; dom0's and Xen's own share not counted.
+        /// RAM for domains that the toolstack starts, without the shares of dom0 and Xen.
         memory: Option<ByteSize>,
         /// Path of the machine's device tree (`.dtb`).
         device_tree: Option<String>,

@@ -1,6 +1,6 @@
 //! xl configurations (xl.cfg(5)), one per domain.
 //!
-//! xl has no place for what a backend needs to know (the image behind a disk): the text says in a
+//! xl does not support what a backend needs to know (the image behind a disk): the text says in a
 //! comment how `avps-backend` is told instead.
 
 use std::fmt::Write;

@@ -118,7 +118,7 @@ fn take(mapping: &mut Mapping<'_>, domain: &mut DomainTable, from: &Assignment) 
             Taken::No("Arm has one kind of guest only")
         }
         "uuid" => Taken::No("a domain's UUID is made from the names of platform and domain"),
-        "seclabel" => Taken::No("the document has no place for a label of one's own"),
+        "seclabel" => Taken::No("a document cannot set a label of its own"),
         "vif" => Taken::No("networks are to be written as [[network]]"),
         _ => Taken::No("the document has no such thing"),
     }

@@ -48,7 +48,7 @@ pub struct Rule {
     pub severity: Severity,
     /// The level from which on it is an error, for a rule that is otherwise a warning.
     pub error_from: Option<Asil>,
-    /// Whether somebody may answer for a finding (`[[waive]]`): not for what Xen would refuse or get wrong.
+    /// Whether a finding can be waived (`[[waive]]`): not for what Xen would refuse or get wrong.
     pub waivable: bool,
     /// General advice; a finding may have a better one.
     pub help: &'static str,

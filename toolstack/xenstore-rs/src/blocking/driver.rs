@@ -15,9 +15,9 @@ use crate::error::{Error, Result};
 use crate::session::{Flush, Inbox, Session, Wait};
 
 /// Wakes the driver out of its `poll`.
-struct Bell(OwnedFd);
+struct PollWaker(OwnedFd);
 
-impl Wake for Bell {
+impl Wake for PollWaker {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
@@ -39,20 +39,20 @@ impl Drop for Funeral {
 
 /// Starts the thread. It ends when the session is closed or broken.
 pub(super) fn start(session: &Arc<Session>) -> Result<()> {
-    let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|error| {
+    let waker = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|error| {
         Error::System {
             what: "an eventfd",
             source: error.into(),
         }
     })?;
-    let bell = Arc::new(Bell(bell));
-    session.set_driver(&Waker::from(Arc::clone(&bell)));
+    let waker = Arc::new(PollWaker(waker));
+    session.set_driver(&Waker::from(Arc::clone(&waker)));
     let session = Arc::clone(session);
     thread::Builder::new()
         .name("xenstore".to_owned())
         .spawn(move || {
             let funeral = Funeral(session);
-            if let Err(error) = run(&funeral.0, &bell) {
+            if let Err(error) = run(&funeral.0, &waker) {
                 funeral.0.close(&format!("waiting for it failed: {error}"));
             }
         })
@@ -63,7 +63,7 @@ pub(super) fn start(session: &Arc<Session>) -> Result<()> {
     Ok(())
 }
 
-fn run(session: &Arc<Session>, bell: &Bell) -> io::Result<()> {
+fn run(session: &Arc<Session>, waker: &PollWaker) -> io::Result<()> {
     let mut inbox = Inbox::new();
     while !session.is_broken() {
         let alarm = session.expire(&mut inbox);
@@ -83,7 +83,7 @@ fn run(session: &Arc<Session>, bell: &Bell) -> io::Result<()> {
         };
         let mut fds = [
             PollFd::from_borrowed_fd(session.transport().as_fd(), interest),
-            PollFd::from_borrowed_fd(bell.0.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(waker.0.as_fd(), PollFlags::IN),
         ];
         let timeout = alarm.map(|alarm| alarm.saturating_duration_since(Instant::now()));
         let timeout = timeout.and_then(|left| Timespec::try_from(left).ok());
@@ -91,12 +91,12 @@ fn run(session: &Arc<Session>, bell: &Bell) -> io::Result<()> {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let [server, bell_fd] = &fds;
-        let (ready, rang) = (server.revents(), !bell_fd.revents().is_empty());
+        let [server, waker_fd] = &fds;
+        let (ready, rang) = (server.revents(), !waker_fd.revents().is_empty());
 
         if rang {
             let mut count = [0; 8];
-            let _ = rustix::io::read(&bell.0, &mut count);
+            let _ = rustix::io::read(&waker.0, &mut count);
         }
         // A socket that hangs up is read to its end first: what the server said last counts.
         if ready.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {

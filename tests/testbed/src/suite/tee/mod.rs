@@ -9,6 +9,7 @@ mod enforced;
 mod faults;
 mod identities;
 mod many;
+pub(super) mod page;
 mod rights;
 mod xtest;
 
@@ -44,6 +45,7 @@ pub(super) fn tests() -> Vec<Test> {
         ),
     ];
     tests.extend(rights::tests());
+    tests.push(super::pages::tee_test());
     tests.extend(many::tests());
     tests.extend(identities::tests());
     tests.extend(faults::tests());

@@ -8,7 +8,7 @@ use crate::device_tree::{self, Tree};
 use crate::emit::tree::{Cell, Handle, Names, Value, property, wide};
 use crate::plan::{Boot, DeviceDma, DevicePassthrough, DomainPlan, RegisterWindow};
 
-/// Properties that are written anew, or that name what the guest cannot reach.
+/// Properties that are written again, or that name what the guest cannot reach.
 const LEFT_OUT: &[&str] = &[
     "assigned-clock-parents",
     "assigned-clock-rates",
