@@ -138,7 +138,7 @@ Example:
 Exit code 0 when nothing would change, 1 otherwise.
 
 Fields of --json (schema avps-diff/1): platform, cpupools[] {name, what} that would be made,
-domains[] {name, state = absent | matches | differs | backend-gone | ended, domid, what[], backends[]}.")]
+domains[] {name, state = absent | matches | differs | backend-gone | unfinished | ended, domid, what[], backends[]}.")]
     Diff(DocumentArg),
     /// Create one domain of a document and leave it paused
     #[command(after_help = "\

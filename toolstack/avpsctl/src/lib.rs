@@ -14,6 +14,7 @@
 //! remains), unpause a guest whose backend is not ready, or change a running domain unasked.
 
 pub mod action;
+pub mod applied;
 pub mod cancel;
 pub mod cli;
 pub mod commands;

@@ -198,6 +198,9 @@ async fn let_run(site: &Site<'_>, built: &[Building]) -> Result<Vec<Started>> {
         let (name, domid) = (building.placed.name.clone(), building.domid);
         if options.unpause {
             machine.run(move |m| m.domains.unpause(domid)).await?;
+        } else {
+            let held = keys::mark_held(domid);
+            machine.run(move |m| m.store.write_all(&[held])).await?;
         }
         let after = building.since.elapsed();
         observer.observe(if options.unpause {

@@ -90,6 +90,9 @@ impl Work {
         let (in_order, why) = match (standing, replaced) {
             (Standing::Absent, _) | (Standing::Matches { .. }, None) => return None,
             (Standing::Ended { .. }, _) => (false, None),
+            (Standing::Unfinished { .. }, _) => {
+                (false, Some("it was created and never finished".to_owned()))
+            }
             (Standing::BackendGone { backends, .. }, _) => (false, Some(lost(backends))),
             (Standing::Differs { .. }, None) => (true, None),
             (Standing::Matches { .. } | Standing::Differs { .. }, Some(backend)) => (

@@ -192,9 +192,10 @@ fn report(
     for (domain, standing) in standings {
         let now = started.iter().find(|started| started.name == domain.name);
         let row = match (now, standing) {
-            (Some(now), Standing::Absent | Standing::Ended { .. }) => {
-                (Action::Started, now.domid, Some(now.after))
-            }
+            (
+                Some(now),
+                Standing::Absent | Standing::Unfinished { .. } | Standing::Ended { .. },
+            ) => (Action::Started, now.domid, Some(now.after)),
             (Some(now), _) => (Action::Replaced, now.domid, Some(now.after)),
             (None, Standing::Matches { domid, paused }) => {
                 if *paused {
@@ -271,6 +272,12 @@ pub(super) async fn diff(context: &Context, args: &DocumentArg) -> Result<()> {
                 format!(
                     "{name} (domain {domid}) would be removed and started again: {}",
                     work::lost(backends)
+                ),
+            ),
+            Standing::Unfinished { domid } => (
+                "~",
+                format!(
+                    "{name} was created and never finished (domain {domid}); it would be created again"
                 ),
             ),
             Standing::Ended { domid } => (

@@ -97,6 +97,11 @@ impl DomainInfo {
         !matches!(self.state, DomainState::Shutdown | DomainState::Dying)
     }
 
+    /// Whether it never had a CPU: nobody let it run since it was created, so that nothing is lost with it.
+    pub fn never_ran(&self) -> bool {
+        self.state == DomainState::Paused && self.cpu_time_ns == 0
+    }
+
     /// Whether it is the domain of this identity. One that is being removed may have lost its name.
     pub fn is(&self, uuid: &str) -> bool {
         self.uuid.eq_ignore_ascii_case(uuid)

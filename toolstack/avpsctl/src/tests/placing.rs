@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::machine::Machine;
 use crate::machine::model::Model;
 use crate::start::{self, Started};
-use crate::{keys, pools};
+use crate::{applied, keys, pools};
 
 fn plan(text: &str) -> Plan {
     let head = "schema = \"avps/1\"\n[platform]\nname = \"test\"\n";
@@ -241,9 +241,9 @@ fn where_a_ramdisk_would_be_written_makes_no_other_domain() {
     let here = served().domains[0].clone();
     let mut there = here.clone();
     there.ramdisk = Some("/elsewhere/storage.ramdisk.cpio".into());
-    assert_eq!(keys::digest(&here), keys::digest(&there));
+    assert_eq!(applied::digest(&here), applied::digest(&there));
     there.ramdisk_generated = false;
-    assert_ne!(keys::digest(&here), keys::digest(&there));
+    assert_ne!(applied::digest(&here), applied::digest(&there));
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,6 +11,7 @@ use crate::error::{Error, Exit};
 use crate::machine::model::{Backend, Model};
 use crate::machine::{DomainState, ShutdownReason};
 use crate::start::{Options, start as start_with};
+use crate::work::Work;
 
 #[tokio::test(start_paused = true)]
 async fn no_guest_runs_before_every_backend_is_ready() {
@@ -303,7 +304,11 @@ async fn what_runs_as_planned_is_recognised() {
 
     let changed = standing(&plan_with("cmdline = \"other\""));
     assert_eq!(changed[0], matching[0]);
-    assert!(matches!(&changed[1], Standing::Differs { domid: 2, what } if what.len() == 1));
+    let differs = Standing::Differs {
+        domid: 2,
+        what: vec!["cmdline: console=hvc0 → other".into()],
+    };
+    assert_eq!(changed[1], differs);
 
     let mut other_image = plan.clone();
     let platform::plan::DevicePlan::Block(block) = &mut other_image.domains[1].virtio[0].device;
@@ -311,10 +316,53 @@ async fn what_runs_as_planned_is_recognised() {
     let Standing::Differs { what, .. } = &standing(&other_image)[1] else {
         panic!("differs");
     };
-    assert_eq!(what, &["block 0 image: /b.img runs, /new.img planned"]);
+    assert_eq!(what, &["block 0 image: /b.img → /new.img"]);
 
     model.end("b", ShutdownReason::Poweroff);
     assert_eq!(standing(&plan)[1], Standing::Ended { domid: 2 });
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_inserted_table_above_changes_nothing_for_running_guests() {
+    let model = Model::new();
+    let plan = plan();
+    let mut first = plan.clone();
+    first.domains.remove(0);
+    // As it is planned when it stands alone in its document.
+    let platform::plan::VirtioPlan { from, .. } = &mut first.domains[0].virtio[0];
+    assert_eq!(
+        std::mem::replace(from, "domain[0].block[0]".into()),
+        "domain[1].block[0]"
+    );
+    start(&model, &first.domains).await.expect("starts");
+    let standings = compare(&model.machine(), &plan).expect("works");
+    let running = Standing::Matches {
+        domid: 1,
+        paused: false,
+    };
+    assert_eq!(standings[1].1, running);
+    let work = Work::of(&standings, false).expect("no drift");
+    let names: Vec<_> = work
+        .start
+        .iter()
+        .map(|domain| domain.name.as_str())
+        .collect();
+    assert_eq!(names, ["a"]);
+    assert_eq!(work.remove, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_domain_without_a_record_is_compared_by_what_can_be_seen_and_never_taken_for_the_same() {
+    let model = Model::new();
+    let plan = plan();
+    start(&model, &plan.domains).await.expect("starts");
+    model.unset("/libxl/1/avps");
+    let standings = compare(&model.machine(), &plan).expect("works");
+    let Standing::Differs { domid: 1, what } = &standings[0].1 else {
+        panic!("{:?}", standings[0].1);
+    };
+    assert_eq!(what.len(), 1, "{what:?}");
+    assert!(what[0].contains("not started by this release"), "{what:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -53,6 +53,7 @@ impl Domains for Model {
         let vcpus = number(&config["b_info"]["max_vcpus"]).unwrap_or(1);
         let mut guest = info(domid, &name, &text(&about["uuid"]), vcpus);
         guest.state = DomainState::Paused;
+        guest.cpu_time_ns = 0;
         guest.cpupool = number(&about["poolid"]).unwrap_or(0);
         inner.domains.push(guest);
         inner.nodes.insert(
@@ -162,6 +163,7 @@ impl Domains for Model {
         for info in inner.domains.iter_mut().filter(|info| info.domid == domid) {
             if info.state == DomainState::Paused {
                 info.state = DomainState::Running;
+                info.cpu_time_ns = 1;
             }
         }
         inner.boots(domid);

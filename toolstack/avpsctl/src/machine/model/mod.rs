@@ -307,7 +307,7 @@ fn info(domid: u32, name: &str, uuid: &str, vcpus: u32) -> DomainInfo {
         memory_kib: 1024,
         max_memory_kib: 1024,
         vcpus,
-        cpu_time_ns: 0,
+        cpu_time_ns: 1,
         cpupool: 0,
     }
 }
