@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use platform::plan::{Console, DomainKind, DomainPlan, TeeMode};
+use platform::plan::{DomainKind, DomainPlan, TeeMode};
 use platform::units::{Address, ByteSize, ranges};
 use sha2::{Digest, Sha256};
 
@@ -136,10 +136,7 @@ fn fields(domain: &DomainPlan) -> BTreeMap<String, String> {
         "kind",
         (domain.kind == DomainKind::Driver).then(|| domain.kind.word().to_owned()),
     );
-    set(
-        "console",
-        (domain.console != Console::Pv).then(|| domain.console.word().to_owned()),
-    );
+    set("console", Some(domain.console.word().to_owned()));
     set("label", domain.label.clone());
     set("colors", list(&domain.colors));
     set("cpus", list(&domain.cpus));
@@ -262,8 +259,8 @@ mod tests {
             ),
             (
                 "\n[[domain.block]]",
-                "\nconsole = \"vpl011\"\n[[domain.block]]",
-                "console: nothing → vpl011",
+                "\ncmdline = \"console=hvc0\"\nconsole = \"vpl011\"\n[[domain.block]]",
+                "console: pv → vpl011",
             ),
             ("/a.img", "/c.img", "block 0 image: /a.img → /c.img"),
             (

@@ -144,7 +144,8 @@ impl Domains for Model {
         Ok(())
     }
 
-    fn reboot(&self, _: u32) -> Result<()> {
+    fn reboot(&self, domid: u32) -> Result<()> {
+        self.inner().log.push(format!("reboot {domid}"));
         Ok(())
     }
 
@@ -246,5 +247,10 @@ impl Domains for Model {
 
     fn process_exists(&self, pid: u32) -> bool {
         pid == 77
+    }
+
+    /// What is done stands in the order in which it was asked for.
+    fn blocks(&self) -> bool {
+        false
     }
 }

@@ -27,6 +27,10 @@ pub(crate) enum Backend {
     Silent,
     /// Says why it cannot.
     Refuses(&'static str),
+    /// Serves all images but this one, which it cannot open.
+    RefusesImage(&'static str),
+    /// Serves all images but this one, of which it says nothing.
+    SilentAbout(&'static str),
     /// Ends.
     Dies,
 }
