@@ -10,6 +10,8 @@ pub enum Action {
     Unchanged,
     /// It was created and runs.
     Started,
+    /// It could not be started.
+    Failed,
     /// It was removed and started again.
     Replaced,
     /// Xen had started it; its devices are served now.
@@ -42,6 +44,7 @@ impl Action {
         match self {
             Action::Unchanged => "unchanged",
             Action::Started => "started",
+            Action::Failed => "not started",
             Action::Replaced => "replaced",
             Action::Served => "served",
             Action::RightsChanged => "given other rights",
@@ -73,6 +76,7 @@ mod tests {
                 Action::Replaced,
                 Action::Served,
                 Action::RightsChanged,
+                Action::Failed,
             ],
         ),
         ("down", &[Action::Removed, Action::Forced, Action::Running]),

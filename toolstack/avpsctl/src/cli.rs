@@ -91,9 +91,11 @@ pub enum Command {
     /// Start what a document describes and does not run yet
     #[command(after_help = "\
 Domains that run as the document says are left alone, so running it twice changes nothing. Each new
-domain is created paused; its backends are told what to serve and awaited; then all are unpaused.
-Domains that another one of the document serves are created once that one runs and its backend is
-ready. On failure or Ctrl-C everything this run created is removed again.
+domain is created paused; its backends are told what to serve and awaited; then it is unpaused.
+Domains are started side by side. One that names others in after, or whose devices another one
+serves, is created once those run and their devices are ready. A domain that cannot be started keeps
+only those from starting that wait for it: the others run, and the exit code is 4. Ctrl-C and
+failures remove what was created and never ran; a guest that ran keeps running.
 
 A CPU pool of the document is the one with its CPUs and its scheduler, whatever its name; where there
 is none, its CPUs are taken out of the first pool and it is made. libxl gets what emit libxl-json
@@ -113,7 +115,8 @@ on_poweroff; avpsctl down ends it. When a driver domain ends, its own on_* decid
 guests that is a crash: those with on_crash = \"restart\" are started again after it.
 
 Fields of --json (schema avps-up/1): platform, changed, domains[] {name, domid, action = started |
-unchanged | replaced | served | rights-changed, seconds}, supervisor (process number or null).
+unchanged | replaced | served | rights-changed | failed, seconds, error}, supervisor (process number or
+null).
 
 Examples:
   avpsctl up cockpit.avps.toml
@@ -122,8 +125,8 @@ Examples:
     Up(UpArgs),
     /// Shut down what a document describes
     #[command(after_help = "\
-Guests are asked to power off, the last of the document first, and those that serve others after
-them, and removed when they have. Guests that do not end within the time limit keep running (exit
+Guests are asked to power off, all at once, and those that serve others after them, and removed when
+they have. A paused guest is let run first; one that never ran is removed. Guests that do not end within the time limit keep running (exit
 code 4), and so do those that serve them, unless --force is given. CPU pools that up made and nothing runs in are removed, and their
 CPUs go to the first pool; one with scheduler rtds stays, because Xen does not survive its end.
 
@@ -138,7 +141,7 @@ Example:
 Exit code 0 when nothing would change, 1 otherwise.
 
 Fields of --json (schema avps-diff/1): platform, cpupools[] {name, what} that would be made,
-domains[] {name, state = absent | matches | differs | backend-gone | ended, domid, what[], backends[]}.")]
+domains[] {name, state = absent | matches | differs | backend-gone | unfinished | ended, domid, what[], backends[]}.")]
     Diff(DocumentArg),
     /// Create one domain of a document and leave it paused
     #[command(after_help = "\
@@ -170,6 +173,9 @@ Fields of --json (schema avps-power/1): domains[] {name, domid, action = paused 
     Pause(DomainsArg),
     /// Let paused domains run
     #[command(after_help = "\
+A domain whose devices are not ready is refused: a guest that touches a device nobody serves stops for
+good.
+
 Fields of --json (schema avps-power/1): domains[] {name, domid, action = unpaused | unchanged}.")]
     Unpause(DomainsArg),
     /// Ask guests to power off
@@ -552,4 +558,7 @@ pub struct SuperviseArgs {
     /// Run in the background; used by avpsctl up
     #[arg(long, hide = true)]
     pub detached: bool,
+    /// DOC is a plan in JSON; used by avpsctl up
+    #[arg(long, hide = true)]
+    pub plan: bool,
 }

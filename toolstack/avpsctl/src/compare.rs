@@ -18,14 +18,14 @@ pub enum Standing {
     Matches {
         /// Number.
         domid: u32,
-        /// Somebody paused it, or it was created and never let run.
+        /// Somebody paused it, or it was created to stay paused.
         paused: bool,
     },
     /// It runs, but as another version of the plan said.
     Differs {
         /// Number.
         domid: u32,
-        /// What is known to differ.
+        /// What differs: field, what runs, and what the document says.
         what: Vec<String>,
     },
     /// It runs, and a domain that served its devices does so no more: they are lost, and only a new start gives it others.
@@ -35,6 +35,11 @@ pub enum Standing {
         domid: u32,
         /// The domains that served it.
         backends: Vec<String>,
+    },
+    /// Whoever created it ended before it was complete. It never ran, so nothing is lost when it is created again.
+    Unfinished {
+        /// Number.
+        domid: u32,
     },
     /// It has ended and was not removed, or is being removed.
     Ended {
@@ -51,6 +56,7 @@ impl Standing {
             Standing::Matches { domid, .. }
             | Standing::Differs { domid, .. }
             | Standing::BackendGone { domid, .. }
+            | Standing::Unfinished { domid }
             | Standing::Ended { domid } => Some(*domid),
         }
     }
@@ -95,34 +101,40 @@ fn standing(
     if !info.is_alive() {
         return Ok(Standing::Ended { domid });
     }
-    let lost = order::lost(
-        machine.store.as_ref(),
-        running,
-        domain,
-        domid,
-        &plan.domains,
-    )?;
+    let store = machine.store.as_ref();
+    if info.never_ran() && !keys::is_held(store, domid)? {
+        return Ok(Standing::Unfinished { domid });
+    }
+    let lost = order::lost(store, running, domain, domid, &plan.domains)?;
     if !lost.is_empty() {
         return Ok(Standing::BackendGone {
             domid,
             backends: lost,
         });
     }
-    // Without its backend's domain no key is where the plan has it.
-    let placed = placed::with_backends(domain, &plan.domains, running, machine.own);
-    let placed = placed.as_ref().unwrap_or(domain);
-    let store = machine.store.as_ref();
-    let marks = keys::read_marks(store, domid)?;
-    if marks.is_some_and(|(_, digest)| digest == keys::digest(domain)) {
+    let record = keys::read_record(store, domid)?;
+    let what = match record.and_then(|record| record.differences(domain)) {
+        Some(what) => what,
+        None => {
+            // Without its backend's domain no key is where the plan has it.
+            let placed = placed::with_backends(domain, &plan.domains, running, machine.own);
+            observed(machine, placed.as_ref().unwrap_or(domain), info)?
+        }
+    };
+    Ok(if what.is_empty() {
         let paused = info.state == DomainState::Paused;
-        return Ok(Standing::Matches { domid, paused });
-    }
+        Standing::Matches { domid, paused }
+    } else {
+        Standing::Differs { domid, what }
+    })
+}
+
+/// How a domain without a readable record differs from the plan, as far as that can be seen; never nothing.
+fn observed(machine: &Machine, placed: &DomainPlan, info: &DomainInfo) -> Result<Vec<String>> {
+    let (store, domid) = (machine.store.as_ref(), info.domid);
     let mut what = Vec::new();
-    if info.vcpus != domain.vcpus {
-        what.push(format!(
-            "vcpus: {} run, {} planned",
-            info.vcpus, domain.vcpus
-        ));
+    if info.vcpus != placed.vcpus {
+        what.push(format!("vcpus: {} → {}", info.vcpus, placed.vcpus));
     }
     for device in &placed.virtio {
         for (path, planned) in keys::parameters(domid, device) {
@@ -130,7 +142,7 @@ fn standing(
             if found.as_deref() != Some(planned.as_str()) {
                 let key = path.rsplit('/').next().unwrap_or_default();
                 what.push(format!(
-                    "{} {} {key}: {} runs, {planned} planned",
+                    "{} {} {key}: {} → {planned}",
                     device.device.kind(),
                     device.index,
                     found.as_deref().unwrap_or("nothing"),
@@ -139,17 +151,15 @@ fn standing(
         }
     }
     let devices = keys::devices(store, domid)?.len();
-    if devices != domain.virtio.len() {
+    if devices != placed.virtio.len() {
         what.push(format!(
-            "virtio devices: {devices} run, {} planned",
-            domain.virtio.len()
+            "virtio devices: {devices} → {}",
+            placed.virtio.len()
         ));
     }
-    if what.is_empty() {
-        what.push(
-            "memory, CPUs, kernel, ramdisk, command line, passed-through devices or on_* actions"
-                .into(),
-        );
-    }
-    Ok(Standing::Differs { domid, what })
+    what.push(
+        "it was not started by this release of avpsctl, so that other fields cannot be compared"
+            .into(),
+    );
+    Ok(what)
 }

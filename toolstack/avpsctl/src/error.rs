@@ -1,9 +1,13 @@
 //! Why a command did not do what was wanted, with what to do and the exit code it means.
 
+mod not_started;
+
 use std::io;
 
 use daemon::socket::SocketError;
 use thiserror::Error;
+
+pub use not_started::NotStarted;
 
 /// `Result` with this crate's [`enum@Error`].
 pub type Result<T> = std::result::Result<T, Error>;
@@ -301,6 +305,43 @@ pub enum Error {
         /// Names.
         removed: Vec<String>,
     },
+    /// A domain that another one waits for did not start.
+    #[error("it waits for \"{other}\"")]
+    WaitsFor {
+        /// The one that it waits for.
+        other: String,
+    },
+    /// A domain that another one is to be started after does not run.
+    #[error("\"{name}\" is started after \"{other}\", which does not run")]
+    NotRunning {
+        /// The one that is to be started.
+        name: String,
+        /// The one that has to run first.
+        other: String,
+    },
+    /// What this machine lacks for a domain.
+    #[error("this machine lacks what it needs: {}", .0.join("; "))]
+    Lacks(Vec<String>),
+    /// Devices of a domain that is to run are not ready.
+    #[error("devices of \"{name}\" are not ready: {}", .devices.join(", "))]
+    DevicesNotReady {
+        /// The domain.
+        name: String,
+        /// The devices, with their states.
+        devices: Vec<String>,
+    },
+    /// Some domains were not started.
+    #[error(
+        "not started: {}; running: {}",
+        not_started::told(failed),
+        not_started::names(running)
+    )]
+    NotStarted {
+        /// Which, and why.
+        failed: Vec<NotStarted>,
+        /// Those of the document that run all the same.
+        running: Vec<String>,
+    },
     /// Something failed, and not all of it could be taken back.
     #[error("{cause}; these remain: {}", .remains.join(", "))]
     Remains {
@@ -315,6 +356,7 @@ impl Error {
     /// The exit code.
     pub fn exit(&self) -> Exit {
         match self {
+            Error::NotStarted { failed, running } => not_started::exit(failed, running),
             Error::Findings { .. }
             | Error::Drift(_)
             | Error::Differences(_)
@@ -430,6 +472,16 @@ impl Error {
             }
             Error::Locked { .. } => "wait until it has finished".into(),
             Error::NotReplaced { cause, .. } => return cause.help(),
+            Error::NotStarted { failed, .. } => {
+                return failed.iter().find_map(|one| one.cause.help());
+            }
+            Error::NotRunning { other, .. } => {
+                format!("avpsctl up DOC starts both in order; if {other} is paused, avpsctl unpause {other}")
+            }
+            Error::DevicesNotReady { name, .. } => format!(
+                "a guest that touches such a device stops for good; see whether avps-backend runs (avpsctl info {name}), or \
+                 create the domain again: avpsctl destroy {name}, then avpsctl up DOC"
+            ),
             Error::Remains { cause, .. } => {
                 let first = "avpsctl destroy NAME removes a domain and what it left in XenStore";
                 match cause.help() {

@@ -6,10 +6,10 @@
 //! stands in libxl's own private folder, `/libxl/<domid>/avps`, which no guest can reach and libxl
 //! removes with the domain.
 
-use platform::plan::{DevicePlan, DomainPlan, TeeRights, VirtioPlan};
+use platform::plan::{DevicePlan, DomainPlan, VirtioPlan};
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
+use crate::applied::{self, Record};
 use crate::error::Result;
 use crate::machine::{Store, Write};
 
@@ -82,10 +82,9 @@ pub fn parameters(guest: u32, device: &VirtioPlan) -> Vec<(String, String)> {
 /// What this program remembers of a domain it created.
 pub fn marks(domid: u32, platform: &str, domain: &DomainPlan) -> Vec<Write> {
     let folder = own_folder(domid);
-    vec![
-        Write::value(format!("{folder}/platform"), platform),
-        Write::value(format!("{folder}/digest"), digest(domain)),
-    ]
+    let mut writes = vec![Write::value(format!("{folder}/platform"), platform)];
+    writes.extend(applied::write(&folder, domain));
+    writes
 }
 
 /// What [`marks`] wrote, if anything: the platform and the digest of the plan.
@@ -107,24 +106,26 @@ pub fn platform_of(store: &dyn Store, domid: u32) -> Result<Option<String>> {
     store.read(&format!("{}/platform", own_folder(domid)))
 }
 
-/// A short text that is equal exactly for equal plans of a domain.
-pub fn digest(domain: &DomainPlan) -> String {
-    let mut domain = domain.clone();
-    if domain.is_mediated()
-        && let Some(tee) = &mut domain.tee
-    {
-        // Its rights are changed while it runs.
-        *tee = TeeRights::none(tee.mode);
-    }
-    if domain.ramdisk_generated {
-        // Where it would be written says nothing about the domain.
-        domain.ramdisk = None;
-    }
-    let json = serde_json::to_vec(&domain).unwrap_or_default();
-    Sha256::digest(json)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+/// What [`marks`] wrote of the plan, if anything.
+///
+/// # Errors
+/// XenStore's.
+pub fn read_record(store: &dyn Store, domid: u32) -> Result<Option<Record>> {
+    applied::read(store, &own_folder(domid))
+}
+
+/// Notes that a domain is complete and left paused on purpose. One that never ran and has no such note was not finished.
+pub fn mark_held(domid: u32) -> Write {
+    Write::value(format!("{}/held", own_folder(domid)), "1")
+}
+
+/// Whether [`mark_held`] was written.
+///
+/// # Errors
+/// XenStore's.
+pub fn is_held(store: &dyn Store, domid: u32) -> Result<bool> {
+    let held = store.read(&format!("{}/held", own_folder(domid)))?;
+    Ok(held.is_some())
 }
 
 /// States of a device (Xen: xen/include/public/io/xenbus.h).

@@ -2,7 +2,7 @@
 //!
 //! The command line is in [`cli`], one module per command in [`commands`]. What they do to the
 //! machine is in modules of its own, which know no command line: [`start`] (create paused, tell the
-//! backends, wait for them, unpause, or take everything back), [`serve`] (devices of guests that Xen
+//! backends, wait for them, unpause, or take back what never ran), [`serve`] (devices of guests that Xen
 //! itself started), [`remove`] (destroy and leave
 //! nothing behind), [`compare`] (what runs against the plan) and [`supervise`] (what follows when a
 //! guest ends; a daemon can take this one over as it is).
@@ -14,6 +14,7 @@
 //! remains), unpause a guest whose backend is not ready, or change a running domain unasked.
 
 pub mod action;
+pub mod applied;
 pub mod cancel;
 pub mod cli;
 pub mod commands;
@@ -36,6 +37,7 @@ pub mod serve;
 pub mod start;
 pub mod stop;
 pub mod supervise;
+pub mod supervised;
 pub mod terminal;
 pub mod ui;
 pub mod work;

@@ -111,70 +111,69 @@ fn runs(machine: &Machine) -> Result<bool> {
     Ok(pid.is_some_and(|pid| machine.domains.process_exists(pid)))
 }
 
-/// Waits until the calls of these domains come to the daemon.
+/// Waits until the calls of a domain come to the daemon.
 ///
 /// # Errors
 /// [`Error::MediatorRefused`] with the daemon's words, [`Error::NoMediator`], [`Error::MediatorTimeout`], [`Error::Interrupted`], and
 /// XenStore's.
 pub(crate) async fn wait(
     machine: &Machine,
-    built: &[Building],
+    building: &Building,
     timeout: Duration,
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> Result<()> {
-    let mediated = built.iter().filter(|built| built.placed.is_mediated());
-    let awaited: Vec<(String, u32)> = mediated
-        .map(|built| (built.placed.name.clone(), built.domid))
-        .collect();
-    if awaited.is_empty() {
+    if !building.placed.is_mediated() {
         return Ok(());
     }
-    let mut paths: Vec<String> = awaited.iter().map(|(_, domid)| folder(*domid)).collect();
-    paths.push(daemon(machine.own));
+    let awaited = (building.placed.name.clone(), building.domid);
+    let paths = vec![folder(building.domid), daemon(machine.own)];
     let mut changes: Changes = machine.run(move |m| m.store.watch(&paths)).await?;
     let deadline = Instant::now() + timeout;
     let mut told = false;
     loop {
-        let domains = awaited.clone();
-        let waiting = machine.run(move |m| not_ready(m, &domains)).await?;
-        if waiting.is_empty() {
+        let (name, domid) = awaited.clone();
+        if machine.run(move |m| is_ready(m, &name, domid)).await? {
             return Ok(());
         }
         if !told {
-            observer.observe(Event::Note(format!(
-                "{}: waiting for avps-tee",
-                waiting.join(", ")
-            )));
+            let name = &awaited.0;
+            observer.observe(Event::Note(format!("{name}: waiting for avps-tee")));
             told = true;
         }
         if !changed_before(&mut changes, deadline, cancel).await? {
             return Err(Error::MediatorTimeout {
                 seconds: timeout.as_secs(),
-                waiting,
+                waiting: vec![awaited.0],
             });
         }
     }
 }
 
-fn not_ready(machine: &Machine, domains: &[(String, u32)]) -> Result<Vec<String>> {
-    let mut waiting = Vec::new();
-    for (name, domid) in domains {
-        let read = |key: &str| machine.store.read(&format!("{}/{key}", folder(*domid)));
-        if let Some(text) = read("error")? {
-            return Err(Error::MediatorRefused {
-                domain: name.clone(),
-                text: printable::line(&text).into_owned(),
-            });
-        }
-        if read("state")?.as_deref() != Some("ready") {
-            if !runs(machine)? {
-                return Err(Error::NoMediator {
-                    needed_by: format!("\"{name}\""),
-                });
-            }
-            waiting.push(name.clone());
-        }
+/// Whether a domain has rights in the secure world, and its calls do not come to the daemon yet.
+///
+/// # Errors
+/// XenStore's.
+pub(crate) fn is_pending(machine: &Machine, domid: u32) -> Result<bool> {
+    let read = |key: &str| machine.store.read(&format!("{}/{key}", folder(domid)));
+    Ok(read("rights")?.is_some() && read("state")?.as_deref() != Some("ready"))
+}
+
+fn is_ready(machine: &Machine, name: &str, domid: u32) -> Result<bool> {
+    let read = |key: &str| machine.store.read(&format!("{}/{key}", folder(domid)));
+    if let Some(text) = read("error")? {
+        return Err(Error::MediatorRefused {
+            domain: name.to_owned(),
+            text: printable::line(&text).into_owned(),
+        });
     }
-    Ok(waiting)
+    if read("state")?.as_deref() == Some("ready") {
+        return Ok(true);
+    }
+    if !runs(machine)? {
+        return Err(Error::NoMediator {
+            needed_by: format!("\"{name}\""),
+        });
+    }
+    Ok(false)
 }

@@ -20,6 +20,8 @@ pub enum Event {
     },
     /// Devices whose backends are awaited.
     Waiting {
+        /// Name of the domain.
+        domain: String,
         /// Devices in all.
         total: usize,
         /// Those that are ready.
@@ -41,12 +43,12 @@ pub enum Event {
         /// Number.
         domid: u32,
     },
-    /// A failure: what was created is taken back.
+    /// A domain that never ran is removed again.
     TakingBack {
+        /// Name.
+        domain: String,
         /// Why.
         because: String,
-        /// Number of domains.
-        domains: usize,
     },
     /// A guest was asked to power off.
     ShuttingDown {
@@ -96,8 +98,12 @@ impl fmt::Display for Event {
         match self {
             Event::Creating { domain } => write!(f, "{domain}: creating"),
             Event::Created { domain, domid } => write!(f, "{domain}: created as domain {domid}"),
-            Event::Waiting { total, ready } => {
-                write!(f, "{ready} of {total} virtio devices are ready")
+            Event::Waiting {
+                domain,
+                total,
+                ready,
+            } => {
+                write!(f, "{domain}: {ready} of {total} virtio devices are ready")
             }
             Event::Running {
                 domain,
@@ -113,10 +119,10 @@ impl fmt::Display for Event {
             Event::LeftPaused { domain, domid } => {
                 write!(f, "{domain}: ready as domain {domid}, paused")
             }
-            Event::TakingBack { because, domains } => {
+            Event::TakingBack { domain, because } => {
                 write!(
                     f,
-                    "{because}: removing the {domains} domain(s) created by this run"
+                    "{domain}: {because}: removing the domain, which never ran"
                 )
             }
             Event::ShuttingDown { domain } => write!(f, "{domain}: shutting down"),

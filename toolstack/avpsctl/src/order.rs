@@ -1,4 +1,4 @@
-//! Who serves whom: the order in which domains are started, and what a domain lost with the one that served it.
+//! Who waits for whom: the order in which domains are started, and what a domain lost with the one that served it.
 //!
 //! To Xen and to its guests a driver domain is its number: their ioreq servers and grants name it. When it is gone, nobody can take its
 //! place; a new one has another number. What it served is lost to the guests, who have to be started anew. As long as one of them
@@ -19,6 +19,13 @@ pub fn backends_of<'a>(domain: &'a DomainPlan, domains: &'a [DomainPlan]) -> Vec
         found.extend(backend.filter(|backend| !found.iter().any(|f| f.name == backend.name)));
     }
     found
+}
+
+/// The domains of these for which a domain waits: those that serve its devices, and those that its document names in `after`.
+pub fn waits_for<'a>(domain: &DomainPlan, domains: &'a [DomainPlan]) -> Vec<&'a DomainPlan> {
+    let serves = |name: &str| serves(name, std::slice::from_ref(domain));
+    let first = |other: &&DomainPlan| serves(&other.name) || domain.after.contains(&other.name);
+    domains.iter().filter(first).collect()
 }
 
 /// Whether one of these has a device that this one serves.

@@ -4,7 +4,7 @@
 //! `Pool-1`. One that this program made is known by its UUID, so that it is removed by whoever ends the platform, and no
 //! other is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use platform::plan::{Cpupool, DomainPlan, Plan, Scheduler};
@@ -143,6 +143,16 @@ pub fn take_back(machine: &Machine, made: Vec<Made>) -> Vec<String> {
         }
     }
     remains
+}
+
+/// The same, without those of these names: something runs in them.
+pub fn take_back_unused(
+    machine: &Machine,
+    mut made: Vec<Made>,
+    used: &BTreeSet<String>,
+) -> Vec<String> {
+    made.retain(|pool| !used.contains(&pool.name));
+    take_back(machine, made)
 }
 
 /// Removes the pools that were made for this platform and in which nothing runs any more; their CPUs go to the first pool.

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 use crate::keys::{self, DeviceState};
-use crate::machine::{Changes, DOMAIN_ENDED, DomainInfo, DomainState, Machine};
+use crate::machine::{Changes, DOMAIN_ENDED, DomainInfo, DomainState, Domains, Machine};
 use crate::observe::{Event, Observer};
 use crate::start::changed_before;
 use crate::{order, rights};
@@ -239,12 +239,11 @@ fn forget_backend(machine: &Machine, backend: u32) -> Result<()> {
 pub async fn wait_until_ended(
     machine: &Machine,
     domids: &[u32],
-    timeout: Duration,
+    deadline: Instant,
     cancel: &Cancel,
 ) -> Result<Vec<u32>> {
     let paths = vec![DOMAIN_ENDED.to_owned()];
     let mut changes = machine.run(move |m| m.store.watch(&paths)).await?;
-    let deadline = Instant::now() + timeout;
     loop {
         let list = machine.run(|m| m.domains.list()).await?;
         let running: Vec<u32> = domids
@@ -263,8 +262,9 @@ pub async fn wait_until_ended(
     }
 }
 
-/// Asks guests to power off and waits until they have. Those that cannot be asked, or still run at
-/// the end of the time, come back. A paused guest is let run, since it could not answer otherwise.
+/// Asks guests to power off, all of them before the first is waited for, and waits until they have. Those that cannot be asked, or
+/// still run at the end of the time, come back. A paused guest is let run first, since it could not answer otherwise; one that never
+/// ran is not asked, and has nothing to lose.
 ///
 /// # Errors
 /// XenStore's, libxl's, or [`Error::Interrupted`].
@@ -275,36 +275,48 @@ pub async fn shut_down(
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> Result<Vec<u32>> {
+    let deadline = Instant::now() + timeout;
     let mut deaf = Vec::new();
-    for guest in guests {
-        let (domid, state) = (guest.domid, guest.state);
-        if matches!(state, DomainState::Shutdown | DomainState::Dying) {
-            continue;
+    let mut asked = Vec::new();
+    for guest in guests.iter().filter(|guest| can_be_asked(guest)) {
+        if cancel.is_cancelled() {
+            return Err(Error::Interrupted);
         }
         observer.observe(Event::ShuttingDown {
             domain: guest.name.clone(),
         });
-        let asked = machine
-            .run(move |machine| {
-                machine.domains.shutdown(domid)?;
-                if state == DomainState::Paused {
-                    machine.domains.unpause(domid)?;
-                }
-                Ok(())
-            })
-            .await;
-        if let Err(error) = asked {
-            // There is nobody to wait for; whether it is removed all the same is the caller's
-            // decision.
-            observer.observe(Event::Note(format!("{}: {error}", guest.name)));
-            deaf.push(domid);
+        let one = guest.clone();
+        let ask = move |m: &Machine| ask(m, &one, |domains, domid| domains.shutdown(domid));
+        match machine.run(ask).await {
+            Ok(()) => asked.push(guest.domid),
+            Err(error) => {
+                // There is nobody to wait for; whether it is removed all the same is the caller's
+                // decision.
+                observer.observe(Event::Note(format!("{}: {error}", guest.name)));
+                deaf.push(guest.domid);
+            }
         }
     }
-    let domids: Vec<u32> = guests
-        .iter()
-        .map(|guest| guest.domid)
-        .filter(|domid| !deaf.contains(domid))
-        .collect();
-    deaf.extend(wait_until_ended(machine, &domids, timeout, cancel).await?);
+    deaf.extend(wait_until_ended(machine, &asked, deadline, cancel).await?);
     Ok(deaf)
+}
+
+/// Whether somebody in it could hear: it has begun to run, and not ended.
+pub fn can_be_asked(guest: &DomainInfo) -> bool {
+    guest.is_alive() && !guest.never_ran()
+}
+
+/// Asks a guest for something, and lets it run before that when it is paused.
+///
+/// # Errors
+/// XenStore's and libxl's.
+pub fn ask(
+    machine: &Machine,
+    guest: &DomainInfo,
+    wish: impl FnOnce(&dyn Domains, u32) -> Result<()>,
+) -> Result<()> {
+    if guest.state == DomainState::Paused {
+        machine.domains.unpause(guest.domid)?;
+    }
+    wish(machine.domains.as_ref(), guest.domid)
 }

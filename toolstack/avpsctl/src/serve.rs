@@ -50,13 +50,12 @@ pub async fn serve(
         let since = Instant::now();
         let plan = domain.clone();
         let told = machine.run(move |m| tell_backend(m, domid, &plan)).await?;
-        let served_now = [Building {
+        let building = Building {
             placed: domain.clone(),
             domid,
             since,
-        }];
-        let waited =
-            start::wait_for_backends(machine, &served_now, timeout, observer, cancel).await;
+        };
+        let waited = start::wait_for_backends(machine, &building, timeout, observer, cancel).await;
         if let Err(error) = waited {
             machine.run(move |m| take_back(m, &told)).await?;
             return Err(error);

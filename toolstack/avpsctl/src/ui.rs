@@ -112,7 +112,8 @@ impl Ui {
         {
             return;
         }
-        if self.json {
+        // The result of up has them at the domains.
+        if self.json && !matches!(error, Error::NotStarted { running, .. } if !running.is_empty()) {
             self.json(&json!({
                 "schema": "avps-error/1",
                 "error": error.to_string(),

@@ -47,6 +47,7 @@ mod sandbox;
 mod shipped;
 pub(crate) mod soak;
 mod soak_block;
+mod starts;
 mod style;
 pub(crate) mod tee;
 pub(crate) mod test;

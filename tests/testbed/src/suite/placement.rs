@@ -16,7 +16,7 @@ pub(super) fn tests() -> Vec<Test> {
             pools,
         ),
         Test::new(
-            "placement: a failure half-way leaves no domain, and every CPU where it was",
+            "placement: a failure half-way leaves what does not wait for it running, and down every CPU where it was",
             90,
             half_way,
         ),
@@ -211,15 +211,22 @@ fn half_way(context: &Context) -> Outcome {
     let before = xen_pools(context)?;
     let output = guests::avpsctl(context, &["up", &document.path])?;
     let said = output.error_text();
-    ensure(
-        output.exit.code == Some(3) && said.contains("second") && said.contains("first: created"),
-        || format!("avpsctl up: {} {said}", output.exit),
-    )?;
+    let check = || {
+        ensure(
+            output.exit.code == Some(4)
+                && said.contains("not started: second")
+                && said.contains("running: first"),
+            || format!("avpsctl up: {} {said}", output.exit),
+        )?;
+        context.guest("first")?.ping(Duration::from_secs(30))?;
+        let second = context.sh("xl domid second 2>/dev/null || true")?;
+        ensure(second.is_empty(), || format!("domain {second} is left"))
+    };
+    document.down(context, check())?;
     let after = xen_pools(context)?;
     ensure(before == after, || {
         format!("pools before: {before:?}, after: {after:?}")
-    })?;
-    guests::nothing_left(&context.dom0())
+    })
 }
 
 fn uart(context: &Context) -> Outcome {

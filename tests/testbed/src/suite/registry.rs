@@ -2,7 +2,7 @@
 
 use super::{
     Test, block, control, faults, hostile, in_dom0, kills, lifecycle, pages, placement, plain_xl,
-    refusals, sandbox, shipped, soak_block, upgrade,
+    refusals, sandbox, shipped, soak_block, starts, upgrade,
 };
 use crate::failure::Failure;
 
@@ -19,6 +19,7 @@ pub(super) fn without_in_dom0() -> Vec<Test> {
     tests.extend(block::tests());
     tests.extend(soak_block::tests());
     tests.extend(lifecycle::tests());
+    tests.extend(starts::tests());
     tests.extend(placement::tests());
     tests.extend(plain_xl::tests());
     tests.extend(shipped::tests());

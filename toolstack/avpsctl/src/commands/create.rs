@@ -10,7 +10,7 @@ use super::{Context, signals, supervisor};
 use crate::cli::CreateArgs;
 use crate::compare::{Standing, compare};
 use crate::error::{Error, Result};
-use crate::start;
+use crate::{remove, start, supervised};
 
 /// `avpsctl create`.
 pub(super) async fn create(context: &Context, args: &CreateArgs) -> Result<()> {
@@ -32,7 +32,10 @@ pub(super) async fn create(context: &Context, args: &CreateArgs) -> Result<()> {
         report(context, args, &plan.platform, *domid, false);
         return Ok(());
     }
-    if let Some(domid) = standing.and_then(Standing::domid) {
+    if let Some(Standing::Unfinished { domid }) = standing {
+        let observer = context.ui.observer();
+        remove::remove(&machine, &args.domain, *domid, observer.as_ref()).await?;
+    } else if let Some(domid) = standing.and_then(Standing::domid) {
         return Err(Error::Usage(format!(
             "domain \"{}\" exists already, as domain {domid}",
             args.domain
@@ -44,6 +47,19 @@ pub(super) async fn create(context: &Context, args: &CreateArgs) -> Result<()> {
         timeout: Duration::from_secs(args.timeout),
         unpause: args.start,
     };
+    let domain = only.domains.first().ok_or(Error::Interrupted)?;
+    if args.start {
+        start::require_after(
+            &machine,
+            &plan,
+            domain,
+            &[],
+            options.timeout,
+            observer.as_ref(),
+            &cancel,
+        )
+        .await?;
+    }
     let started = start::start(
         &machine,
         &plan,
@@ -55,7 +71,15 @@ pub(super) async fn create(context: &Context, args: &CreateArgs) -> Result<()> {
     .await?;
     drop(observer);
     if !args.no_supervise {
-        supervisor::ensure(context, &plan.platform, &loaded.path, args.timeout, true).await?;
+        let platform = &plan.platform;
+        let known = context
+            .run
+            .supervisor(platform)
+            .and_then(|_| supervised::read(&supervised::path(&context.run, platform)).ok());
+        let (document, domain) = (plan.clone(), domain.clone());
+        let after = move |m: &_| supervised::after_create(m, known, &document, &domain);
+        let supervised = machine.run(after).await?;
+        supervisor::ensure(context, &supervised, args.timeout).await?;
     }
     for started in started {
         report(context, args, &plan.platform, started.domid, true);

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, IsTerminal, Read};
-use std::path::{Path, PathBuf, absolute};
+use std::path::{Path, absolute};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use platform::host::{Host, check_host};
@@ -19,8 +19,6 @@ use crate::ui::Ui;
 pub(super) struct Loaded {
     /// As the user named it.
     pub(super) name: String,
-    /// Absolute path.
-    pub(super) path: PathBuf,
     pub(super) text: String,
     pub(super) analysis: Analysis,
 }
@@ -56,7 +54,6 @@ impl Loaded {
         };
         Ok(Loaded {
             name,
-            path: path.clone(),
             text,
             analysis,
         })

@@ -220,8 +220,8 @@ mod tests {
             [
                 ("Domain-0", None),
                 ("storage", ours),
-                ("a", ours),
                 ("archive", ours),
+                ("a", ours),
                 ("b", ours)
             ]
         );
@@ -266,7 +266,7 @@ mod tests {
             .expect("a model")
             .remove(0);
         let before = row.lasting();
-        row.info.cpu_time_ns += 1_500_000_000;
+        row.info.cpu_time_ns = 1_500_000_000;
         assert_eq!(row.lasting(), before);
         assert_eq!(row.json()["cpu_time_seconds"], 1.5);
         row.info.vcpus += 1;

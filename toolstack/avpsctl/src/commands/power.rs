@@ -8,11 +8,13 @@ use tokio::time::Instant;
 
 use super::{Context, signals};
 use crate::action::Action;
+use crate::cancel::Cancel;
 use crate::cli::{DestroyArgs, DomainsArg, ShutdownArgs};
 use crate::error::{Error, Result};
-use crate::machine::{DomainInfo, DomainState, Domains, Machine};
+use crate::machine::{DomainInfo, DomainState, Machine};
 use crate::remove::{self, Leaving};
-use crate::{keys, order};
+use crate::rundir::Lock;
+use crate::{keys, order, start};
 
 /// How long a supervisor may take to remove a guest that powered off.
 const SUPERVISOR_REMOVES: Duration = Duration::from_secs(15);
@@ -87,9 +89,32 @@ async fn users_first(
         .await
 }
 
+/// The right to change the platforms of these domains; those of no platform need none.
+async fn lock(
+    context: &Context,
+    machine: &Machine,
+    found: &[DomainInfo],
+    cancel: &Cancel,
+) -> Result<Vec<Lock>> {
+    let mut platforms = BTreeSet::new();
+    for info in found {
+        platforms.extend(platform_of(machine, info.domid).await?);
+    }
+    let mut locks = Vec::new();
+    // In one order everywhere, so that two of these never wait for each other.
+    for platform in platforms {
+        locks.push(context.run.lock(&platform, cancel).await?);
+    }
+    Ok(locks)
+}
+
 /// `avpsctl destroy`.
 pub(super) async fn destroy(context: &Context, args: &DestroyArgs) -> Result<()> {
     let machine = context.machine()?;
+    let cancel = signals()?;
+    let found = find_all(&machine, &args.domains).await?;
+    let _locks = lock(context, &machine, &found, &cancel).await?;
+    // Whoever had the right before may have changed them.
     let found = find_all(&machine, &args.domains).await?;
     let found = users_first(&machine, found, args.force).await?;
     let observer = context.ui.observer();
@@ -130,28 +155,34 @@ async fn with_holders(machine: &Machine, mut leaving: Vec<Leaving>) -> Result<Ve
 struct Verb {
     action: Action,
     already: fn(&DomainInfo) -> bool,
-    call: fn(&dyn Domains, u32) -> Result<()>,
+    call: fn(&Machine, &DomainInfo) -> Result<()>,
 }
 
 /// Xen counts: a domain that is paused twice runs only after it was unpaused twice.
 const PAUSE: Verb = Verb {
     action: Action::Paused,
     already: |info| info.state == DomainState::Paused,
-    call: |domains, domid| domains.pause(domid),
+    call: |m, info| m.domains.pause(info.domid),
 };
 
 const UNPAUSE: Verb = Verb {
     action: Action::Unpaused,
     already: |info| info.state != DomainState::Paused,
-    call: |domains, domid| domains.unpause(domid),
+    call: |m, info| m.domains.unpause(info.domid),
 };
 
-async fn each(context: &Context, names: &[String], verb: Verb) -> Result<()> {
-    let machine = context.machine()?;
-    let found = find_all(&machine, names).await?;
-    report(context, &all(&machine, found, verb).await?);
-    Ok(())
-}
+/// A paused guest is let run first: it could not hear otherwise.
+const REBOOT: Verb = Verb {
+    action: Action::RebootRequested,
+    already: |_| false,
+    call: |m, info| remove::ask(m, info, |domains, domid| domains.reboot(domid)),
+};
+
+const SHUT_DOWN: Verb = Verb {
+    action: Action::ShutdownRequested,
+    already: |info| !info.is_alive(),
+    call: |m, info| remove::ask(m, info, |domains, domid| domains.shutdown(domid)),
+};
 
 async fn all(
     machine: &Machine,
@@ -160,14 +191,11 @@ async fn all(
 ) -> Result<Vec<(DomainInfo, Action)>> {
     let mut done = Vec::new();
     for info in found {
-        let domid = info.domid;
         let action = if (verb.already)(&info) {
             Action::Unchanged
         } else {
-            let call = verb.call;
-            machine
-                .run(move |m| call(m.domains.as_ref(), domid))
-                .await?;
+            let (call, info) = (verb.call, info.clone());
+            machine.run(move |m| call(m, &info)).await?;
             verb.action
         };
         done.push((info, action));
@@ -177,25 +205,48 @@ async fn all(
 
 /// `avpsctl pause`.
 pub(super) async fn pause(context: &Context, args: &DomainsArg) -> Result<()> {
-    each(context, &args.domains, PAUSE).await
+    let machine = context.machine()?;
+    let found = find_all(&machine, &args.domains).await?;
+    report(context, &all(&machine, found, PAUSE).await?);
+    Ok(())
 }
 
 /// `avpsctl unpause`.
 pub(super) async fn unpause(context: &Context, args: &DomainsArg) -> Result<()> {
-    each(context, &args.domains, UNPAUSE).await
+    let machine = context.machine()?;
+    let found = find_all(&machine, &args.domains).await?;
+    let mut paused = found.clone();
+    paused.retain(|info| !(UNPAUSE.already)(info));
+    let ready = |info: &DomainInfo, m: &Machine| start::require_devices(m, info);
+    machine
+        .run(move |m| paused.iter().try_for_each(|info| ready(info, m)))
+        .await?;
+    report(context, &all(&machine, found, UNPAUSE).await?);
+    Ok(())
+}
+
+/// Refuses to ask domains that never ran: nobody would hear it.
+fn can_hear(found: &[DomainInfo]) -> Result<()> {
+    match found.iter().find(|info| info.never_ran()) {
+        Some(info) => Err(Error::Usage(format!(
+            "domain \"{0}\" never ran, so there is nobody to ask; avpsctl unpause {0} lets it run, avpsctl destroy {0} removes it",
+            info.name
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// `avpsctl reboot`.
 pub(super) async fn reboot(context: &Context, args: &DestroyArgs) -> Result<()> {
     let machine = context.machine()?;
+    let cancel = signals()?;
+    let found = find_all(&machine, &args.domains).await?;
+    let locks = lock(context, &machine, &found, &cancel).await?;
     let found = find_all(&machine, &args.domains).await?;
     let found = users_first(&machine, found, args.force).await?;
-    let verb = Verb {
-        action: Action::RebootRequested,
-        already: |_| false,
-        call: |domains, domid| domains.reboot(domid),
-    };
-    let done = all(&machine, found, verb).await?;
+    can_hear(&found)?;
+    let done = all(&machine, found, REBOOT).await?;
+    drop(locks);
     report(context, &done);
     for (info, _) in done {
         if supervisor_of(context, &machine, info.domid)
@@ -211,29 +262,33 @@ pub(super) async fn reboot(context: &Context, args: &DestroyArgs) -> Result<()> 
     Ok(())
 }
 
+/// The platform that a domain was started for.
+async fn platform_of(machine: &Machine, domid: u32) -> Result<Option<String>> {
+    machine
+        .run(move |m| keys::platform_of(m.store.as_ref(), domid))
+        .await
+}
+
 /// The process that supervises the platform of a domain.
 async fn supervisor_of(context: &Context, machine: &Machine, domid: u32) -> Result<Option<u32>> {
-    let marks = machine
-        .run(move |m| keys::read_marks(m.store.as_ref(), domid))
-        .await?;
-    Ok(marks.and_then(|(platform, _)| context.run.supervisor(&platform)))
+    let platform = platform_of(machine, domid).await?;
+    Ok(platform.and_then(|platform| context.run.supervisor(&platform)))
 }
 
 /// `avpsctl shutdown`.
 pub(super) async fn shutdown(context: &Context, args: &ShutdownArgs) -> Result<()> {
     let machine = context.machine()?;
     let found = find_all(&machine, &args.domains).await?;
-    let found = users_first(&machine, found, args.force).await?;
     if !args.wait {
-        let verb = Verb {
-            action: Action::ShutdownRequested,
-            already: |info| !info.is_alive(),
-            call: |domains, domid| domains.shutdown(domid),
-        };
-        report(context, &all(&machine, found, verb).await?);
+        let found = users_first(&machine, found, args.force).await?;
+        can_hear(&found)?;
+        report(context, &all(&machine, found, SHUT_DOWN).await?);
         return Ok(());
     }
     let cancel = signals()?;
+    let locks = lock(context, &machine, &found, &cancel).await?;
+    let found = find_all(&machine, &args.domains).await?;
+    let found = users_first(&machine, found, args.force).await?;
     let observer = context.ui.observer();
     let mut supervised = Vec::new();
     for info in &found {
@@ -245,19 +300,19 @@ pub(super) async fn shutdown(context: &Context, args: &ShutdownArgs) -> Result<(
     }
     let timeout = Duration::from_secs(args.timeout);
     let running = remove::shut_down(&machine, &found, timeout, observer.as_ref(), &cancel).await?;
+    let mut theirs = Vec::new();
     for (info, supervised) in found.iter().zip(supervised) {
-        if running.contains(&info.domid) {
-            if args.force {
-                remove::remove(&machine, &info.name, info.domid, observer.as_ref()).await?;
-            }
-            continue;
+        match (running.contains(&info.domid), supervised) {
+            (true, _) if !args.force => {}
+            (false, true) => theirs.push(info.domid),
+            _ => remove::remove(&machine, &info.name, info.domid, observer.as_ref()).await?,
         }
-        if supervised {
-            let deadline = Instant::now() + SUPERVISOR_REMOVES;
-            remove::wait_until_gone(&machine, info.domid, deadline).await?;
-        } else {
-            remove::remove(&machine, &info.name, info.domid, observer.as_ref()).await?;
-        }
+    }
+    // What follows for those that are supervised is the supervisor's to do, as soon as it may.
+    drop(locks);
+    for domid in theirs {
+        let deadline = Instant::now() + SUPERVISOR_REMOVES;
+        remove::wait_until_gone(&machine, domid, deadline).await?;
     }
     drop(observer);
     let done: Vec<_> = found
@@ -289,7 +344,7 @@ pub(super) async fn shutdown(context: &Context, args: &ShutdownArgs) -> Result<(
 mod tests {
     use super::*;
     use crate::machine::model::Model;
-    use crate::tests::drivers::{model, plan, start};
+    use crate::tests::drivers::{model, plan, start as start_drivers};
 
     /// Names in the order in which they go, or why not.
     async fn going(
@@ -306,7 +361,7 @@ mod tests {
     #[tokio::test]
     async fn a_domain_that_serves_others_goes_only_with_them_or_by_force() {
         let model = model();
-        start(&model, &plan()).await.expect("starts");
+        start_drivers(&model, &plan()).await.expect("starts");
         let error = going(&model, &["storage", "b"], false)
             .await
             .expect_err("a stays");
@@ -330,7 +385,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_so_already_is_left_alone_and_is_no_error() {
         let model = model();
-        start(&model, &plan()).await.expect("starts");
+        start_drivers(&model, &plan()).await.expect("starts");
         let machine = model.machine();
         let found = || async {
             find_all(&machine, &["a".to_owned()])
@@ -350,15 +405,15 @@ mod tests {
             assert_eq!(actions(done), [expected]);
         }
         // Xen counts pauses: the second one would have needed a second unpause.
-        assert_eq!(model.log().split_off(from), ["pause 2", "unpause 2"]);
+        assert_eq!(model.log().split_off(from), ["pause 3", "unpause 3"]);
     }
 
     #[tokio::test]
     async fn neither_the_own_domain_nor_dom0_is_ended() {
         let model = model();
-        start(&model, &plan()).await.expect("starts");
+        start_drivers(&model, &plan()).await.expect("starts");
         let mut machine = model.machine();
-        machine.own = 2;
+        machine.own = 3;
         for (name, why) in [("a", "this command runs in"), ("Domain-0", "dom0")] {
             let error = find_all(&machine, &[name.to_owned()]).await;
             let error = error.expect_err("refused").to_string();
@@ -369,12 +424,50 @@ mod tests {
     #[tokio::test]
     async fn a_driver_domain_that_goes_by_force_is_held_by_its_guests() {
         let model = model();
-        start(&model, &plan()).await.expect("starts");
-        let leaving = vec![Leaving::new("storage", 1), Leaving::new("a", 2)];
+        start_drivers(&model, &plan()).await.expect("starts");
+        let leaving = vec![Leaving::new("storage", 1), Leaving::new("a", 3)];
         let leaving = with_holders(&model.machine(), leaving)
             .await
             .expect("a model");
         let holders: Vec<_> = leaving.into_iter().map(|leaving| leaving.held_by).collect();
         assert_eq!(holders, [Some("b".to_owned()), None]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn verbs_that_end_domains_wait_for_whoever_works_on_their_platform() {
+        let model = Model::new();
+        crate::tests::start(&model, &crate::tests::plan().domains)
+            .await
+            .expect("starts");
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let context = Context {
+            ui: crate::ui::Ui {
+                json: false,
+                quiet: true,
+                verbose: 0,
+                color_out: false,
+                color_err: false,
+            },
+            run: crate::rundir::RunDir::new(dir.path()),
+        };
+        let machine = model.machine();
+        let found = vec![
+            machine.find("a").expect("runs"),
+            machine.find("b").expect("runs"),
+        ];
+        let cancel = Cancel::never();
+        let held = context.run.lock("test", &cancel).await.expect("free");
+        let refused = lock(&context, &machine, &found, &cancel).await;
+        assert!(matches!(refused, Err(Error::Locked { .. })), "{refused:?}");
+        drop(held);
+        let locks = lock(&context, &machine, &found, &cancel)
+            .await
+            .expect("free");
+        assert_eq!(locks.len(), 1, "one platform");
+        let refused = context.run.lock("test", &cancel).await;
+        assert!(
+            matches!(refused, Err(Error::Locked { .. })),
+            "held meanwhile"
+        );
     }
 }

@@ -8,12 +8,15 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use platform::Plan;
+
 use super::document::load_startable;
 use super::{Context, signals};
 use crate::cli::SuperviseArgs;
 use crate::error::{Error, Result};
 use crate::observe::{Event, Observer};
 use crate::supervise::Supervisor;
+use crate::supervised;
 use crate::ui::LogFile;
 
 /// What the background process writes when it has begun to supervise.
@@ -23,7 +26,10 @@ const BECOMES_READY: Duration = Duration::from_secs(20);
 
 /// `avpsctl supervise`.
 pub(super) async fn supervise(context: &Context, args: &SuperviseArgs) -> Result<()> {
-    let (_, plan) = load_startable(context, &args.document)?;
+    let plan = match args.plan {
+        true => supervised::read(&args.document)?,
+        false => load_startable(context, &args.document)?.1,
+    };
     let machine = context.machine()?;
     let platform = plan.platform.clone();
     let Some(_role) = context.run.become_supervisor(&platform)? else {
@@ -39,6 +45,9 @@ pub(super) async fn supervise(context: &Context, args: &SuperviseArgs) -> Result
             .note(&format!("the supervisor of platform {platform}: {reason}"));
         return Ok(());
     };
+    if !args.plan {
+        supervised::write(&context.run, &plan)?;
+    }
     let cancel = signals()?;
     let observer: Arc<dyn Observer> = if args.detached {
         detach()?;
@@ -75,32 +84,45 @@ fn detach() -> Result<()> {
     rustix::stdio::dup2_stdout(&null).map_err(failed)
 }
 
-/// Sees to it that a platform has a supervisor; with `anew`, one that knows the present document.
-/// Tells its process.
-pub(super) async fn ensure(
-    context: &Context,
-    platform: &str,
-    document: &Path,
-    timeout: u64,
-    anew: bool,
-) -> Result<Option<u32>> {
+/// Sees to it that a platform has a supervisor that knows this plan. Tells its process.
+///
+/// The platform's lock is held: its plan is written only while nobody supervises it, so that the file always tells what the
+/// supervisor knows.
+pub(super) async fn ensure(context: &Context, plan: &Plan, timeout: u64) -> Result<Option<u32>> {
+    let platform = plan.platform.as_str();
     if let Some(pid) = context.run.supervisor(platform) {
-        if !anew {
+        let known = supervised::read(&supervised::path(&context.run, platform));
+        if known.is_ok_and(|known| known == *plan) {
             return Ok(Some(pid));
         }
         context.run.stop_supervisor(platform).await?;
     }
+    supervised::write(&context.run, plan)?;
+    start(context, platform, timeout).await.map(Some)
+}
+
+/// Starts the supervisor of a platform again, with the plan that the one before knew; with this one when that is not known. The
+/// platform's lock is held.
+pub(super) async fn again(context: &Context, plan: &Plan, timeout: u64) -> Result<u32> {
+    if supervised::read(&supervised::path(&context.run, &plan.platform)).is_err() {
+        supervised::write(&context.run, plan)?;
+    }
+    start(context, &plan.platform, timeout).await
+}
+
+async fn start(context: &Context, platform: &str, timeout: u64) -> Result<u32> {
     let failed = |reason: String| Error::Supervisor {
         platform: platform.to_owned(),
         reason,
     };
     let log = context.run.log(platform);
-    let child = spawn(context, &log, document, timeout)
+    let plan = supervised::path(&context.run, platform);
+    let child = spawn(context, &log, &plan, timeout)
         .map_err(|error| failed(format!("cannot be started: {error}")))?;
     let pid = child.id();
     let ready = tokio::task::spawn_blocking(move || says_ready(child));
     match tokio::time::timeout(BECOMES_READY, ready).await {
-        Ok(Ok(true)) => Ok(Some(pid)),
+        Ok(Ok(true)) => Ok(pid),
         _ => Err(failed(format!(
             "did not begin; the domains run without it. Its log is {}",
             log.display()
@@ -108,7 +130,7 @@ pub(super) async fn ensure(
     }
 }
 
-fn spawn(context: &Context, log: &Path, document: &Path, timeout: u64) -> std::io::Result<Child> {
+fn spawn(context: &Context, log: &Path, plan: &Path, timeout: u64) -> std::io::Result<Child> {
     let log = OpenOptions::new().create(true).append(true).open(log)?;
     // Not by its path: an upgrade may have replaced the file since this process began.
     Command::new("/proc/self/exe")
@@ -116,7 +138,8 @@ fn spawn(context: &Context, log: &Path, document: &Path, timeout: u64) -> std::i
         .arg("--run-dir")
         .arg(std::path::absolute(context.run.path())?)
         .args(["supervise", "--detached", "--timeout", &timeout.to_string()])
-        .arg(document)
+        .arg("--plan")
+        .arg(std::path::absolute(plan)?)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(log)

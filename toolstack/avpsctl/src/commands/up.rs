@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use platform::host::{Host, check_host};
 use platform::plan::{DomainPlan, Plan};
-use platform::rules;
 use platform::units::MIB;
+use platform::{Finding, Severity, rules};
 use serde_json::{Value, json};
 
 use super::document::{Loaded, can_be_started, load_startable};
@@ -14,12 +14,13 @@ use super::{Context, signals, supervisor};
 use crate::action::Action;
 use crate::cli::{DocumentArg, UpArgs};
 use crate::compare::{Standing, compare};
-use crate::error::{Error, Result};
+use crate::error::{Error, NotStarted, Result};
 use crate::machine::Machine;
 use crate::mediation;
 use crate::pools;
 use crate::serve::{Served, serve};
 use crate::start::{self, Started};
+use crate::supervised;
 use crate::work::{self, Work, carry_out};
 
 /// `avpsctl up`.
@@ -38,8 +39,9 @@ pub(super) async fn up(context: &Context, args: &UpArgs) -> Result<()> {
             compare(m, &wanted)
         })
         .await?;
-    let work = Work::of(&standings, args.replace)?;
-    check_this_machine(context, &machine, &mut loaded, &plan, &work).await?;
+    let mut work = Work::of(&standings, args.replace)?;
+    let mut failed = check_this_machine(context, &machine, &mut loaded, &plan, &work).await?;
+    failed.extend(work.leave_out(&failed));
     let observer = context.ui.observer();
     let options = start::Options {
         timeout: Duration::from_secs(args.timeout),
@@ -55,18 +57,52 @@ pub(super) async fn up(context: &Context, args: &UpArgs) -> Result<()> {
     )
     .await?;
     let renewed = renew(&machine, &standings).await?;
-    let started = carry_out(&machine, &plan, &work, options, observer.as_ref(), &cancel).await?;
+    let carried_out = carry_out(&machine, &plan, work, options, observer.as_ref(), &cancel);
+    let mut outcome = carried_out.await?;
     drop(observer);
-    let supervisor = if args.no_supervise || plan.domains.is_empty() {
+    failed.append(&mut outcome.failed);
+    let started = outcome.started;
+    let running = running(&standings, &started);
+    let supervisor = if args.no_supervise || running.is_empty() {
         context.run.supervisor(&plan.platform)
     } else {
-        let anew = !started.is_empty();
-        supervisor::ensure(context, &plan.platform, &loaded.path, args.timeout, anew).await?
+        let fresh: Vec<String> = started.iter().map(|one| one.name.clone()).collect();
+        let (wanted, standings) = (plan.clone(), standings.clone());
+        let as_it_runs =
+            move |m: &Machine| supervised::as_it_runs(m.store.as_ref(), wanted, &standings, &fresh);
+        let supervised = machine.run(as_it_runs).await?;
+        supervisor::ensure(context, &supervised, args.timeout).await?
     };
-    report(
-        context, &plan, &served, &standings, &started, &renewed, supervisor,
-    );
-    Ok(())
+    if running.is_empty() && !failed.is_empty() {
+        return Err(Error::not_started(failed, running));
+    }
+    let result = Done {
+        served: &served,
+        standings: &standings,
+        started: &started,
+        renewed: &renewed,
+        failed: &failed,
+        supervisor,
+    };
+    report(context, &plan, &result);
+    match failed.is_empty() {
+        true => Ok(()),
+        false => Err(Error::not_started(failed, running)),
+    }
+}
+
+/// Names of the domains that run now, in the document's order.
+fn running(standings: &[(DomainPlan, Standing)], started: &[Started]) -> Vec<String> {
+    let runs = |(domain, standing): &&(DomainPlan, Standing)| {
+        let alive = matches!(
+            standing,
+            Standing::Matches { .. } | Standing::Differs { .. } | Standing::BackendGone { .. }
+        );
+        let now = started.iter().any(|started| started.name == domain.name);
+        now || alive
+    };
+    let running = standings.iter().filter(runs);
+    running.map(|(domain, _)| domain.name.clone()).collect()
 }
 
 /// Gives domains that run as they are the rights in the secure world that their document has by now; those that had others.
@@ -94,16 +130,17 @@ async fn renew(
         .await
 }
 
-/// Refuses before anything is touched when this machine cannot do it.
+/// Refuses before anything is touched when this machine cannot do it. Tells which domains it cannot start, when it can start
+/// others.
 async fn check_this_machine(
     context: &Context,
     machine: &Machine,
     loaded: &mut Loaded,
     plan: &Plan,
     work: &Work,
-) -> Result<()> {
+) -> Result<Vec<NotStarted>> {
     if work.start.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let (host, running) = machine
         .run(|m| Ok((m.domains.host()?, m.domains.list()?)))
@@ -112,7 +149,7 @@ async fn check_this_machine(
     let on_host = Host {
         memory_bytes: Some(total),
     };
-    check_files(context, loaded, plan, &work.start, on_host)?;
+    let lacking = check_files(context, loaded, plan, &work.start, on_host)?;
     let wanted: u64 = work.start.iter().map(|domain| domain.memory_bytes).sum();
     let freed: u64 = running
         .iter()
@@ -129,56 +166,81 @@ async fn check_this_machine(
             free_mib: free / MIB,
         });
     }
-    Ok(())
+    Ok(lacking)
 }
 
-/// Refuses what this machine lacks for the domains that are to be started.
+/// Finds what this machine lacks for the domains that are to be started. Refuses when none of them could be; else tells which
+/// cannot.
 pub(super) fn check_files(
     context: &Context,
     loaded: &mut Loaded,
     plan: &Plan,
     start: &[DomainPlan],
     host: Host,
-) -> Result<()> {
-    // A file of a domain that is left alone may be gone by now; that is not this run's affair.
-    let concerned: Vec<String> = plan
-        .domains
-        .iter()
-        .enumerate()
-        .filter(|(_, domain)| start.contains(domain))
-        .map(|(index, _)| format!("domain[{index}]."))
-        .collect();
-    let findings: Vec<_> = check_host(plan, &host)
+) -> Result<Vec<NotStarted>> {
+    let findings: Vec<Finding> = check_host(plan, &host)
         .into_iter()
         .chain(context.ramdisks().findings(plan))
-        .filter(|finding| {
-            finding.rule.id == rules::MEMORY_BEYOND_HOST.id
-                || concerned
-                    .iter()
-                    .any(|prefix| finding.at.starts_with(prefix))
-        })
         .collect();
-    if findings.is_empty() {
-        return Ok(());
+    let (whole, of_domains): (Vec<_>, Vec<_>) = findings
+        .into_iter()
+        .partition(|finding| finding.rule.id == rules::MEMORY_BEYOND_HOST.id);
+    let mut lacking = Vec::new();
+    let mut shown = whole.clone();
+    // A file of a domain that is left alone may be gone by now; that is not this run's affair.
+    let concerned = plan.domains.iter().enumerate();
+    for (index, domain) in concerned.filter(|(_, domain)| start.contains(domain)) {
+        let table = format!("domain[{index}].");
+        let own = of_domains.iter().filter(|one| one.at.starts_with(&table));
+        let own: Vec<Finding> = own.cloned().collect();
+        let errors = own.iter().filter(|one| one.severity() == Severity::Error);
+        let errors: Vec<String> = errors.map(|one| one.message.clone()).collect();
+        shown.extend(own);
+        if !errors.is_empty() {
+            lacking.push(NotStarted {
+                name: domain.name.clone(),
+                cause: Error::Lacks(errors),
+            });
+        }
     }
-    loaded.add(findings);
-    loaded.complain(&context.ui);
+    if shown.is_empty() {
+        return Ok(lacking);
+    }
+    let refused = lacking.len() == start.len() || !whole.is_empty();
+    loaded.add(shown);
+    // For programs they stand at the domains, in the result.
+    if refused || !context.ui.json {
+        loaded.complain(&context.ui);
+    }
+    if !refused {
+        return Ok(lacking);
+    }
     match loaded.plan() {
         Err(Error::Findings { errors }) => Err(Error::HostFindings { errors }),
-        other => other.map(drop),
+        other => other.map(|_| lacking),
     }
 }
 
-fn report(
-    context: &Context,
-    plan: &Plan,
-    served: &[Served],
-    standings: &[(DomainPlan, Standing)],
-    started: &[Started],
-    renewed: &BTreeSet<String>,
+/// What `up` has done.
+struct Done<'a> {
+    served: &'a [Served],
+    standings: &'a [(DomainPlan, Standing)],
+    started: &'a [Started],
+    renewed: &'a BTreeSet<String>,
+    failed: &'a [NotStarted],
     supervisor: Option<u32>,
-) {
+}
+
+fn report(context: &Context, plan: &Plan, done: &Done<'_>) {
     let ui = &context.ui;
+    let Done {
+        served,
+        standings,
+        started,
+        renewed,
+        failed,
+        supervisor,
+    } = *done;
     let mut rows: Vec<_> = served
         .iter()
         .map(|served| {
@@ -192,9 +254,10 @@ fn report(
     for (domain, standing) in standings {
         let now = started.iter().find(|started| started.name == domain.name);
         let row = match (now, standing) {
-            (Some(now), Standing::Absent | Standing::Ended { .. }) => {
-                (Action::Started, now.domid, Some(now.after))
-            }
+            (
+                Some(now),
+                Standing::Absent | Standing::Unfinished { .. } | Standing::Ended { .. },
+            ) => (Action::Started, now.domid, Some(now.after)),
             (Some(now), _) => (Action::Replaced, now.domid, Some(now.after)),
             (None, Standing::Matches { domid, paused }) => {
                 if *paused {
@@ -214,13 +277,16 @@ fn report(
         rows.push((domain.name.as_str(), row));
     }
     if ui.json {
-        let domains: Vec<Value> = rows
+        let mut domains: Vec<Value> = rows
             .iter()
             .map(|(name, (action, domid, after))| {
                 let seconds = after.map(|after| after.as_secs_f64());
                 json!({"name": name, "domid": domid, "action": action, "seconds": seconds})
             })
             .collect();
+        domains.extend(failed.iter().map(
+            |one| json!({"name": one.name, "action": Action::Failed, "error": one.cause.to_string()}),
+        ));
         ui.json(&json!({
             "schema": "avps-up/1",
             "platform": plan.platform,
@@ -237,7 +303,10 @@ fn report(
     for (name, (action, domid, _)) in &rows {
         ui.line(&format!("{name}: {} (domain {domid})", action.words()));
     }
-    if !rows.is_empty() && distinct == BTreeSet::from([Action::Unchanged]) {
+    for one in failed {
+        ui.line(&format!("{}: not started: {}", one.name, one.cause));
+    }
+    if !rows.is_empty() && failed.is_empty() && distinct == BTreeSet::from([Action::Unchanged]) {
         ui.line("nothing to change");
     }
 }
@@ -271,6 +340,12 @@ pub(super) async fn diff(context: &Context, args: &DocumentArg) -> Result<()> {
                 format!(
                     "{name} (domain {domid}) would be removed and started again: {}",
                     work::lost(backends)
+                ),
+            ),
+            Standing::Unfinished { domid } => (
+                "~",
+                format!(
+                    "{name} was created and never finished (domain {domid}); it would be created again"
                 ),
             ),
             Standing::Ended { domid } => (

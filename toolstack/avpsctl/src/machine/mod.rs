@@ -97,6 +97,11 @@ impl DomainInfo {
         !matches!(self.state, DomainState::Shutdown | DomainState::Dying)
     }
 
+    /// Whether it never had a CPU: nobody let it run since it was created, so that nothing is lost with it.
+    pub fn never_ran(&self) -> bool {
+        self.state == DomainState::Paused && self.cpu_time_ns == 0
+    }
+
     /// Whether it is the domain of this identity. One that is being removed may have lost its name.
     pub fn is(&self, uuid: &str) -> bool {
         self.uuid.eq_ignore_ascii_case(uuid)
@@ -161,9 +166,9 @@ pub trait Domains: Send + Sync {
     fn create(&self, config: &Value) -> Result<u32>;
     /// Ends and removes a domain.
     fn destroy(&self, domid: u32) -> Result<()>;
-    /// Asks the guest to power off.
+    /// Asks the guest to power off, and does not wait for it to hear that: a paused or hung one never does.
     fn shutdown(&self, domid: u32) -> Result<()>;
-    /// Asks the guest to reboot.
+    /// Asks the guest to reboot, in the same way.
     fn reboot(&self, domid: u32) -> Result<()>;
     /// Stops its vCPUs.
     fn pause(&self, domid: u32) -> Result<()>;
@@ -185,6 +190,10 @@ pub trait Domains: Send + Sync {
     fn vcpus(&self, domid: u32) -> Result<Vec<VcpuInfo>>;
     /// Whether a process of this domain exists.
     fn process_exists(&self, pid: u32) -> bool;
+    /// Whether calls take their time, so that they belong into threads of their own.
+    fn blocks(&self) -> bool {
+        true
+    }
 }
 
 /// XenStore.
@@ -294,6 +303,10 @@ impl Machine {
         &self,
         work: impl FnOnce(&Machine) -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        if !self.domains.blocks() {
+            tokio::task::yield_now().await;
+            return work(self);
+        }
         let machine = self.clone();
         match tokio::task::spawn_blocking(move || work(&machine)).await {
             Ok(result) => result,

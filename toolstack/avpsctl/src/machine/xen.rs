@@ -45,15 +45,18 @@ pub(super) fn open(verbose: bool, ramdisks: Ramdisks) -> Result<Machine> {
         return Err(Error::OrdinaryDomain);
     }
     // XenStore first: libxl tells less about it.
-    let store = XenStore::open(|| xenstore::Client::open().map_err(open_error))?;
+    let store = Arc::new(XenStore::open(|| {
+        xenstore::Client::open().map_err(open_error)
+    })?);
     let own = own_domain(&store.client()?)?;
     Ok(Machine {
         domains: Arc::new(Xen {
             libxl: open_libxl(verbose)?,
             verbose,
             idle: Mutex::new(Vec::new()),
+            store: Arc::clone(&store),
         }),
-        store: Arc::new(store),
+        store,
         own,
         ramdisks,
     })
@@ -123,9 +126,19 @@ struct Xen {
     verbose: bool,
     /// For what takes time, one at a time each.
     idle: Mutex<Vec<Libxl>>,
+    store: Arc<XenStore>,
 }
 
 impl Xen {
+    /// Asks a guest through XenStore, as libxl does, but does not wait for its answer: libxl does for a minute, one guest after
+    /// the other (`libxl__domain_pvcontrol` in tools/libs/light/libxl_domain.c).
+    fn ask(&self, domid: u32, wish: &str) -> Result<()> {
+        self.libxl.domain(domid).map_err(libxl_error)?;
+        let path = format!("/local/domain/{domid}/control/shutdown");
+        let client = self.store.client()?;
+        client.write(&path, wish).map_err(store_error)
+    }
+
     /// Does something that takes time without holding up questions and others that do: a [`Libxl`] does one thing at a time.
     fn slowly<T>(&self, work: impl FnOnce(&Libxl) -> libxl::Result<T>) -> Result<T> {
         let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
@@ -234,11 +247,11 @@ impl Domains for Xen {
     }
 
     fn shutdown(&self, domid: u32) -> Result<()> {
-        self.slowly(|libxl| libxl.shutdown(domid))
+        self.ask(domid, "poweroff")
     }
 
     fn reboot(&self, domid: u32) -> Result<()> {
-        self.slowly(|libxl| libxl.reboot(domid))
+        self.ask(domid, "reboot")
     }
 
     fn pause(&self, domid: u32) -> Result<()> {

@@ -2,11 +2,14 @@
 
 pub(crate) mod drivers;
 mod enduring;
+mod isolated;
+mod killed;
 mod own_domain;
 mod placing;
 mod serving;
 mod starting;
 mod stopping;
+mod supervised;
 mod supervising;
 
 use std::sync::{Arc, Mutex};
@@ -18,6 +21,7 @@ use crate::cancel::Cancel;
 use crate::error::Result;
 use crate::machine::model::Model;
 use crate::observe::{Event, Observer};
+use crate::order;
 use crate::rundir::RunDir;
 use crate::start::{self, Started};
 use crate::supervise::Supervisor;
@@ -138,16 +142,13 @@ pub(crate) async fn supervise_in<F: Future<Output = ()>>(
     let recorder = Arc::new(Recorder::default());
     let (canceller, cancel) = Cancel::pair();
     let machine = model.machine();
-    start::start(
-        &machine,
-        plan,
-        &plan.domains,
-        OPTIONS,
-        &Recorder::default(),
-        &Cancel::never(),
-    )
-    .await
-    .expect("starts");
+    // One after the other, so that their numbers are known.
+    for domain in order::in_order(&plan.domains) {
+        let (recorder, cancel) = (Recorder::default(), Cancel::never());
+        start::start(&machine, plan, &[domain], OPTIONS, &recorder, &cancel)
+            .await
+            .expect("starts");
+    }
     let run = run.clone();
     let observer = Arc::clone(&recorder) as Arc<dyn Observer>;
     let supervisor = Supervisor::new(machine, plan.clone(), run, OPTIONS.timeout, observer);

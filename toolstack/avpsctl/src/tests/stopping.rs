@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Recorder, plan, start};
+use super::{OPTIONS, Recorder, plan, start};
 use crate::cancel::Cancel;
 use crate::error::Error;
 use crate::keys;
 use crate::machine::DomainState;
 use crate::machine::model::Model;
 use crate::remove::{remove, shut_down};
+use crate::start::{Options, start as start_with};
+use crate::stop::{Outcome, stop};
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_left_of_a_removed_domain() {
@@ -96,7 +98,7 @@ async fn guests_that_power_off_are_waited_for_and_a_paused_one_is_let_run() {
     assert!(
         model
             .log()
-            .ends_with(&["shutdown 2".into(), "unpause 2".into()]),
+            .ends_with(&["unpause 2".into(), "shutdown 2".into()]),
         "{:?}",
         model.log()
     );
@@ -142,6 +144,62 @@ async fn a_guest_that_cannot_be_asked_counts_as_running_and_holds_up_nobody() {
             .iter()
             .any(|line| line.starts_with("a: cannot"))
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_that_never_ran_is_not_asked_and_goes_without_force() {
+    let model = Model::new();
+    let plan = plan();
+    let options = Options {
+        unpause: false,
+        ..OPTIONS
+    };
+    let (machine, recorder, cancel) = (model.machine(), Recorder::default(), Cancel::never());
+    start_with(&machine, &plan, &plan.domains, options, &recorder, &cancel)
+        .await
+        .expect("starts");
+    let began = Instant::now();
+    let timeout = Duration::from_secs(5);
+    let ended = stop(&machine, &plan, timeout, false, &recorder, &cancel)
+        .await
+        .expect("works");
+    assert!(
+        ended
+            .iter()
+            .all(|(_, outcome)| *outcome == Outcome::Removed)
+    );
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    assert_eq!(model.names(), [""; 0]);
+    let log = model.log();
+    let asked = |line: &String| line.starts_with("shutdown") || line.starts_with("unpause");
+    assert!(!log.iter().any(asked), "{log:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_are_asked_before_the_first_is_waited_for_and_ctrl_c_ends_the_waiting() {
+    let model = Model::new();
+    start(&model, &plan().domains).await.expect("starts");
+    model.ignores_shutdown();
+    let guests = model.machine().domains.list().expect("listed")[1..].to_vec();
+    let (canceller, cancel) = Cancel::pair();
+    let (machine, recorder) = (model.machine(), Recorder::default());
+    let timeout = Duration::from_secs(60);
+    let waiting = shut_down(&machine, &guests, timeout, &recorder, &cancel);
+    let began = Instant::now();
+    let later = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(
+            model
+                .log()
+                .ends_with(&["shutdown 1".into(), "shutdown 2".into()]),
+            "{:?}",
+            model.log()
+        );
+        canceller.cancel();
+    };
+    let (result, ()) = tokio::join!(waiting, later);
+    assert!(matches!(result, Err(Error::Interrupted)), "{result:?}");
+    assert_eq!(began.elapsed(), Duration::from_secs(1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -53,6 +53,7 @@ impl Domains for Model {
         let vcpus = number(&config["b_info"]["max_vcpus"]).unwrap_or(1);
         let mut guest = info(domid, &name, &text(&about["uuid"]), vcpus);
         guest.state = DomainState::Paused;
+        guest.cpu_time_ns = 0;
         guest.cpupool = number(&about["poolid"]).unwrap_or(0);
         inner.domains.push(guest);
         inner.nodes.insert(
@@ -143,7 +144,8 @@ impl Domains for Model {
         Ok(())
     }
 
-    fn reboot(&self, _: u32) -> Result<()> {
+    fn reboot(&self, domid: u32) -> Result<()> {
+        self.inner().log.push(format!("reboot {domid}"));
         Ok(())
     }
 
@@ -162,6 +164,7 @@ impl Domains for Model {
         for info in inner.domains.iter_mut().filter(|info| info.domid == domid) {
             if info.state == DomainState::Paused {
                 info.state = DomainState::Running;
+                info.cpu_time_ns = 1;
             }
         }
         inner.boots(domid);
@@ -244,5 +247,10 @@ impl Domains for Model {
 
     fn process_exists(&self, pid: u32) -> bool {
         pid == 77
+    }
+
+    /// What is done stands in the order in which it was asked for.
+    fn blocks(&self) -> bool {
+        false
     }
 }

@@ -27,6 +27,10 @@ pub(crate) enum Backend {
     Silent,
     /// Says why it cannot.
     Refuses(&'static str),
+    /// Serves all images but this one, which it cannot open.
+    RefusesImage(&'static str),
+    /// Serves all images but this one, of which it says nothing.
+    SilentAbout(&'static str),
     /// Ends.
     Dies,
 }
@@ -307,7 +311,7 @@ fn info(domid: u32, name: &str, uuid: &str, vcpus: u32) -> DomainInfo {
         memory_kib: 1024,
         max_memory_kib: 1024,
         vcpus,
-        cpu_time_ns: 0,
+        cpu_time_ns: 1,
         cpupool: 0,
     }
 }

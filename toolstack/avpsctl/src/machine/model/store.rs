@@ -116,8 +116,17 @@ impl Store for Model {
                 inner.nodes.insert(format!("{folder}/avps/error"), why);
                 continue;
             }
-            match inner.backend.clone() {
-                Backend::Serves => {
+            let image = inner.nodes.get(&format!("{folder}/avps/image")).cloned();
+            let behavior = match inner.backend.clone() {
+                Backend::RefusesImage(bad) if image.as_deref() == Some(bad) => {
+                    Backend::Refuses("cannot open its image")
+                }
+                Backend::SilentAbout(slow) if image.as_deref() == Some(slow) => Backend::Silent,
+                Backend::RefusesImage(_) | Backend::SilentAbout(_) => Backend::Serves,
+                all => all,
+            };
+            match behavior {
+                Backend::RefusesImage(_) | Backend::SilentAbout(_) | Backend::Serves => {
                     inner.nodes.insert(format!("{folder}/state"), "2".into());
                     inner.becomes_server(folder);
                 }

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::cancel::Cancel;
 use crate::compare::Standing;
-use crate::error::Error;
+use crate::error::{Error, Exit, NotStarted};
 use crate::machine::model::Backend;
 use crate::machine::{DOMAIN_ENDED, ShutdownReason};
 use crate::stop::{Outcome, stop};
@@ -17,18 +17,16 @@ use crate::tests::{OPTIONS, Recorder};
 async fn driver_domains_are_started_first_whatever_the_order_of_the_document() {
     let model = model();
     start(&model, &plan()).await.expect("starts");
-    assert_eq!(
-        steps(&model, 0),
-        [
-            "create storage",
-            "unpause 1",
-            "create a",
-            "create archive",
-            "unpause 2",
-            "unpause 3",
-            "create b",
-            "unpause 4"
-        ]
+    let steps = steps(&model, 0);
+    let at = |step: &str| steps.iter().position(|s| s == step).expect(step);
+    let domid = |name: &str| model.domid(name).expect(name);
+    let runs = |name: &str| at(&format!("unpause {}", domid(name)));
+    assert!(at("create a") > runs("storage"), "{steps:?}");
+    assert!(at("create b") > runs("storage"), "{steps:?}");
+    assert!(at("create b") > runs("archive"), "{steps:?}");
+    assert!(
+        at("create archive") < runs("storage"),
+        "side by side: {steps:?}"
     );
     assert!(matches(&model, &plan()));
 }
@@ -58,7 +56,8 @@ async fn a_driver_domain_may_watch_ends_and_read_name_and_identity_of_its_guests
     };
     assert!(place("permit @releaseDomain to 1") < place("unpause 1"));
     assert!(
-        place("permit /local/domain/2/vm to 1") < place("write /local/domain/1/backend/virtio/2")
+        place(&format!("permit /local/domain/{a}/vm to 1"))
+            < place(&format!("write /local/domain/1/backend/virtio/{a}"))
     );
 }
 
@@ -108,12 +107,12 @@ async fn down_ends_guests_before_those_that_serve_them_and_leaves_nothing() {
         steps(&model, from),
         [
             "shutdown 4",
-            "shutdown 2",
-            "destroy 4",
-            "destroy 2",
             "shutdown 3",
-            "shutdown 1",
+            "destroy 4",
             "destroy 3",
+            "shutdown 2",
+            "shutdown 1",
+            "destroy 2",
             "destroy 1"
         ]
     );
@@ -170,7 +169,7 @@ async fn down_does_not_wait_for_guests_whose_driver_domain_crashed() {
         !model
             .log()
             .iter()
-            .any(|line| line == "shutdown 2" || line == "shutdown 4")
+            .any(|line| line == "shutdown 3" || line == "shutdown 4")
     );
     nothing_is_left(&model);
 }
@@ -180,7 +179,7 @@ async fn a_guest_whose_driver_domain_is_gone_is_shown_and_repaired_without_being
     let model = model();
     let plan = plan();
     start(&model, &plan).await.expect("starts");
-    let (storage, a, b) = (1, 2, 4);
+    let (storage, a, b) = (1, 3, 4);
     // As xl destroy does it.
     model.machine().domains.destroy(storage).expect("a model");
     let gone = |domid: u32| Standing::BackendGone {
@@ -197,13 +196,13 @@ async fn a_guest_whose_driver_domain_is_gone_is_shown_and_repaired_without_being
         Standing::Ended { domid: storage },
         "held by its guests"
     );
-    assert!(matches!(now[3], Standing::Matches { domid: 3, .. }));
+    assert!(matches!(now[3], Standing::Matches { domid: 2, .. }));
 
     let from = model.log().len();
     let (started, said) = up(&model, &plan, false).await.expect("repairs");
     assert_eq!(
         steps(&model, from)[..3],
-        ["destroy 4", "destroy 2", "destroy 1"],
+        ["destroy 4", "destroy 3", "destroy 1"],
         "guests first, not shut down"
     );
     let names: Vec<_> = started
@@ -217,7 +216,7 @@ async fn a_guest_whose_driver_domain_is_gone_is_shown_and_repaired_without_being
         "{said:?}"
     );
     assert!(matches(&model, &plan));
-    assert_eq!(model.domid("archive"), Some(3), "the other one goes on");
+    assert_eq!(model.domid("archive"), Some(2), "the other one goes on");
 }
 
 #[tokio::test(start_paused = true)]
@@ -242,7 +241,7 @@ async fn a_guest_of_an_earlier_driver_domain_is_not_taken_for_unchanged() {
     let standing = standings(&model, &plan);
     assert!(matches!(
         standing[0].1,
-        Standing::BackendGone { domid: 2, .. }
+        Standing::BackendGone { domid: 3, .. }
     ));
     assert!(
         matches!(standing[2].1, Standing::Matches { domid: 5, .. }),
@@ -291,8 +290,8 @@ async fn with_replace_the_guests_of_a_driver_domain_that_differs_shut_down_befor
         [
             "shutdown 4",
             "destroy 4",
-            "shutdown 2",
-            "destroy 2",
+            "shutdown 3",
+            "destroy 3",
             "shutdown 1",
             "destroy 1"
         ]
@@ -310,18 +309,28 @@ async fn what_a_backend_in_a_driver_domain_lacks_is_told_with_where_to_look() {
     let model = model();
     model.no_backend_starts_in("storage");
     let error = start(&model, &plan()).await.expect_err("nobody serves");
-    assert_eq!(
-        error.to_string(),
-        "avps-backend is not running in domain 1 (\"storage\"), and \"a\" need(s) it"
-    );
+    let said = error.to_string();
+    for part in [
+        "avps-backend is not running in domain 1 (\"storage\"), and \"a\" need(s) it",
+        "avps-backend is not running in domain 1 (\"storage\"), and \"b\" need(s) it",
+        "running: storage, archive",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert_eq!(error.exit(), Exit::Partly);
     let help = error.help().expect("help");
     assert!(
         help.contains("ramdisk") && help.contains("avpsctl console storage"),
         "{help}"
     );
-    nothing_is_left(&model);
+    assert_eq!(
+        model.names(),
+        ["storage", "archive"],
+        "they ran, and run on"
+    );
+    assert!(!model.log().iter().any(|line| line.starts_with("destroy")));
 
-    model.backend_starts_in("storage");
+    let model = super::model();
     model.backend(Backend::Refuses("no such file"));
     let error = start(&model, &plan()).await.expect_err("refused");
     assert!(
@@ -330,7 +339,16 @@ async fn what_a_backend_in_a_driver_domain_lacks_is_told_with_where_to_look() {
     );
     let help = error.help().expect("help");
     assert!(help.contains("avpsctl console storage"), "{help}");
-    nothing_is_left(&model);
+    assert_eq!(
+        model.names(),
+        ["storage", "archive"],
+        "they ran, and run on"
+    );
+    assert!(
+        !model.nodes().keys().any(|path| path.contains("/backend/")),
+        "nothing is left of the guests: {:?}",
+        model.nodes()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -345,9 +363,14 @@ async fn a_driver_domain_that_crashes_meanwhile_is_not_waited_for() {
     let plan = plan();
     let began = tokio::time::Instant::now();
     let (started, ()) = tokio::join!(start(&model, &plan), crash);
+    let Err(Error::NotStarted { failed, running }) = started else {
+        panic!("{started:?}");
+    };
+    let crashed = |one: &NotStarted| matches!(one.cause, Error::NoBackendDomain { .. });
     assert!(
-        matches!(started, Err(Error::NoBackendDomain { .. })),
-        "{started:?}"
+        failed.len() == 2 && failed.iter().all(crashed),
+        "{failed:?}"
     );
+    assert_eq!(running, ["storage", "archive"]);
     assert!(began.elapsed() < Duration::from_secs(5));
 }

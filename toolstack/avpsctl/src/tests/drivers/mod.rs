@@ -81,7 +81,8 @@ pub(crate) async fn up(
     let work = Work::of(&standings(model, plan), replace)?;
     let (machine, recorder) = (model.machine(), Recorder::default());
     let cancel = Cancel::never();
-    let started = carry_out(&machine, plan, &work, OPTIONS, &recorder, &cancel).await?;
+    let report = carry_out(&machine, plan, work, OPTIONS, &recorder, &cancel).await?;
+    let started = report.complete()?;
     Ok((started, recorder.lines()))
 }
 
