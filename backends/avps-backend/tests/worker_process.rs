@@ -123,6 +123,9 @@ fn a_worker_is_confined_before_it_serves() {
         }
         let root = format!("/proc/{}/root", worker.child.id());
         assert_eq!(std::fs::read_dir(root).unwrap().count(), 0);
+    } else {
+        // Whoever may not administer cannot be confined in whole, and the worker must not say that it is.
+        assert_ne!(heard["confined"]["missing"], json!([]));
     }
     worker.send(&json!("stop"), &[]);
     assert!(worker.child.wait().unwrap().success());

@@ -108,7 +108,7 @@ fn slow() -> (Box<dyn Device>, Brake) {
     (Box::new(device), brake)
 }
 
-pub(super) const A_WHILE: Duration = Duration::from_millis(100);
+const A_WHILE: Duration = Duration::from_millis(100);
 
 #[test]
 fn an_empty_slot_shows_no_device_until_one_is_attached() {

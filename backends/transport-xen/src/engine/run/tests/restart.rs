@@ -1,11 +1,10 @@
 //! A worker dies, another one takes over: the driver sees a delay and nothing else.
 
 use std::os::fd::BorrowedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use devices::{Chain, Completions, Counters, DeviceError, DeviceType, PayloadMemory, QueueHandler};
 
-use super::life::A_WHILE;
 use super::*;
 use crate::fake::{features, mmio};
 use crate::mmio::registers as reg;
@@ -13,12 +12,20 @@ use crate::mmio::registers as reg;
 /// A disk whose process can be killed: from then on, nothing it has taken is ever answered.
 struct Mortal {
     disk: Block,
+    fate: Fate,
+}
+
+/// Whether a worker is dead, and what was lost with it.
+#[derive(Clone, Default)]
+struct Fate {
     dead: Arc<AtomicBool>,
+    /// Requests that it took and that nobody answers.
+    lost: Arc<AtomicUsize>,
 }
 
 struct MortalQueue {
     queue: Box<dyn QueueHandler>,
-    dead: Arc<AtomicBool>,
+    fate: Fate,
 }
 
 impl Device for Mortal {
@@ -44,7 +51,7 @@ impl Device for Mortal {
             .map(|queue| -> Box<dyn QueueHandler> {
                 Box::new(MortalQueue {
                     queue,
-                    dead: Arc::clone(&self.dead),
+                    fate: self.fate.clone(),
                 })
             })
             .collect())
@@ -70,7 +77,8 @@ impl QueueHandler for MortalQueue {
         memory: &mut dyn PayloadMemory,
         done: &mut Completions,
     ) {
-        if self.dead.load(Ordering::SeqCst) {
+        if self.fate.dead.load(Ordering::SeqCst) {
+            self.fate.lost.fetch_add(batch.len(), Ordering::SeqCst);
             batch.clear();
         } else {
             self.queue.submit(batch, memory, done);
@@ -94,7 +102,7 @@ struct Survivor {
     image: File,
     record: Record,
     model: MemoryModel,
-    dead: Arc<AtomicBool>,
+    fate: Fate,
 }
 
 impl Survivor {
@@ -108,7 +116,7 @@ impl Survivor {
             image,
             record: Record::private(),
             model,
-            dead: Arc::default(),
+            fate: Fate::default(),
         }
     }
 
@@ -123,11 +131,12 @@ impl Survivor {
     }
 
     fn start(&mut self, dead: bool) -> Machine {
-        self.dead = Arc::new(AtomicBool::new(dead));
+        self.fate = Fate::default();
+        self.fate.dead.store(dead, Ordering::SeqCst);
         let image = self.image.try_clone().unwrap();
         let device = Mortal {
             disk: Block::new(BlockConfig::default(), image).unwrap(),
-            dead: Arc::clone(&self.dead),
+            fate: self.fate.clone(),
         };
         Machine::succeed(
             Arc::clone(&self.guest),
@@ -147,13 +156,21 @@ impl Survivor {
         let buffers = queue.disk_buffers(HEADER, OUT, 0, &data);
         queue.add(&buffers);
         queue.kick();
-        std::thread::sleep(A_WHILE);
+        self.loses(1);
         machine
     }
 
     /// From here on the worker does nothing the guest could see.
     fn kill(&self) {
-        self.dead.store(true, Ordering::SeqCst);
+        self.fate.dead.store(true, Ordering::SeqCst);
+    }
+
+    /// Waits until the dead worker has taken so many requests, and takes no more of them.
+    fn loses(&self, count: usize) {
+        let lost = || self.fate.lost.load(Ordering::SeqCst);
+        self.guest
+            .wait_until("requests that are taken", || lost() >= count);
+        assert_eq!(lost(), count);
     }
 }
 
@@ -195,11 +212,13 @@ fn requests_in_flight_are_done_by_the_next_worker_and_answered_once() {
             heads.push(u32::from(queue.add(&buffers)));
         }
         queue.kick();
-        // Taken, then the worker is gone; another one finds nobody's answers, and is killed as well.
-        std::thread::sleep(A_WHILE);
+        // Taken, then the worker is gone; another one takes them again, and is killed as well.
+        survivor.loses(3);
         machine.stop();
         for _ in 0..2 {
-            survivor.short_lived_worker().stop();
+            let machine = survivor.short_lived_worker();
+            survivor.loses(3);
+            machine.stop();
         }
         let interrupts = survivor.guest.interrupts(IRQ);
         let machine = survivor.worker();
