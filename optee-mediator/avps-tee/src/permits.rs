@@ -277,6 +277,8 @@ mod tests {
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     use std::time::Duration;
 
+    use hostile_calls::Numbers;
+
     fn guest(number: u64) -> Attachment {
         Attachment(number)
     }
@@ -400,5 +402,42 @@ mod tests {
         let [few, many] = counts.map(|(_, count)| count.load(Ordering::Relaxed));
         let ratio = many as f64 / few as f64;
         assert!((2.0..4.5).contains(&ratio), "{many} and {few}");
+    }
+
+    #[test]
+    fn nobody_waits_for_ever_and_no_guest_has_all_permits_for_calls() {
+        const ALL: usize = 3;
+        const GUESTS: u64 = 3;
+        let permits = Permits::new(ALL);
+        (0..GUESTS).for_each(|number| permits.attach(guest(number)));
+        let calls = [(); GUESTS as usize].map(|()| AtomicUsize::new(0));
+        let cancels = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for thread in 0..4 * GUESTS {
+                let (permits, cancels, number) = (&permits, &cancels, thread % GUESTS);
+                let own = &calls[usize::try_from(number).unwrap()];
+                scope.spawn(move || {
+                    let mut numbers = Numbers::new(0x9e37_79b9_7f4a_7c15 + thread);
+                    for _ in 0..300 {
+                        let (purpose, now, most) = match numbers.below(3) {
+                            0 => (Purpose::Cancel, cancels, 1),
+                            _ => (Purpose::Call, own, ALL - 1),
+                        };
+                        let gives_up = numbers.below(4) == 0;
+                        let stop = || gives_up.then_some(());
+                        let Ok(permit) = permits.wait(guest(number), 1, purpose, stop) else {
+                            continue;
+                        };
+                        assert!(now.fetch_add(1, Ordering::SeqCst) < most);
+                        std::thread::yield_now();
+                        now.fetch_sub(1, Ordering::SeqCst);
+                        drop(permit);
+                    }
+                });
+            }
+        });
+        (0..GUESTS).for_each(|number| permits.end(guest(number), 1, "guest"));
+        let state = permits.lock();
+        assert_eq!((state.free, state.accounts.len()), (ALL, 0));
     }
 }
