@@ -24,7 +24,7 @@ mediator for dom0.
 SIGTERM and SIGINT end it: its guests' calls fail with a communication error until it runs again. It is two
 processes: one looks after the other, and starts it again when it has died; calls that were under way then
 fail, and later ones work. When both are killed, guests that call stand still until it runs again: let
-systemd start it anew.
+systemd start it again.
 
 Exit codes: 0 ended by a signal, 1 failed, 2 wrong command line, 3 this host cannot (not dom0, no
 OP-TEE, already running).";

@@ -99,7 +99,7 @@ failures remove what was created and never ran; a guest that ran keeps running.
 
 A CPU pool of the document is the one with its CPUs and its scheduler, whatever its name; where there
 is none, its CPUs are taken out of the first pool and it is made. libxl gets what emit libxl-json
-writes. Refused, because libxl has no place for them: arinc653 and console = \"none\".
+writes. Refused, because libxl cannot express them: arinc653 and console = \"none\".
 
 A domain with tee.mode = \"mediated\" runs once avps-tee has taken over its calls into the secure world.
 What it may do there can be changed while it runs: change the document, and say up again.
@@ -107,7 +107,7 @@ What it may do there can be changed while it runs: change the document, and say 
 Domains that Xen itself started run already. Their virtio devices are served from now on, and then
 shown to them; Xen's init-dom0less has to be run first.
 
-A guest whose driver domain is gone, or runs anew, has lost its devices: it is removed and started again
+A guest whose driver domain is gone, or runs again, has lost its devices: it is removed and started again
 after it. With --replace, the guests of a driver domain that differs are shut down before it.
 
 A background process, avpsctl supervise, restarts guests that reboot and applies on_crash and

@@ -6,12 +6,12 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::keys;
 use crate::machine::{DomainInfo, DomainState, Machine, by_uuid};
-use crate::{order, placed};
+use crate::{bound, order};
 
 /// What is to be done about one domain of the plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase", tag = "state")]
-pub enum Standing {
+pub enum Status {
     /// It does not run.
     Absent,
     /// It runs as the plan says.
@@ -48,16 +48,16 @@ pub enum Standing {
     },
 }
 
-impl Standing {
+impl Status {
     /// The number of the domain, when there is one.
     pub fn domid(&self) -> Option<u32> {
         match self {
-            Standing::Absent => None,
-            Standing::Matches { domid, .. }
-            | Standing::Differs { domid, .. }
-            | Standing::BackendGone { domid, .. }
-            | Standing::Unfinished { domid }
-            | Standing::Ended { domid } => Some(*domid),
+            Status::Absent => None,
+            Status::Matches { domid, .. }
+            | Status::Differs { domid, .. }
+            | Status::BackendGone { domid, .. }
+            | Status::Unfinished { domid }
+            | Status::Ended { domid } => Some(*domid),
         }
     }
 }
@@ -67,47 +67,47 @@ impl Standing {
 /// # Errors
 /// [`Error::NameTaken`] when a name belongs to a domain that is not of this plan; libxl's and
 /// XenStore's.
-pub fn compare(machine: &Machine, plan: &Plan) -> Result<Vec<(DomainPlan, Standing)>> {
+pub fn compare(machine: &Machine, plan: &Plan) -> Result<Vec<(DomainPlan, Status)>> {
     let running = machine.domains.list()?;
-    let standing = |domain: &DomainPlan| {
+    let status = |domain: &DomainPlan| {
         // By its identity: one that is being removed may have lost its name.
         let ours = by_uuid(&running, &domain.uuid);
         let stays = ours.filter(|info| info.state != DomainState::Dying);
         let namesake = running.iter().find(|info| info.name == domain.name);
         match (stays, namesake, ours) {
-            (Some(info), _, _) => standing(machine, plan, domain, info, &running),
+            (Some(info), _, _) => status(machine, plan, domain, info, &running),
             (None, Some(other), _) if !other.is(&domain.uuid) => Err(Error::NameTaken {
                 name: domain.name.clone(),
                 domid: other.domid,
             }),
-            (None, _, Some(dying)) => Ok(Standing::Ended { domid: dying.domid }),
-            (None, _, None) => Ok(Standing::Absent),
+            (None, _, Some(dying)) => Ok(Status::Ended { domid: dying.domid }),
+            (None, _, None) => Ok(Status::Absent),
         }
     };
     let domains = plan.domains.iter();
     domains
-        .map(|domain| Ok((domain.clone(), standing(domain)?)))
+        .map(|domain| Ok((domain.clone(), status(domain)?)))
         .collect()
 }
 
-fn standing(
+fn status(
     machine: &Machine,
     plan: &Plan,
     domain: &DomainPlan,
     info: &DomainInfo,
     running: &[DomainInfo],
-) -> Result<Standing> {
+) -> Result<Status> {
     let domid = info.domid;
     if !info.is_alive() {
-        return Ok(Standing::Ended { domid });
+        return Ok(Status::Ended { domid });
     }
     let store = machine.store.as_ref();
     if info.never_ran() && !keys::is_held(store, domid)? {
-        return Ok(Standing::Unfinished { domid });
+        return Ok(Status::Unfinished { domid });
     }
     let lost = order::lost(store, running, domain, domid, &plan.domains)?;
     if !lost.is_empty() {
-        return Ok(Standing::BackendGone {
+        return Ok(Status::BackendGone {
             domid,
             backends: lost,
         });
@@ -117,26 +117,26 @@ fn standing(
         Some(what) => what,
         None => {
             // Without its backend's domain no key is where the plan has it.
-            let placed = placed::with_backends(domain, &plan.domains, running, machine.own);
-            observed(machine, placed.as_ref().unwrap_or(domain), info)?
+            let bound = bound::with_backends(domain, &plan.domains, running, machine.own);
+            observed(machine, bound.as_ref().unwrap_or(domain), info)?
         }
     };
     Ok(if what.is_empty() {
         let paused = info.state == DomainState::Paused;
-        Standing::Matches { domid, paused }
+        Status::Matches { domid, paused }
     } else {
-        Standing::Differs { domid, what }
+        Status::Differs { domid, what }
     })
 }
 
 /// How a domain without a readable record differs from the plan, as far as that can be seen; never nothing.
-fn observed(machine: &Machine, placed: &DomainPlan, info: &DomainInfo) -> Result<Vec<String>> {
+fn observed(machine: &Machine, bound: &DomainPlan, info: &DomainInfo) -> Result<Vec<String>> {
     let (store, domid) = (machine.store.as_ref(), info.domid);
     let mut what = Vec::new();
-    if info.vcpus != placed.vcpus {
-        what.push(format!("vcpus: {} → {}", info.vcpus, placed.vcpus));
+    if info.vcpus != bound.vcpus {
+        what.push(format!("vcpus: {} → {}", info.vcpus, bound.vcpus));
     }
-    for device in &placed.virtio {
+    for device in &bound.virtio {
         for (path, planned) in keys::parameters(domid, device) {
             let found = store.read(&path)?;
             if found.as_deref() != Some(planned.as_str()) {
@@ -151,10 +151,10 @@ fn observed(machine: &Machine, placed: &DomainPlan, info: &DomainInfo) -> Result
         }
     }
     let devices = keys::devices(store, domid)?.len();
-    if devices != placed.virtio.len() {
+    if devices != bound.virtio.len() {
         what.push(format!(
             "virtio devices: {devices} → {}",
-            placed.virtio.len()
+            bound.virtio.len()
         ));
     }
     what.push(

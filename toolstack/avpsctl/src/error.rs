@@ -297,7 +297,7 @@ pub enum Error {
     /// The command line asks for something impossible.
     #[error("{0}")]
     Usage(String),
-    /// Domains were removed to be started anew, and that failed.
+    /// Domains were removed to be started again, and that failed.
     #[error("{cause}; these were running before and are not any more: {}", .removed.join(", "))]
     NotReplaced {
         /// What failed.

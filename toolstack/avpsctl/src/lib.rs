@@ -15,6 +15,7 @@
 
 pub mod action;
 pub mod applied;
+pub mod bound;
 pub mod cancel;
 pub mod cli;
 pub mod commands;
@@ -26,7 +27,6 @@ pub mod manual;
 mod mediation;
 pub mod observe;
 pub mod order;
-pub mod placed;
 pub mod policy;
 pub mod pools;
 pub mod ramdisks;

@@ -123,10 +123,10 @@ pub(crate) async fn wait(
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> Result<()> {
-    if !building.placed.is_mediated() {
+    if !building.bound.is_mediated() {
         return Ok(());
     }
-    let awaited = (building.placed.name.clone(), building.domid);
+    let awaited = (building.bound.name.clone(), building.domid);
     let paths = vec![folder(building.domid), daemon(machine.own)];
     let mut changes: Changes = machine.run(move |m| m.store.watch(&paths)).await?;
     let deadline = Instant::now() + timeout;

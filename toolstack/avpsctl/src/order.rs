@@ -1,15 +1,15 @@
 //! Who waits for whom: the order in which domains are started, and what a domain lost with the one that served it.
 //!
-//! To Xen and to its guests a driver domain is its number: their ioreq servers and grants name it. When it is gone, nobody can take its
-//! place; a new one has another number. What it served is lost to the guests, who have to be started anew. As long as one of them
+//! To Xen and to its guests a driver domain is its number: their ioreq servers and grants name it. When it is gone, its
+//! domain ID is not reused while its guests are alive; a new one has another number. What it served is lost to the guests, who have to be started again. As long as one of them
 //! exists, Xen keeps the number of the old one taken (a zombie: `s->emulator` in xen/common/ioreq.c).
 
 use platform::plan::DomainPlan;
 
+use crate::bound::started_by_us;
 use crate::error::Result;
 use crate::keys;
 use crate::machine::{DomainInfo, DomainState, Machine, Store, by_uuid};
-use crate::placed::started_by_us;
 
 /// The domains of these that serve a domain's devices.
 pub fn backends_of<'a>(domain: &'a DomainPlan, domains: &'a [DomainPlan]) -> Vec<&'a DomainPlan> {
@@ -52,7 +52,7 @@ pub fn in_order(domains: &[DomainPlan]) -> Vec<DomainPlan> {
     ordered
 }
 
-/// The domains of the plan that served a running one and do so no more, by name: gone, ended, being removed, or running anew under
+/// The domains of the plan that served a running one and do so no more, by name: gone, ended, being removed, or running again under
 /// another number.
 ///
 /// # Errors

@@ -45,7 +45,7 @@ impl fmt::Display for Made {
 
 /// What there is of a pool of the document.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
+pub enum Status {
     /// It exists, with this number.
     There(u32),
     /// It can be made; these of its CPUs have to leave the first pool.
@@ -60,7 +60,7 @@ pub enum Standing {
 ///
 /// # Errors
 /// [`Error::CpuPool`] for a pool that exists in another form, or cannot be made; libxl's and XenStore's.
-pub fn compare<'a>(machine: &Machine, plan: &'a Plan) -> Result<Vec<(&'a Cpupool, Standing)>> {
+pub fn compare<'a>(machine: &Machine, plan: &'a Plan) -> Result<Vec<(&'a Cpupool, Status)>> {
     if plan.xen.cpupools.is_empty() {
         return Ok(Vec::new());
     }
@@ -79,11 +79,11 @@ pub fn compare<'a>(machine: &Machine, plan: &'a Plan) -> Result<Vec<(&'a Cpupool
     let pools = plan.xen.cpupools.iter();
     pools
         .map(|pool| {
-            let standing = look.standing(pool).map_err(|why| Error::CpuPool {
+            let status = look.status(pool).map_err(|why| Error::CpuPool {
                 name: pool.name.clone(),
                 why,
             })?;
-            Ok((pool, standing))
+            Ok((pool, status))
         })
         .collect()
 }
@@ -112,10 +112,10 @@ fn provide_all(
     made: &mut Vec<Made>,
 ) -> Result<Numbers> {
     let mut numbers = Numbers::new();
-    for (pool, standing) in compare(machine, plan)? {
-        let id = match standing {
-            Standing::There(id) => id,
-            Standing::Absent { leave } => {
+    for (pool, status) in compare(machine, plan)? {
+        let id = match status {
+            Status::There(id) => id,
+            Status::Absent { leave } => {
                 let id = make(machine, plan, pool, &leave)?;
                 made.push(Made {
                     name: pool.name.clone(),
@@ -262,7 +262,7 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    fn standing(&self, pool: &Cpupool) -> std::result::Result<Standing, String> {
+    fn status(&self, pool: &Cpupool) -> std::result::Result<Status, String> {
         let mut wanted = pool.cpus.clone();
         wanted.sort_unstable();
         let uuid = pool.uuid(&self.plan.platform);
@@ -307,11 +307,11 @@ impl Look<'_> {
         if first.is_some_and(|first| first.cpus.iter().all(|cpu| leave.contains(cpu))) {
             return Err("no CPU would be left to the first pool, in which dom0 runs".to_owned());
         }
-        Ok(Standing::Absent { leave })
+        Ok(Status::Absent { leave })
     }
 
     /// The pool with CPU 0 is the first one, as it is when Xen makes the pools at boot; it is what the others leave of it.
-    fn first(&self, pool: &Cpupool, wanted: Vec<u32>) -> std::result::Result<Standing, String> {
+    fn first(&self, pool: &Cpupool, wanted: Vec<u32>) -> std::result::Result<Status, String> {
         let Some(first) = self.there.iter().find(|there| there.id == FIRST) else {
             return Err("Xen tells of no first pool".to_owned());
         };
@@ -326,7 +326,7 @@ impl Look<'_> {
     }
 }
 
-fn fits(pool: &Cpupool, wanted: &[u32], there: &PoolInfo) -> std::result::Result<Standing, String> {
+fn fits(pool: &Cpupool, wanted: &[u32], there: &PoolInfo) -> std::result::Result<Status, String> {
     if there.cpus != wanted {
         return Err(format!(
             "it has CPUs {} here, and CPUs {} in the document; end what runs in it (avpsctl down) first",
@@ -342,5 +342,5 @@ fn fits(pool: &Cpupool, wanted: &[u32], there: &PoolInfo) -> std::result::Result
             pool.scheduler.word()
         ));
     }
-    Ok(Standing::There(there.id))
+    Ok(Status::There(there.id))
 }

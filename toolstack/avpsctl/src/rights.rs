@@ -15,16 +15,16 @@ use crate::machine::{DOMAIN_ENDED, Store};
 /// What a backend may read of a guest.
 const OF_A_GUEST: [&str; 2] = ["name", "vm"];
 
-/// Gives the rights that come with a domain that was just created: its own, and its backends'. `placed` has the backends' numbers, and
+/// Gives the rights that come with a domain that was just created: its own, and its backends'. `bound` has the backends' numbers, and
 /// `control` is the domain that this program runs in.
 ///
 /// # Errors
 /// XenStore's.
-pub fn give(store: &dyn Store, placed: &DomainPlan, domid: u32, control: u16) -> Result<()> {
-    if placed.kind == DomainKind::Driver {
+pub fn give(store: &dyn Store, bound: &DomainPlan, domid: u32, control: u16) -> Result<()> {
+    if bound.kind == DomainKind::Driver {
         store.permit(DOMAIN_ENDED, domid)?;
     }
-    let devices = placed.virtio.iter();
+    let devices = bound.virtio.iter();
     let backends: BTreeSet<u16> = devices.map(|device| device.backend_domid).collect();
     // The control domain may read everything.
     for backend in backends.into_iter().filter(|backend| *backend != control) {

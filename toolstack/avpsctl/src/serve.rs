@@ -51,7 +51,7 @@ pub async fn serve(
         let plan = domain.clone();
         let told = machine.run(move |m| tell_backend(m, domid, &plan)).await?;
         let building = Building {
-            placed: domain.clone(),
+            bound: domain.clone(),
             domid,
             since,
         };

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use platform::plan::{DomainPlan, Plan};
 
-use crate::compare::Standing;
+use crate::compare::Status;
 use crate::error::{Error, Result};
 use crate::keys;
 use crate::machine::{Machine, Store};
@@ -47,7 +47,7 @@ pub fn write(run: &RunDir, plan: &Plan) -> Result<()> {
 
 /// Nobody supervises a platform any more, and nothing of it runs.
 pub fn forget(run: &RunDir, platform: &str) {
-    // A file that stays is written anew before it is read again.
+    // A file that stays is written again before it is read again.
     let _ = fs::remove_file(path(run, platform));
 }
 
@@ -58,13 +58,13 @@ pub fn forget(run: &RunDir, platform: &str) {
 pub fn as_it_runs(
     store: &dyn Store,
     mut plan: Plan,
-    standings: &[(DomainPlan, Standing)],
+    statuses: &[(DomainPlan, Status)],
     fresh: &[String],
 ) -> Result<Plan> {
     for domain in &mut plan.domains {
-        let mut standings = standings.iter();
-        let standing = standings.find(|(other, _)| other.name == domain.name);
-        if let Some((_, Standing::Differs { domid, .. })) = standing
+        let mut statuses = statuses.iter();
+        let status = statuses.find(|(other, _)| other.name == domain.name);
+        if let Some((_, Status::Differs { domid, .. })) = status
             && !fresh.contains(&domain.name)
             && let Some(record) = keys::read_record(store, *domid)?
         {
@@ -110,7 +110,7 @@ pub fn after_create(
     if let Some(known) = known {
         return Ok(with_domain(known, document, domain));
     }
-    let standings = crate::compare::compare(machine, document)?;
+    let statuses = crate::compare::compare(machine, document)?;
     let fresh = [domain.name.clone()];
-    as_it_runs(machine.store.as_ref(), document.clone(), &standings, &fresh)
+    as_it_runs(machine.store.as_ref(), document.clone(), &statuses, &fresh)
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use platform::plan::{DomainPlan, Plan};
 
 use crate::cancel::Cancel;
-use crate::compare::Standing;
+use crate::compare::Status;
 use crate::error::{Error, NotStarted, Result};
 use crate::machine::Machine;
 use crate::observe::{Event, Observer};
@@ -22,7 +22,7 @@ const REPLACED_ENDS: Duration = Duration::from_secs(20);
 
 /// A domain that has to go.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Going {
+pub struct Removal {
     /// Name.
     pub name: String,
     /// Number.
@@ -39,7 +39,7 @@ pub struct Work {
     /// Domains to start, those that serve others first.
     pub start: Vec<DomainPlan>,
     /// Domains that have to go first: guests before those that serve them.
-    pub remove: Vec<Going>,
+    pub remove: Vec<Removal>,
 }
 
 impl Work {
@@ -47,26 +47,26 @@ impl Work {
     ///
     /// # Errors
     /// [`Error::Drift`] when some differ and may not be replaced.
-    pub fn of(standings: &[(DomainPlan, Standing)], replace: bool) -> Result<Work> {
-        let domains: Vec<DomainPlan> = standings.iter().map(|(d, _)| d.clone()).collect();
+    pub fn of(statuses: &[(DomainPlan, Status)], replace: bool) -> Result<Work> {
+        let domains: Vec<DomainPlan> = statuses.iter().map(|(d, _)| d.clone()).collect();
         let mut work = Work::default();
         let mut drift = Vec::new();
         for domain in order::in_order(&domains) {
-            let mut standings = standings.iter();
-            let Some((_, standing)) = standings.find(|(d, _)| d.name == domain.name) else {
+            let mut statuses = statuses.iter();
+            let Some((_, status)) = statuses.find(|(d, _)| d.name == domain.name) else {
                 continue;
             };
-            if let Standing::Differs { what, .. } = standing
+            if let Status::Differs { what, .. } = status
                 && !replace
             {
                 drift.push(format!("{} ({})", domain.name, what.join(", ")));
                 continue;
             }
-            let going = work.going(&domain, standing, &domains);
-            if going.is_some() || *standing == Standing::Absent {
+            let removal = work.removal(&domain, status, &domains);
+            if removal.is_some() || *status == Status::Absent {
                 work.start.push(domain);
             }
-            work.remove.extend(going);
+            work.remove.extend(removal);
         }
         // Whoever is served stands behind who serves it.
         work.remove.reverse();
@@ -78,35 +78,37 @@ impl Work {
     }
 
     /// Whether a domain has to go, those that serve it decided already.
-    fn going(
+    fn removal(
         &self,
         domain: &DomainPlan,
-        standing: &Standing,
+        status: &Status,
         domains: &[DomainPlan],
-    ) -> Option<Going> {
+    ) -> Option<Removal> {
         let backends = order::backends_of(domain, domains);
-        let replaced = backends
-            .iter()
-            .find_map(|backend| self.remove.iter().find(|going| going.name == backend.name));
-        let (in_order, why) = match (standing, replaced) {
-            (Standing::Absent, _) | (Standing::Matches { .. }, None) => return None,
-            (Standing::Ended { .. }, _) => (false, None),
-            (Standing::Unfinished { .. }, _) => {
+        let replaced = backends.iter().find_map(|backend| {
+            self.remove
+                .iter()
+                .find(|removal| removal.name == backend.name)
+        });
+        let (in_order, why) = match (status, replaced) {
+            (Status::Absent, _) | (Status::Matches { .. }, None) => return None,
+            (Status::Ended { .. }, _) => (false, None),
+            (Status::Unfinished { .. }, _) => {
                 (false, Some("it was created and never finished".to_owned()))
             }
-            (Standing::BackendGone { backends, .. }, _) => (false, Some(lost(backends))),
-            (Standing::Differs { .. }, None) => (true, None),
-            (Standing::Matches { .. } | Standing::Differs { .. }, Some(backend)) => (
+            (Status::BackendGone { backends, .. }, _) => (false, Some(lost(backends))),
+            (Status::Differs { .. }, None) => (true, None),
+            (Status::Matches { .. } | Status::Differs { .. }, Some(backend)) => (
                 backend.in_order,
                 Some(format!(
-                    "{} serves its devices and is started anew",
+                    "{} serves its devices and is started again",
                     backend.name
                 )),
             ),
         };
-        Some(Going {
+        Some(Removal {
             name: domain.name.clone(),
-            domid: standing.domid()?,
+            domid: status.domid()?,
             in_order,
             why,
         })
@@ -133,13 +135,13 @@ impl Work {
             }
         }
         self.start.retain(|domain| !out.contains(&domain.name));
-        self.remove.retain(|going| !out.contains(&going.name));
+        self.remove.retain(|removal| !out.contains(&removal.name));
         waiting
     }
 
     /// Memory that becomes free, of these domains.
     pub fn frees(&self, domid: u32) -> bool {
-        self.remove.iter().any(|going| going.domid == domid)
+        self.remove.iter().any(|removal| removal.domid == domid)
     }
 }
 
@@ -213,28 +215,28 @@ async fn remove_first(
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> Result<()> {
-    let (running, dead): (Vec<&Going>, Vec<&Going>) =
-        work.remove.iter().partition(|going| going.in_order);
-    for going in work.remove.iter() {
-        if let Some(why) = &going.why {
-            observer.observe(Event::Note(format!("{}: {why}", going.name)));
+    let (running, dead): (Vec<&Removal>, Vec<&Removal>) =
+        work.remove.iter().partition(|removal| removal.in_order);
+    for removal in work.remove.iter() {
+        if let Some(why) = &removal.why {
+            observer.observe(Event::Note(format!("{}: {why}", removal.name)));
         }
     }
     // Nobody can be asked any more, and they may hold each other.
     let leaving: Vec<Leaving> = dead
         .iter()
-        .map(|going| Leaving::new(&going.name, going.domid))
+        .map(|removal| Leaving::new(&removal.name, removal.domid))
         .collect();
     for result in remove::remove_all(machine, &leaving, observer).await {
         result?;
     }
-    for going in running {
-        let domid = going.domid;
+    for removal in running {
+        let domid = removal.domid;
         let list = machine.run(|m| m.domains.list()).await?;
         let guest = list.into_iter().find(|info| info.domid == domid);
         remove::shut_down(machine, guest.as_slice(), REPLACED_ENDS, observer, cancel).await?;
-        replaced.push(going.name.clone());
-        remove::remove(machine, &going.name, domid, observer).await?;
+        replaced.push(removal.name.clone());
+        remove::remove(machine, &removal.name, domid, observer).await?;
     }
     Ok(())
 }

@@ -190,7 +190,7 @@ impl Dispatcher {
 
     fn invoke(&self, id: u32, session: SessionId, function: u32, params: &Params) -> Answer {
         let used = self.sessions.enter(session).map_err(|why| match why {
-            // Of an earlier life of this program, most likely: the guest's driver tells its program that it must begin anew.
+            // Of an earlier life of this program, most likely: the guest's driver tells its program that it must begin again.
             NoSession::Unknown => comms(TeeResult::COMMUNICATION),
             NoSession::Dead => NoAnswer::Refused((TeeResult::TARGET_DEAD, Origin::TEE)),
         })?;

@@ -114,7 +114,7 @@ impl Pinned {
             Some(problem) => Err(cannot_use(
                 path,
                 &problem,
-                "`cargo xtask update` chooses anew",
+                "`cargo xtask update` chooses other versions",
             )),
         }
     }

@@ -1,4 +1,4 @@
-//! libxl's bindings made anew from Xen's headers and compared with the checked-in ones.
+//! libxl's bindings generated again from Xen's headers and compared with the checked-in ones.
 
 use super::case::Case;
 use super::checks::{cargo, log};
@@ -24,12 +24,12 @@ pub(super) fn run(report: &Report) -> Result<(), Error> {
     let (libclang, folders) = match needs()? {
         Ok(needs) => needs,
         Err(why) => {
-            let failure = Some(format!("not made anew: {why}"));
+            let failure = Some(format!("not generated again: {why}"));
             report.case(Case::new("source", NAME, began.elapsed(), failure));
             return Ok(());
         }
     };
-    let step = Step::begin("bindings", "making them anew");
+    let step = Step::begin("bindings", "generating them again");
     let mut test = cargo(
         &log("bindings"),
         &["test", "--package", "libxl-sys", "--features", "bindgen"],

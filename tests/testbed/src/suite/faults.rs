@@ -236,7 +236,7 @@ fn live_update(context: &Context) -> Outcome {
         ensure(matches!(still, Err(Error::Refused { .. })), || {
             format!("the load ended before the update: {still:?}")
         })?;
-        // It starts anew in the same process, and is told so.
+        // It starts again in the same process, and is told so.
         let command = context.sh("tr '\\0' ' ' < /proc/$(pidof xenstored)/cmdline")?;
         ensure(
             command.contains("-U") || command.contains("--live-update"),

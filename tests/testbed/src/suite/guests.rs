@@ -36,7 +36,7 @@ pub(super) struct Spec<'a> {
     pub(super) name: &'a str,
     /// Lines of the `[[domain.block]]` table besides `image`.
     pub(super) block: &'a str,
-    /// Size of the image, which is made anew.
+    /// Size of the image, which is made again.
     pub(super) mib: u64,
     /// A line of shell that fills the image; its path is in `$image`.
     pub(super) fill: &'a str,

@@ -84,7 +84,7 @@ pub(super) fn run(context: &Context, requests: u64, figures: &mut Figures) -> Ou
         if !figures.failed
             && let Err(Failed(seen)) = again(context, guest, &spec, &device)
         {
-            trouble(figures, format!("after the driver was bound anew: {seen}"));
+            trouble(figures, format!("after the driver was bound again: {seen}"));
         }
         let complaints = guests::complaints(guest)?;
         figures.add("complaints", complaints.lines().count() as f64);

@@ -39,7 +39,7 @@ The last 256 entries of each guest are kept. Events: attached, detached, rights 
 (the application refused), denied (a right is missing), timed-out, given-up, malformed, trouble.
 
 With --follow and --json each entry is one object on a line of its own. It goes on when avps-tee is started
-anew; Ctrl-C ends it.
+again; Ctrl-C ends it.
 
 Example:
   avpsctl tee audit --follow --json | jq 'select(.event == \"denied\")'")]

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::document::{can_be_started, in_document, load_startable};
 use super::{Context, signals, supervisor};
 use crate::cli::CreateArgs;
-use crate::compare::{Standing, compare};
+use crate::compare::{Status, compare};
 use crate::error::{Error, Result};
 use crate::{remove, start, supervised};
 
@@ -24,18 +24,18 @@ pub(super) async fn create(context: &Context, args: &CreateArgs) -> Result<()> {
     let mut only = plan.clone();
     only.domains = vec![domain];
     let wanted = only.clone();
-    let standings = machine.run(move |m| compare(m, &wanted)).await?;
-    let standing = standings.first().map(|(_, standing)| standing);
-    if let Some(Standing::Matches { domid, paused }) = standing
+    let statuses = machine.run(move |m| compare(m, &wanted)).await?;
+    let status = statuses.first().map(|(_, status)| status);
+    if let Some(Status::Matches { domid, paused }) = status
         && *paused != args.start
     {
         report(context, args, &plan.platform, *domid, false);
         return Ok(());
     }
-    if let Some(Standing::Unfinished { domid }) = standing {
+    if let Some(Status::Unfinished { domid }) = status {
         let observer = context.ui.observer();
         remove::remove(&machine, &args.domain, *domid, observer.as_ref()).await?;
-    } else if let Some(domid) = standing.and_then(Standing::domid) {
+    } else if let Some(domid) = status.and_then(Status::domid) {
         return Err(Error::Usage(format!(
             "domain \"{}\" exists already, as domain {domid}",
             args.domain

@@ -215,7 +215,7 @@ pub(super) fn can_be_started(domains: &[DomainPlan]) -> Result<()> {
     Ok(())
 }
 
-/// The first key of a domain that libxl has no place for: why, and what can be done.
+/// The first key of a domain that libxl cannot express: why, and what can be done.
 fn not_given(domain: &DomainPlan) -> Option<(&'static str, &'static str)> {
     let keys = [
         (

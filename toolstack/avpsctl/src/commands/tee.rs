@@ -76,7 +76,7 @@ async fn follow(ui: &Ui, args: &TeeArgs) -> Result<()> {
                     .last()
                     .map_or(next, |last| next.max(last.number.saturating_add(1)));
             }
-            // It is being started anew, or will be: whoever follows wants to see it then.
+            // It is being started again, or will be: whoever follows wants to see it then.
             Err(_) if daemon.is_some() => {}
             Err(error) => return Err(Error::Mediator(error)),
         }

@@ -13,7 +13,7 @@ use super::document::{Loaded, can_be_started, load_startable};
 use super::{Context, signals, supervisor};
 use crate::action::Action;
 use crate::cli::{DocumentArg, UpArgs};
-use crate::compare::{Standing, compare};
+use crate::compare::{Status, compare};
 use crate::error::{Error, NotStarted, Result};
 use crate::machine::Machine;
 use crate::mediation;
@@ -32,14 +32,14 @@ pub(super) async fn up(context: &Context, args: &UpArgs) -> Result<()> {
     let cancel = signals()?;
     let _lock = context.run.lock(&plan.platform, &cancel).await?;
     let wanted = plan.clone();
-    let standings = machine
+    let statuses = machine
         .run(move |m| {
             // Nothing is started beside domains whose CPUs are others than the document says.
             pools::compare(m, &wanted)?;
             compare(m, &wanted)
         })
         .await?;
-    let mut work = Work::of(&standings, args.replace)?;
+    let mut work = Work::of(&statuses, args.replace)?;
     let mut failed = check_this_machine(context, &machine, &mut loaded, &plan, &work).await?;
     failed.extend(work.leave_out(&failed));
     let observer = context.ui.observer();
@@ -56,20 +56,20 @@ pub(super) async fn up(context: &Context, args: &UpArgs) -> Result<()> {
         &cancel,
     )
     .await?;
-    let renewed = renew(&machine, &standings).await?;
+    let renewed = renew(&machine, &statuses).await?;
     let carried_out = carry_out(&machine, &plan, work, options, observer.as_ref(), &cancel);
     let mut outcome = carried_out.await?;
     drop(observer);
     failed.append(&mut outcome.failed);
     let started = outcome.started;
-    let running = running(&standings, &started);
+    let running = running(&statuses, &started);
     let supervisor = if args.no_supervise || running.is_empty() {
         context.run.supervisor(&plan.platform)
     } else {
         let fresh: Vec<String> = started.iter().map(|one| one.name.clone()).collect();
-        let (wanted, standings) = (plan.clone(), standings.clone());
+        let (wanted, statuses) = (plan.clone(), statuses.clone());
         let as_it_runs =
-            move |m: &Machine| supervised::as_it_runs(m.store.as_ref(), wanted, &standings, &fresh);
+            move |m: &Machine| supervised::as_it_runs(m.store.as_ref(), wanted, &statuses, &fresh);
         let supervised = machine.run(as_it_runs).await?;
         supervisor::ensure(context, &supervised, args.timeout).await?
     };
@@ -78,7 +78,7 @@ pub(super) async fn up(context: &Context, args: &UpArgs) -> Result<()> {
     }
     let result = Done {
         served: &served,
-        standings: &standings,
+        statuses: &statuses,
         started: &started,
         renewed: &renewed,
         failed: &failed,
@@ -92,28 +92,25 @@ pub(super) async fn up(context: &Context, args: &UpArgs) -> Result<()> {
 }
 
 /// Names of the domains that run now, in the document's order.
-fn running(standings: &[(DomainPlan, Standing)], started: &[Started]) -> Vec<String> {
-    let runs = |(domain, standing): &&(DomainPlan, Standing)| {
+fn running(statuses: &[(DomainPlan, Status)], started: &[Started]) -> Vec<String> {
+    let runs = |(domain, status): &&(DomainPlan, Status)| {
         let alive = matches!(
-            standing,
-            Standing::Matches { .. } | Standing::Differs { .. } | Standing::BackendGone { .. }
+            status,
+            Status::Matches { .. } | Status::Differs { .. } | Status::BackendGone { .. }
         );
         let now = started.iter().any(|started| started.name == domain.name);
         now || alive
     };
-    let running = standings.iter().filter(runs);
+    let running = statuses.iter().filter(runs);
     running.map(|(domain, _)| domain.name.clone()).collect()
 }
 
 /// Gives domains that run as they are the rights in the secure world that their document has by now; those that had others.
-async fn renew(
-    machine: &Machine,
-    standings: &[(DomainPlan, Standing)],
-) -> Result<BTreeSet<String>> {
-    let running: Vec<(DomainPlan, u32)> = standings
+async fn renew(machine: &Machine, statuses: &[(DomainPlan, Status)]) -> Result<BTreeSet<String>> {
+    let running: Vec<(DomainPlan, u32)> = statuses
         .iter()
-        .filter_map(|(domain, standing)| match standing {
-            Standing::Matches { domid, .. } => Some((domain.clone(), *domid)),
+        .filter_map(|(domain, status)| match status {
+            Status::Matches { domid, .. } => Some((domain.clone(), *domid)),
             _ => None,
         })
         .collect();
@@ -224,7 +221,7 @@ pub(super) fn check_files(
 /// What `up` has done.
 struct Done<'a> {
     served: &'a [Served],
-    standings: &'a [(DomainPlan, Standing)],
+    statuses: &'a [(DomainPlan, Status)],
     started: &'a [Started],
     renewed: &'a BTreeSet<String>,
     failed: &'a [NotStarted],
@@ -235,7 +232,7 @@ fn report(context: &Context, plan: &Plan, done: &Done<'_>) {
     let ui = &context.ui;
     let Done {
         served,
-        standings,
+        statuses,
         started,
         renewed,
         failed,
@@ -251,15 +248,14 @@ fn report(context: &Context, plan: &Plan, done: &Done<'_>) {
     let changed = !started.is_empty()
         || !renewed.is_empty()
         || served.iter().any(|served| served.after.is_some());
-    for (domain, standing) in standings {
+    for (domain, status) in statuses {
         let now = started.iter().find(|started| started.name == domain.name);
-        let row = match (now, standing) {
-            (
-                Some(now),
-                Standing::Absent | Standing::Unfinished { .. } | Standing::Ended { .. },
-            ) => (Action::Started, now.domid, Some(now.after)),
+        let row = match (now, status) {
+            (Some(now), Status::Absent | Status::Unfinished { .. } | Status::Ended { .. }) => {
+                (Action::Started, now.domid, Some(now.after))
+            }
             (Some(now), _) => (Action::Replaced, now.domid, Some(now.after)),
-            (None, Standing::Matches { domid, paused }) => {
+            (None, Status::Matches { domid, paused }) => {
                 if *paused {
                     ui.note(&format!(
                         "{0}: is paused and stays so; avpsctl unpause {0} lets it run",
@@ -316,7 +312,7 @@ pub(super) async fn diff(context: &Context, args: &DocumentArg) -> Result<()> {
     let (_, plan) = load_startable(context, &args.document)?;
     let machine = context.machine()?;
     let wanted = plan.clone();
-    let (pools, standings) = machine
+    let (pools, statuses) = machine
         .run(move |m| Ok((missing_pools(m, &wanted)?, compare(m, &wanted)?)))
         .await?;
     let ui = &context.ui;
@@ -327,32 +323,32 @@ pub(super) async fn diff(context: &Context, args: &DocumentArg) -> Result<()> {
             ui.line(&format!("+ CPU pool {name} {text}"));
         }
     }
-    for (domain, standing) in &standings {
+    for (domain, status) in &statuses {
         let name = &domain.name;
-        let (sign, text) = match standing {
-            Standing::Matches { domid, paused } => {
+        let (sign, text) = match status {
+            Status::Matches { domid, paused } => {
                 let how = if *paused { "is paused" } else { "runs" };
                 ("=", format!("{name} {how} as domain {domid}"))
             }
-            Standing::Absent => ("+", format!("{name} would be started")),
-            Standing::BackendGone { domid, backends } => (
+            Status::Absent => ("+", format!("{name} would be started")),
+            Status::BackendGone { domid, backends } => (
                 "~",
                 format!(
                     "{name} (domain {domid}) would be removed and started again: {}",
                     work::lost(backends)
                 ),
             ),
-            Standing::Unfinished { domid } => (
+            Status::Unfinished { domid } => (
                 "~",
                 format!(
                     "{name} was created and never finished (domain {domid}); it would be created again"
                 ),
             ),
-            Standing::Ended { domid } => (
+            Status::Ended { domid } => (
                 "~",
                 format!("{name} has ended (domain {domid}) and would be started again"),
             ),
-            Standing::Differs { domid, what } => (
+            Status::Differs { domid, what } => (
                 "~",
                 format!(
                     "{name} runs differently (domain {domid}): {}",
@@ -368,10 +364,10 @@ pub(super) async fn diff(context: &Context, args: &DocumentArg) -> Result<()> {
         }
     }
     if ui.json {
-        let domains: Vec<Value> = standings
+        let domains: Vec<Value> = statuses
             .iter()
-            .map(|(domain, standing)| {
-                let mut value = serde_json::to_value(standing).unwrap_or_default();
+            .map(|(domain, status)| {
+                let mut value = serde_json::to_value(status).unwrap_or_default();
                 value["name"] = json!(domain.name);
                 value
             })
@@ -398,9 +394,9 @@ pub(super) async fn diff(context: &Context, args: &DocumentArg) -> Result<()> {
 fn missing_pools(machine: &Machine, plan: &Plan) -> Result<Vec<(String, String)>> {
     let pools = pools::compare(machine, plan)?.into_iter();
     Ok(pools
-        .filter_map(|(pool, standing)| match standing {
-            pools::Standing::There(_) => None,
-            pools::Standing::Absent { leave } => {
+        .filter_map(|(pool, status)| match status {
+            pools::Status::There(_) => None,
+            pools::Status::Absent { leave } => {
                 let cpus = pools::list(&pool.cpus);
                 let mut text = format!("would be made of CPUs {cpus}");
                 if !leave.is_empty() {

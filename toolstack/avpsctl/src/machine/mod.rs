@@ -54,7 +54,7 @@ impl DomainState {
 pub enum ShutdownReason {
     /// The guest powered off.
     Poweroff,
-    /// The guest wants to start anew.
+    /// The guest wants to start again.
     Reboot,
     /// The guest suspended itself.
     Suspend,
@@ -69,7 +69,7 @@ pub enum ShutdownReason {
 /// A domain that exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DomainInfo {
-    /// Number; given anew after a domain is gone.
+    /// Number; given again after a domain is gone.
     pub domid: u32,
     /// Name.
     pub name: String,

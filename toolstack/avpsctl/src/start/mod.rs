@@ -24,7 +24,7 @@ use crate::keys;
 use crate::machine::{DomainInfo, Machine, by_uuid};
 use crate::observe::{Event, Observer};
 use crate::pools::{self, Numbers};
-use crate::{mediation, order, placed, remove, rights};
+use crate::{bound, mediation, order, remove, rights};
 
 pub use ready::backend_runs;
 pub(crate) use ready::{
@@ -78,7 +78,7 @@ impl Report {
 /// A domain under construction.
 pub(crate) struct Building {
     /// With the numbers of its backends.
-    pub(crate) placed: DomainPlan,
+    pub(crate) bound: DomainPlan,
     pub(crate) domid: u32,
     pub(crate) since: Instant,
 }
@@ -238,7 +238,7 @@ async fn one(site: &Site<'_>, number: usize, domain: &DomainPlan) -> Result<Star
     let building = build(site, domain).await?;
     match finish(site, domain, &building).await {
         Ok(()) => Ok(Started {
-            name: building.placed.name,
+            name: building.bound.name,
             domid: building.domid,
             after: building.since.elapsed(),
         }),
@@ -313,18 +313,18 @@ pub(crate) async fn require_after(
                 let Some(domid) = info.map(|info| info.domid) else {
                     return Ok(None);
                 };
-                let placed = placed::with_backends(&wanted, &domains, &list, m.own)?;
-                Ok(Some((domid, placed)))
+                let bound = bound::with_backends(&wanted, &domains, &list, m.own)?;
+                Ok(Some((domid, bound)))
             })
             .await?;
-        let Some((domid, placed)) = running else {
+        let Some((domid, bound)) = running else {
             return Err(Error::NotRunning {
                 name: domain.name.clone(),
                 other: other.name,
             });
         };
         let building = Building {
-            placed,
+            bound,
             domid,
             since: Instant::now(),
         };
@@ -339,30 +339,30 @@ async fn build(site: &Site<'_>, domain: &DomainPlan) -> Result<Building> {
     });
     let since = Instant::now();
     let (wanted, domains) = (domain.clone(), site.plan.domains.clone());
-    let placed = site
+    let bound = site
         .machine
-        .run(move |m| placed::with_backends(&wanted, &domains, &m.domains.list()?, m.own))
+        .run(move |m| bound::with_backends(&wanted, &domains, &m.domains.list()?, m.own))
         .await?;
-    let config = placed::config(&placed, site.numbers);
+    let config = bound::config(&bound, site.numbers);
     let wanted = domain.clone();
     let create = move |m: &Machine| {
         // libxl has read it when the domain is created.
         let ramdisk = m.ramdisks.of(&wanted)?;
         let interrupt = mediation::interrupt(m, &wanted)?;
         let tree = m.ramdisks.tree(&wanted, interrupt)?;
-        let config = placed::with_ramdisk(config, ramdisk.as_ref());
-        let config = placed::with_tree(config, tree.as_ref(), interrupt);
+        let config = bound::with_ramdisk(config, ramdisk.as_ref());
+        let config = bound::with_tree(config, tree.as_ref(), interrupt);
         m.domains.create(&config)
     };
     // Not interruptible: whether the domain exists must be known before it can be taken back.
     let created = site.machine.run(create).await;
-    let domid = created.map_err(|cause| placed::explain(domain, cause))?;
+    let domid = created.map_err(|cause| bound::explain(domain, cause))?;
     site.observer.observe(Event::Created {
         domain: domain.name.clone(),
         domid,
     });
     Ok(Building {
-        placed,
+        bound,
         domid,
         since,
     })
@@ -382,7 +382,7 @@ async fn finish(site: &Site<'_>, domain: &DomainPlan, building: &Building) -> Re
     wait_for_backends(machine, building, options.timeout, observer, cancel).await?;
     mediation::wait(machine, building, options.timeout, observer, cancel).await?;
     check_cancel(cancel)?;
-    let (name, domid) = (building.placed.name.clone(), building.domid);
+    let (name, domid) = (building.bound.name.clone(), building.domid);
     if !options.unpause {
         let held = keys::mark_held(domid);
         machine.run(move |m| m.store.write_all(&[held])).await?;
@@ -405,13 +405,13 @@ async fn finish(site: &Site<'_>, domain: &DomainPlan, building: &Building) -> Re
 async fn tell(site: &Site<'_>, domain: &DomainPlan, building: &Building) -> Result<()> {
     let domid = building.domid;
     let mut writes = keys::marks(domid, &site.plan.platform, domain);
-    for device in &building.placed.virtio {
+    for device in &building.bound.virtio {
         writes.extend(keys::tell_backend(domid, device));
     }
-    let (placed, domain) = (building.placed.clone(), domain.clone());
+    let (bound, domain) = (building.bound.clone(), domain.clone());
     let told = move |m: &Machine| {
         writes.extend(mediation::tell(m, domid, &domain)?);
-        rights::give(m.store.as_ref(), &placed, domid, m.own)?;
+        rights::give(m.store.as_ref(), &bound, domid, m.own)?;
         m.store.write_all(&writes)
     };
     site.machine.run(told).await
@@ -419,7 +419,7 @@ async fn tell(site: &Site<'_>, domain: &DomainPlan, building: &Building) -> Resu
 
 /// Removes a domain that never ran. Not interruptible: half a clean-up helps nobody.
 async fn take_back(site: &Site<'_>, building: Building, cause: Error) -> Error {
-    let (name, domid) = (building.placed.name, building.domid);
+    let (name, domid) = (building.bound.name, building.domid);
     let list = site.machine.run(|m| m.domains.list()).await;
     let ran = |list: &Vec<DomainInfo>| {
         let mut list = list.iter().filter(|info| info.domid == domid);

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::keys::{self, DeviceState};
 use crate::machine::{Changes, DOMAIN_ENDED, DomainInfo, Machine, by_uuid};
 use crate::observe::{Event, Observer};
-use crate::{mediation, order, placed};
+use crate::{bound, mediation, order};
 
 /// Waits until a domain of the document runs a backend.
 ///
@@ -69,8 +69,8 @@ pub(crate) async fn require_backends(
     for domain in domains {
         let devices = domain.virtio.iter();
         let backends: BTreeSet<u16> = devices
-            .filter(|device| placed::started_by_us(device, &plan.domains).is_none())
-            .map(|device| placed::known_backend(device, machine.own))
+            .filter(|device| bound::started_by_us(device, &plan.domains).is_none())
+            .map(|device| bound::known_backend(device, machine.own))
             .collect();
         for backend in backends {
             needed
@@ -139,10 +139,10 @@ pub(crate) async fn wait_for_backends(
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> Result<()> {
-    let devices = building.placed.virtio.iter();
+    let devices = building.bound.virtio.iter();
     let awaited: Vec<Awaited> = devices
         .map(|device| Awaited {
-            domain: building.placed.name.clone(),
+            domain: building.bound.name.clone(),
             device: format!("{} {}", device.device.kind(), device.index),
             backend: device.backend_domid,
             served_by: device.backend.clone(),
@@ -165,7 +165,7 @@ pub(crate) async fn wait_for_backends(
         let ready = awaited.len() - waiting.len();
         if shown != Some(ready) {
             observer.observe(Event::Waiting {
-                domain: building.placed.name.clone(),
+                domain: building.bound.name.clone(),
                 total: awaited.len(),
                 ready,
             });

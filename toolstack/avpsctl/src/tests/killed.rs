@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::drivers;
 use super::{OPTIONS, Recorder, plan, plan_of};
 use crate::cancel::Cancel;
-use crate::compare::{Standing, compare};
+use crate::compare::{Status, compare};
 use crate::error::Result;
 use crate::machine::model::Model;
 use crate::machine::{
@@ -198,11 +198,11 @@ async fn kill_at_every_step(new: fn() -> Arc<Model>, before: Option<&Plan>, plan
         up(model.machine(), plan.clone())
             .await
             .unwrap_or_else(|error| panic!("killed before step {steps}: {error}"));
-        for (domain, standing) in compare(&model.machine(), plan).expect("a model") {
-            let runs = matches!(standing, Standing::Matches { paused: false, .. });
+        for (domain, status) in compare(&model.machine(), plan).expect("a model") {
+            let runs = matches!(status, Status::Matches { paused: false, .. });
             assert!(
                 runs,
-                "killed before step {steps}: {}: {standing:?}",
+                "killed before step {steps}: {}: {status:?}",
                 domain.name
             );
         }

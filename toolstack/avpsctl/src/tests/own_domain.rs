@@ -7,7 +7,7 @@ use crate::machine::model::Model;
 use crate::machine::{Machine, Write};
 use crate::rights;
 use crate::start::{backend_runs, require_backends};
-use crate::{error::Error, placed};
+use crate::{bound, error::Error};
 
 const OWN: u16 = 7;
 
@@ -20,14 +20,14 @@ fn machine() -> Machine {
 #[test]
 fn a_device_without_a_backend_is_served_by_the_own_domain() {
     let plan = plan();
-    let placed = placed::with_backends(&plan.domains[0], &plan.domains, &[], OWN).expect("placed");
+    let bound = bound::with_backends(&plan.domains[0], &plan.domains, &[], OWN).expect("bound");
     assert!(
-        placed
+        bound
             .virtio
             .iter()
             .all(|device| device.backend_domid == OWN)
     );
-    let config = placed::config(&placed, &BTreeMap::new());
+    let config = bound::config(&bound, &BTreeMap::new());
     assert_eq!(config["virtios"][0]["backend_domid"], OWN);
 }
 
@@ -39,7 +39,7 @@ fn a_device_of_a_named_backend_keeps_it() {
                 [[domain.block]]\nimage = \"/i\"\nbackend = \"d\"\n";
     let plan = plan_of(text);
     // Before it runs, nobody knows its number, and the own domain does not stand in for it.
-    let error = placed::with_backends(&plan.domains[1], &plan.domains, &[], OWN);
+    let error = bound::with_backends(&plan.domains[1], &plan.domains, &[], OWN);
     assert!(
         matches!(error, Err(Error::NoBackendDomain { .. })),
         "{error:?}"
@@ -74,11 +74,11 @@ async fn the_own_domain_needs_no_rights_and_any_other_gets_them() {
     let model = Model::new();
     let plan = plan();
     start(&model, &plan.domains).await.expect("starts");
-    let mut placed = plan.domains[0].clone();
-    for (device, backend) in placed.virtio.iter_mut().zip([OWN, 3]) {
+    let mut bound = plan.domains[0].clone();
+    for (device, backend) in bound.virtio.iter_mut().zip([OWN, 3]) {
         device.backend_domid = backend;
     }
-    rights::give(model.as_ref(), &placed, 1, OWN).expect("given");
+    rights::give(model.as_ref(), &bound, 1, OWN).expect("given");
     // Domain 1 reads its own name, as libxl lets it.
     assert_eq!(model.readers("/local/domain/1/name"), [1, 3]);
 }

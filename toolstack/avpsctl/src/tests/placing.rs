@@ -209,12 +209,12 @@ async fn a_domain_is_created_when_the_domain_that_serves_it_runs_and_is_ready() 
     assert_eq!(model.ramdisks(), 0);
     let image = "/local/domain/1/backend/virtio/2/0/avps/image";
     assert_eq!(model.nodes().get(image).map(String::as_str), Some("/a.img"));
-    let standings = crate::compare::compare(&machine, &plan).expect("a model");
+    let statuses = crate::compare::compare(&machine, &plan).expect("a model");
     assert!(
-        standings
+        statuses
             .iter()
-            .all(|(_, standing)| matches!(standing, crate::compare::Standing::Matches { .. })),
-        "{standings:?}"
+            .all(|(_, status)| matches!(status, crate::compare::Status::Matches { .. })),
+        "{statuses:?}"
     );
 }
 

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{OPTIONS, Recorder, plan, plan_with, start};
 use crate::cancel::Cancel;
-use crate::compare::{Standing, compare};
+use crate::compare::{Status, compare};
 use crate::error::{Error, Exit};
 use crate::machine::model::{Backend, Model};
 use crate::machine::{DomainState, ShutdownReason};
@@ -280,30 +280,30 @@ async fn what_cannot_be_taken_back_is_named_and_has_an_exit_code_of_its_own() {
 async fn what_runs_as_planned_is_recognised() {
     let model = Model::new();
     let plan = plan();
-    let standing = |plan: &platform::Plan| {
-        let standings = compare(&model.machine(), plan).expect("works");
-        standings
+    let status = |plan: &platform::Plan| {
+        let statuses = compare(&model.machine(), plan).expect("works");
+        statuses
             .into_iter()
-            .map(|(_, standing)| standing)
+            .map(|(_, status)| status)
             .collect::<Vec<_>>()
     };
-    assert_eq!(standing(&plan), [Standing::Absent, Standing::Absent]);
+    assert_eq!(status(&plan), [Status::Absent, Status::Absent]);
     start(&model, &plan.domains).await.expect("starts");
     let matching = [
-        Standing::Matches {
+        Status::Matches {
             domid: 1,
             paused: false,
         },
-        Standing::Matches {
+        Status::Matches {
             domid: 2,
             paused: false,
         },
     ];
-    assert_eq!(standing(&plan), matching);
+    assert_eq!(status(&plan), matching);
 
-    let changed = standing(&plan_with("cmdline = \"other\""));
+    let changed = status(&plan_with("cmdline = \"other\""));
     assert_eq!(changed[0], matching[0]);
-    let differs = Standing::Differs {
+    let differs = Status::Differs {
         domid: 2,
         what: vec!["cmdline: console=hvc0 → other".into()],
     };
@@ -312,13 +312,13 @@ async fn what_runs_as_planned_is_recognised() {
     let mut other_image = plan.clone();
     let platform::plan::DevicePlan::Block(block) = &mut other_image.domains[1].virtio[0].device;
     block.image = "/new.img".into();
-    let Standing::Differs { what, .. } = &standing(&other_image)[1] else {
+    let Status::Differs { what, .. } = &status(&other_image)[1] else {
         panic!("differs");
     };
     assert_eq!(what, &["block 0 image: /b.img → /new.img"]);
 
     model.end("b", ShutdownReason::Poweroff);
-    assert_eq!(standing(&plan)[1], Standing::Ended { domid: 2 });
+    assert_eq!(status(&plan)[1], Status::Ended { domid: 2 });
 }
 
 #[tokio::test(start_paused = true)]
@@ -334,13 +334,13 @@ async fn an_inserted_table_above_changes_nothing_for_running_guests() {
         "domain[1].block[0]"
     );
     start(&model, &first.domains).await.expect("starts");
-    let standings = compare(&model.machine(), &plan).expect("works");
-    let running = Standing::Matches {
+    let statuses = compare(&model.machine(), &plan).expect("works");
+    let running = Status::Matches {
         domid: 1,
         paused: false,
     };
-    assert_eq!(standings[1].1, running);
-    let work = Work::of(&standings, false).expect("no drift");
+    assert_eq!(statuses[1].1, running);
+    let work = Work::of(&statuses, false).expect("no drift");
     let names: Vec<_> = work
         .start
         .iter()
@@ -356,9 +356,9 @@ async fn a_domain_without_a_record_is_compared_by_what_can_be_seen_and_never_tak
     let plan = plan();
     start(&model, &plan.domains).await.expect("starts");
     model.unset("/libxl/1/avps");
-    let standings = compare(&model.machine(), &plan).expect("works");
-    let Standing::Differs { domid: 1, what } = &standings[0].1 else {
-        panic!("{:?}", standings[0].1);
+    let statuses = compare(&model.machine(), &plan).expect("works");
+    let Status::Differs { domid: 1, what } = &statuses[0].1 else {
+        panic!("{:?}", statuses[0].1);
     };
     assert_eq!(what.len(), 1, "{what:?}");
     assert!(what[0].contains("not started by this release"), "{what:?}");

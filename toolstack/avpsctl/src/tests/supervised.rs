@@ -12,16 +12,16 @@ async fn a_domain_that_runs_otherwise_is_supervised_as_it_runs() {
     let machine = model.machine();
     start(&model, &plan().domains).await.expect("starts");
     let edited = plan_with("cmdline = \"edited\"");
-    let standings = compare(&machine, &edited).expect("a model");
+    let statuses = compare(&machine, &edited).expect("a model");
     let store = machine.store.as_ref();
-    let known = supervised::as_it_runs(store, edited.clone(), &standings, &[]).expect("a model");
+    let known = supervised::as_it_runs(store, edited.clone(), &statuses, &[]).expect("a model");
     assert_eq!(
         known.domains[1],
         plan().domains[1],
         "nobody has applied the edit"
     );
     let fresh = ["b".to_owned()];
-    let known = supervised::as_it_runs(store, edited.clone(), &standings, &fresh).expect("a model");
+    let known = supervised::as_it_runs(store, edited.clone(), &statuses, &fresh).expect("a model");
     assert_eq!(known, edited);
 }
 

@@ -353,7 +353,7 @@ fn a_call_that_is_told_of_too_soon_is_held_again_and_the_next_life_tells_of_all(
         more: false,
     };
     assert_eq!(told[7], last);
-    // A driver begins anew, and says nothing.
+    // A driver begins again, and says nothing.
     again.ask(FunctionId::EXCHANGE_CAPABILITIES);
     assert!(
         !Driver::new(&shared, 1, rights())

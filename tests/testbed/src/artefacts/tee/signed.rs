@@ -1,4 +1,4 @@
-//! Trusted applications of OP-TEE's test suite, signed anew under other UUIDs: the same code for each guest, with objects of its own.
+//! Trusted applications of OP-TEE's test suite, signed under other UUIDs: the same code for each guest, with objects of its own.
 //!
 //! OP-TEE's own script signs them, with the key that Debian signed them with.
 

@@ -194,7 +194,7 @@ fn limits(context: &Context) -> Outcome {
         || format!("nobody was asked in the other's place: {detail:?}"),
     )?;
     undisturbed(context, &["beta", "stranger"])?;
-    // A notification that the other one took is lost: alpha's disk may wait for ever. It begins anew.
+    // A notification that the other one took is lost: alpha's disk may wait for ever. It begins again.
     context.sh("avpsctl destroy alpha")?;
     document.up(context)?;
     guests::load(

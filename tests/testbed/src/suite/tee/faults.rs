@@ -258,6 +258,6 @@ fn beside_it(context: &Context) -> Outcome {
     alone_is_left(context, "other")?;
     let after = daemon()?;
     ensure(before == after, || {
-        format!("avps-tee was started anew: process {before}, then {after}")
+        format!("avps-tee was started again: process {before}, then {after}")
     })
 }

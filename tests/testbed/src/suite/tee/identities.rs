@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 pub(super) fn tests() -> Vec<Test> {
     vec![
         Test::new(
-            "tee: an application is told each user and group of each guest apart, also after avps-tee was started anew",
+            "tee: an application is told each user and group of each guest apart, also after avps-tee was started again",
             180,
             apart,
         ),

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::{
-    RESTART, matches, model, nothing_is_left, plan, plan_with, standings, start, steps, up,
+    RESTART, matches, model, nothing_is_left, plan, plan_with, start, statuses, steps, up,
 };
 use crate::cancel::Cancel;
-use crate::compare::Standing;
+use crate::compare::Status;
 use crate::error::{Error, Exit, NotStarted};
 use crate::machine::model::Backend;
 use crate::machine::{DOMAIN_ENDED, ShutdownReason};
@@ -136,7 +136,7 @@ async fn down_lets_a_driver_domain_run_while_a_guest_that_does_not_end_uses_it()
     assert_eq!(names(Outcome::Running), ["a", "storage"]);
     assert_eq!(names(Outcome::Removed), ["b", "archive"]);
     assert!(
-        matches!(standings(&model, &plan())[0].1, Standing::Matches { .. }),
+        matches!(statuses(&model, &plan())[0].1, Status::Matches { .. }),
         "a goes on"
     );
 
@@ -182,21 +182,21 @@ async fn a_guest_whose_driver_domain_is_gone_is_shown_and_repaired_without_being
     let (storage, a, b) = (1, 3, 4);
     // As xl destroy does it.
     model.machine().domains.destroy(storage).expect("a model");
-    let gone = |domid: u32| Standing::BackendGone {
+    let gone = |domid: u32| Status::BackendGone {
         domid,
         backends: vec!["storage".into()],
     };
-    let now: Vec<_> = standings(&model, &plan)
+    let now: Vec<_> = statuses(&model, &plan)
         .into_iter()
         .map(|(_, s)| s)
         .collect();
     assert_eq!(now[..2], [gone(a), gone(b)]);
     assert_eq!(
         now[2],
-        Standing::Ended { domid: storage },
+        Status::Ended { domid: storage },
         "held by its guests"
     );
-    assert!(matches!(now[3], Standing::Matches { domid: 2, .. }));
+    assert!(matches!(now[3], Status::Matches { domid: 2, .. }));
 
     let from = model.log().len();
     let (started, said) = up(&model, &plan, false).await.expect("repairs");
@@ -225,7 +225,7 @@ async fn a_guest_of_an_earlier_driver_domain_is_not_taken_for_unchanged() {
     let plan = plan();
     start(&model, &plan).await.expect("starts");
     model.machine().domains.destroy(1).expect("a model");
-    // Somebody starts it anew, beside the one that its guests hold.
+    // Somebody starts it again, beside the one that its guests hold.
     let (machine, recorder, cancel) = (model.machine(), Recorder::default(), Cancel::never());
     start::start(
         &machine,
@@ -238,15 +238,12 @@ async fn a_guest_of_an_earlier_driver_domain_is_not_taken_for_unchanged() {
     .await
     .expect("starts");
     assert_eq!(model.domid("storage"), Some(5));
-    let standing = standings(&model, &plan);
-    assert!(matches!(
-        standing[0].1,
-        Standing::BackendGone { domid: 3, .. }
-    ));
+    let status = statuses(&model, &plan);
+    assert!(matches!(status[0].1, Status::BackendGone { domid: 3, .. }));
     assert!(
-        matches!(standing[2].1, Standing::Matches { domid: 5, .. }),
+        matches!(status[2].1, Status::Matches { domid: 5, .. }),
         "{:?}",
-        standing[2].1
+        status[2].1
     );
     up(&model, &plan, false).await.expect("repairs");
     assert!(matches(&model, &plan));
@@ -263,7 +260,7 @@ async fn after_a_crash_up_removes_guests_and_driver_domain_although_they_hold_ea
     let plan = plan();
     start(&model, &plan).await.expect("starts");
     model.end("storage", ShutdownReason::Crash);
-    assert_eq!(standings(&model, &plan)[2].1, Standing::Ended { domid: 1 });
+    assert_eq!(statuses(&model, &plan)[2].1, Status::Ended { domid: 1 });
     up(&model, &plan, false).await.expect("repairs");
     assert!(matches(&model, &plan));
 }
@@ -279,8 +276,8 @@ async fn with_replace_the_guests_of_a_driver_domain_that_differs_shut_down_befor
         "{error}"
     );
     assert!(matches!(
-        standings(&model, &other)[0].1,
-        Standing::Matches { .. }
+        statuses(&model, &other)[0].1,
+        Status::Matches { .. }
     ));
 
     let from = model.log().len();

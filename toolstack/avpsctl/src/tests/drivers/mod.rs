@@ -9,7 +9,7 @@ use platform::plan::{DomainPlan, Plan};
 
 use super::{OPTIONS, Recorder, plan_of};
 use crate::cancel::Cancel;
-use crate::compare::{Standing, compare};
+use crate::compare::{Status, compare};
 use crate::error::Result;
 use crate::machine::DOMAIN_ENDED;
 use crate::machine::model::Model;
@@ -68,7 +68,7 @@ pub(crate) fn steps(model: &Model, from: usize) -> Vec<String> {
     log
 }
 
-fn standings(model: &Arc<Model>, plan: &Plan) -> Vec<(DomainPlan, Standing)> {
+fn statuses(model: &Arc<Model>, plan: &Plan) -> Vec<(DomainPlan, Status)> {
     compare(&model.machine(), plan).expect("a model")
 }
 
@@ -78,7 +78,7 @@ pub(crate) async fn up(
     plan: &Plan,
     replace: bool,
 ) -> Result<(Vec<Started>, Vec<String>)> {
-    let work = Work::of(&standings(model, plan), replace)?;
+    let work = Work::of(&statuses(model, plan), replace)?;
     let (machine, recorder) = (model.machine(), Recorder::default());
     let cancel = Cancel::never();
     let report = carry_out(&machine, plan, work, OPTIONS, &recorder, &cancel).await?;
@@ -87,9 +87,9 @@ pub(crate) async fn up(
 }
 
 pub(crate) fn matches(model: &Arc<Model>, plan: &Plan) -> bool {
-    let standings = standings(model, plan);
-    let mut standings = standings.iter();
-    standings.all(|(_, standing)| matches!(standing, Standing::Matches { .. }))
+    let statuses = statuses(model, plan);
+    let mut statuses = statuses.iter();
+    statuses.all(|(_, status)| matches!(status, Status::Matches { .. }))
 }
 
 /// Only dom0 is left, and nothing in XenStore of anybody else.

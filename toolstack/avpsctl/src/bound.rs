@@ -21,8 +21,8 @@ pub fn with_backends(
     running: &[DomainInfo],
     own: u16,
 ) -> Result<DomainPlan> {
-    let mut placed = plan.clone();
-    for device in &mut placed.virtio {
+    let mut bound = plan.clone();
+    for device in &mut bound.virtio {
         let Some(backend) = started_by_us(device, domains) else {
             device.backend_domid = known_backend(device, own);
             continue;
@@ -36,7 +36,7 @@ pub fn with_backends(
                 needed_by: plan.name.clone(),
             })?;
     }
-    Ok(placed)
+    Ok(bound)
 }
 
 /// The domain that serves a device, when it is one of these; others have known numbers.
@@ -55,9 +55,9 @@ pub fn known_backend(device: &VirtioPlan, own: u16) -> u16 {
 }
 
 /// What libxl is given: exactly what `avpsctl emit libxl-json` writes, with the pool's number; see also [`with_ramdisk`].
-pub fn config(placed: &DomainPlan, pools: &Numbers) -> Value {
-    let pool = placed.cpupool.as_ref().and_then(|name| pools.get(name));
-    libxl_json::config(placed, pool.copied().map(Pool::Number))
+pub fn config(bound: &DomainPlan, pools: &Numbers) -> Value {
+    let pool = bound.cpupool.as_ref().and_then(|name| pools.get(name));
+    libxl_json::config(bound, pool.copied().map(Pool::Number))
 }
 
 /// The same, with a ramdisk that was made for it.
