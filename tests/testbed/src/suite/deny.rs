@@ -12,6 +12,8 @@ use std::time::Instant;
 /// The check's name.
 pub(super) const NAME: &str = "source: licences, banned crates and sources are as deny.toml says";
 const ADVISORIES: &str = "source: no crate has a known advisory";
+/// What is installed where the user has none.
+const RELEASE: &str = "cargo-deny@0.20.2";
 
 /// Runs both checks. Without cargo-deny both have failed. Without a database, advisories are skipped.
 pub(super) fn run(report: &Report) -> Result<(), Error> {
@@ -25,24 +27,23 @@ pub(super) fn run(report: &Report) -> Result<(), Error> {
             return Ok(());
         }
     };
-    let deny = |name: &str, what: &[&str]| {
-        let mut arguments = vec!["deny", "check"];
-        arguments.extend(what);
+    let deny = |name: &str, options: &[&str], what: &[&str]| {
+        let arguments = [&["deny"], options, &["check"], what].concat();
         match cargo(&log(name), &arguments).env("PATH", &path).run() {
             Err(Error::Interrupted) => Err(Error::Interrupted),
             ended => Ok(ended.map_err(|error| error.to_string())),
         }
     };
     let began = Instant::now();
-    let failure = deny("deny", &["licenses", "bans", "sources"])?.err();
+    let failure = deny("deny", &[], &["licenses", "bans", "sources"])?.err();
     report.case(case(NAME, began, failure));
 
     let began = Instant::now();
     let said = || std::fs::read_to_string(log("advisories")).unwrap_or_default();
-    let (mut ended, mut text) = (deny("advisories", &["advisories"])?, said());
+    let (mut ended, mut text) = (deny("advisories", &[], &["advisories"])?, said());
     if has_no_database(&ended, &text) {
         // Without a network: the database as it was fetched last.
-        ended = deny("advisories", &["--disable-fetch", "advisories"])?;
+        ended = deny("advisories", &["--offline"], &["advisories"])?;
         text = said();
         if ended.is_ok() {
             report.note("advisories: checked with the database that was fetched last");
@@ -69,6 +70,8 @@ fn has_no_database(ended: &Result<(), String>, said: &str) -> bool {
     let words = [
         "failed to fetch advisory database",
         "failed to load advisory database",
+        // With --offline, and none there.
+        "failed to get 'FETCH_HEAD' metadata",
     ];
     ended.is_err() && words.iter().any(|words| said.contains(words))
 }
@@ -86,7 +89,7 @@ fn program() -> Result<Result<OsString, String>, Error> {
         let installed = Run::new("cargo")
             .args(["install", "--quiet", "--locked", "--root"])
             .arg(&root)
-            .arg("cargo-deny")
+            .arg(RELEASE)
             .env_remove("CARGO_TARGET_DIR")
             .current_dir(std::env::temp_dir())
             .log(log("cargo-deny"))
@@ -97,7 +100,7 @@ fn program() -> Result<Result<OsString, String>, Error> {
             Err(_) => {
                 return Ok(Err(format!(
                     "not checked: cargo-deny is not there and could not be installed (log: {}). \
-                     Install it with: cargo install --locked cargo-deny",
+                     Install it with: cargo install --locked {RELEASE}",
                     log("cargo-deny").display()
                 )));
             }
@@ -117,6 +120,8 @@ mod tests {
         let failed = || Err("exit status: 1".to_owned());
         let fetch = "error: failed to fetch advisory database https://x";
         assert!(has_no_database(&failed(), fetch));
+        let offline = "[ERROR] failed to get 'FETCH_HEAD' metadata: failed to get HEAD timestamp";
+        assert!(has_no_database(&failed(), offline));
         assert!(!has_no_database(&failed(), "error[vulnerability]: x"));
         // It went on with what was there.
         assert!(!has_no_database(&Ok(()), fetch));

@@ -24,9 +24,15 @@ fn paused_adopted_unpaused(context: &Context) -> Outcome {
         &config,
         0o644,
     )?;
-    dom0.command(["xl", "create", "-q", "-p", &config])
+    // xl writes the keys of one device after the other: stopped meanwhile, the holder finds both.
+    let holder = guests::holder(context)?;
+    context.sh(&format!("kill -STOP {holder}"))?;
+    let created = dom0
+        .command(["xl", "create", "-q", "-p", &config])
         .time(Duration::from_secs(60))
-        .text()?;
+        .text();
+    context.sh(&format!("kill -CONT {holder}"))?;
+    created?;
     let outcome = adopted(context);
     context.sh(&format!("xl destroy {ADOPTED}"))?;
     outcome?;

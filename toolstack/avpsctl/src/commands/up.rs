@@ -40,6 +40,8 @@ pub(super) async fn up(context: &Context, args: &UpArgs) -> Result<()> {
         })
         .await?;
     let mut work = Work::of(&statuses, args.replace)?;
+    // Before the findings on this machine: those of one domain do not keep the others from starting.
+    let whole = loaded.plan()?;
     let mut failed = check_this_machine(context, &machine, &mut loaded, &plan, &work).await?;
     failed.extend(work.leave_out(&failed));
     let observer = context.ui.observer();
@@ -47,7 +49,6 @@ pub(super) async fn up(context: &Context, args: &UpArgs) -> Result<()> {
         timeout: Duration::from_secs(args.timeout),
         unpause: true,
     };
-    let whole = loaded.plan()?;
     let served = serve(
         &machine,
         &whole,

@@ -19,6 +19,7 @@ const XENSTORE_PORT: u32 = 1;
 pub(super) fn check(plan: &Plan, index: &Index<'_>, findings: &mut Vec<Finding>) {
     let mut ports: HashMap<(&str, u32), String> = HashMap::new();
     let mut blind: HashMap<&str, ()> = HashMap::new();
+    let mut channels = HashMap::new();
     for channel in &plan.event_channels {
         let [a, b] = &channel.ends;
         if a.domain == b.domain && !a.domain.is_empty() {
@@ -33,6 +34,23 @@ pub(super) fn check(plan: &Plan, index: &Index<'_>, findings: &mut Vec<Finding>)
             );
             let at = format!("{}.{key}", channel.from);
             findings.push(Finding::new(&rules::LINK_ENDS, at, message).label("the same domain"));
+            continue;
+        }
+        let mut ends = [(&a.domain, a.port), (&b.domain, b.port)];
+        ends.sort_unstable();
+        if !a.domain.is_empty()
+            && !b.domain.is_empty()
+            && let Some(earlier) = channels.insert(ends, channel)
+        {
+            let message = format!(
+                "the event channel from port {} of \"{}\" to port {} of \"{}\" is stated twice",
+                a.port, a.domain, b.port, b.domain
+            );
+            findings.push(
+                Finding::new(&rules::EVENT_CHANNEL_TWICE, port_path(channel), message)
+                    .label("the same channel again")
+                    .related(port_path(earlier), "first stated here"),
+            );
             continue;
         }
         for (number, end) in channel.ends.iter().enumerate() {

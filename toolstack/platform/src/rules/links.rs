@@ -129,6 +129,11 @@ rules! {
              a domain its XenStore, fails for one with several vCPUs up to Xen 4.22 (it writes cpu/0/availability/).",
         source "Xen: xen/arch/arm/dom0less-build.c, domain_handle_dtb_bootmodule; xen/arch/arm/ioreq.c, try_fwd_ioserv; \
                 xen/arch/arm/dm.c, XEN_DMOP_set_irq_level; tools/helpers/init-dom0less.c; tried on Xen 4.20";
+    /// The same event channel is stated twice.
+    EVENT_CHANNEL_TWICE = "AVPS0626", "event-channel-twice", Error,
+        help "remove one of the two, or use other ports",
+        why "The second one would be a channel that is there already.",
+        source "platform document, schema avps/1";
     /// Two networks have the same name.
     NETWORK_NAME = "AVPS0640", "network-name", Error,
         help "give each network a name of its own",

@@ -15,6 +15,7 @@ pub(super) const CRYPT: &str = "cb3e5ba0-adf1-11e0-998b-0002a5d5c51b";
 const NOWHERE: &str = "3c0f3e52-8a0c-4d5e-9b0e-5f3b2a1c7d44";
 /// Results of GlobalPlatform's.
 pub(super) const DENIED: &str = "0xffff0001";
+const CANCELLED: &str = "0xffff0002";
 const BUSY: &str = "0xffff000d";
 pub(super) const COMMUNICATION: &str = "0xffff000e";
 const TIMEOUT: &str = "0xffff3001";
@@ -184,7 +185,8 @@ fn given(context: &Context, rights: &str, says: &str) -> Outcome {
     Ok(())
 }
 
-/// The right to an application is taken away in the middle of a call: the call ends as it does, and nothing follows it.
+/// The right to an application is taken away in the middle of a call: the call is cancelled, which OP-TEE sees when its wait is over,
+/// and nothing follows it.
 fn taken_away(context: &Context, guest: &Remote) -> Outcome {
     given(context, &little(), "no time limit")?;
     let long = context.within(Duration::from_secs(10));
@@ -201,7 +203,7 @@ fn taken_away(context: &Context, guest: &Remote) -> Outcome {
     expect(
         "a call that was under way",
         &seen["answers"][0]["result"],
-        SUCCESS.into(),
+        CANCELLED.into(),
     )?;
     let seen = bed_tee(guest, &["open", OS_TEST])?;
     expect("taken away", &seen["answers"], serde_json::json!([DENIED]))?;
