@@ -26,7 +26,7 @@ const GUEST: &str = "cockpit";
 const IMAGE: &str = "/var/lib/avps/images/cockpit.img";
 const IMAGE_MIB: u64 = 64;
 /// What the first run costs.
-const COST: &str = "  The first run downloads about 450 MB and builds Xen and Linux: about 15 minutes on two idle cores, and\n  \
+const COST: &str = "  The first run downloads about 450 MB and builds Xen and Linux: 13 to 17 minutes on two cores, and\n  \
                     6 GB of disk while it builds. Later runs take less than a minute and need no network.\n";
 /// Warm, on two cores.
 const BUDGET: Duration = Duration::from_secs(60);
@@ -53,7 +53,7 @@ impl Demo {
         }
         let media = Media::demo(&workshop)?;
         show.line(
-            "pieces",
+            "artefacts",
             "Xen, Linux, Debian's tools, this workspace for arm64",
         );
         let bed = Bed::boot(&media, &Machine::default(), "demo")?;

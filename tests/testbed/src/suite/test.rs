@@ -30,7 +30,7 @@ Examples:
   cargo xtask test                          the gate
   cargo xtask test \"restart: a worker\"      all cases whose name holds this text
   cargo xtask test --full                   everything; interrupted, it goes on where it stopped
-  cargo xtask test --full --only \"OP-TEE\"   one group of it
+  cargo xtask test --full --only \"OP-TEE\"   groups whose name contains this text
   cargo xtask test --history                past runs and their flaky cases
 
 Exit codes: 0 all passed, 1 a case failed, 2 usage, 3 this host cannot run it, 130 interrupted.

@@ -80,8 +80,8 @@ rules! {
     /// Secure-world calls that the control domain carries out.
     TEE_MEDIATED = "AVPS0818", "tee-by-control-domain", Warning error from B waivable true,
         help "use tee.mode = \"hypervisor\", or do without the secure world",
-        why "With \"mediated\" the vCPU stands still until a process in the control domain has answered its call: that process \
-             decides whether the domain goes on, and sees what it sends.",
+        why "With \"mediated\" a process in the control domain answers each call. While that process hangs or does not run, the \
+             vCPU that called stands still. The process also sees what the domain sends.",
         source "this project's design: the OP-TEE mediator; Xen: xen/common/monitor.c, privileged calls";
     /// XenStore for a safety domain that has nothing to look up in it.
     XENSTORE = "AVPS0819", "xenstore-without-need", Warning error from B waivable true,
