@@ -20,7 +20,11 @@ pub(super) fn tests() -> Vec<Test> {
             120,
             destroy,
         ),
-        Test::new("avpsctl: ten guests in a row leak nothing", 600, ten_guests),
+        Test::new(
+            "avpsctl: guests in a row leak nothing",
+            600,
+            guests_in_a_row,
+        ),
         Test::new(
             "xl: a plain guest's virtio device is adopted and served",
             150,
@@ -285,7 +289,7 @@ fn destroy(context: &Context) -> Outcome {
     })
 }
 
-fn ten_guests(context: &Context) -> Outcome {
+fn guests_in_a_row(context: &Context) -> Outcome {
     let spec = Spec {
         mib: 4,
         ..Spec::new("serial", "")
@@ -315,7 +319,7 @@ fn ten_guests(context: &Context) -> Outcome {
         resident_kib(context)?,
         free_mib(context)?,
     );
-    for _ in 0..10 {
+    for _ in 0..context.amount(3, 10) {
         one()?;
     }
     guests::nothing_left(&context.dom0())?;

@@ -41,7 +41,14 @@ pub(super) async fn create(context: &Context, args: &CreateArgs) -> Result<()> {
             args.domain
         )));
     }
-    super::up::check_files(context, &mut loaded, &plan, &only.domains, Host::default())?;
+    super::up::check_files(
+        context,
+        &mut loaded,
+        &plan,
+        &only.domains,
+        Host::default(),
+        false,
+    )?;
     let observer = context.ui.observer();
     let options = start::Options {
         timeout: Duration::from_secs(args.timeout),

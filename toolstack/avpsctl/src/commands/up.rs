@@ -42,7 +42,9 @@ pub(super) async fn up(context: &Context, args: &UpArgs) -> Result<()> {
     let mut work = Work::of(&statuses, args.replace)?;
     // Before the findings on this machine: those of one domain do not keep the others from starting.
     let whole = loaded.plan()?;
-    let mut failed = check_this_machine(context, &machine, &mut loaded, &plan, &work).await?;
+    let others_run = !running(&statuses, &[]).is_empty();
+    let mut failed =
+        check_this_machine(context, &machine, &mut loaded, &plan, &work, others_run).await?;
     failed.extend(work.leave_out(&failed));
     let observer = context.ui.observer();
     let options = start::Options {
@@ -129,13 +131,14 @@ async fn renew(machine: &Machine, statuses: &[(DomainPlan, Status)]) -> Result<B
 }
 
 /// Refuses before anything is touched when this machine cannot do it. Tells which domains it cannot start, when it can start
-/// others.
+/// others or others run.
 async fn check_this_machine(
     context: &Context,
     machine: &Machine,
     loaded: &mut Loaded,
     plan: &Plan,
     work: &Work,
+    others_run: bool,
 ) -> Result<Vec<NotStarted>> {
     if work.start.is_empty() {
         return Ok(Vec::new());
@@ -147,7 +150,7 @@ async fn check_this_machine(
     let on_host = Host {
         memory_bytes: Some(total),
     };
-    let lacking = check_files(context, loaded, plan, &work.start, on_host)?;
+    let lacking = check_files(context, loaded, plan, &work.start, on_host, others_run)?;
     let wanted: u64 = work.start.iter().map(|domain| domain.memory_bytes).sum();
     let freed: u64 = running
         .iter()
@@ -167,14 +170,15 @@ async fn check_this_machine(
     Ok(lacking)
 }
 
-/// Finds what this machine lacks for the domains that are to be started. Refuses when none of them could be; else tells which
-/// cannot.
+/// Finds what this machine lacks for the domains that are to be started. Refuses when none of them could be and no others run; else
+/// tells which cannot.
 pub(super) fn check_files(
     context: &Context,
     loaded: &mut Loaded,
     plan: &Plan,
     start: &[DomainPlan],
     host: Host,
+    others_run: bool,
 ) -> Result<Vec<NotStarted>> {
     let findings: Vec<Finding> = check_host(plan, &host)
         .into_iter()
@@ -204,7 +208,8 @@ pub(super) fn check_files(
     if shown.is_empty() {
         return Ok(lacking);
     }
-    let refused = lacking.len() == start.len() || !whole.is_empty();
+    let none_is_left = lacking.len() == start.len() && !others_run;
+    let refused = none_is_left || !whole.is_empty();
     loaded.add(shown);
     // For programs they stand at the domains, in the result.
     if refused || !context.ui.json {
