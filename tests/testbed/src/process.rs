@@ -10,6 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::artefacts::lock;
 use crate::interrupt;
 
 /// How many lines of a log an error shows.
@@ -140,6 +141,7 @@ impl Run {
         let (reader, writer) = std::io::pipe().map_err(start)?;
         let second = writer.try_clone().map_err(start)?;
         self.command.stdout(writer).stderr(second);
+        lock::inherit(&mut self.command);
         let mut child = self.command.spawn().map_err(start)?;
         let _registration = interrupt::register(&child);
         // The command keeps the pipe's writing end open until it is dropped: reading would never end.
@@ -198,6 +200,7 @@ impl Run {
             source,
         };
         self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        lock::inherit(&mut self.command);
         let child = self.command.spawn().map_err(start)?;
         let _registration = interrupt::register(&child);
         let output = child.wait_with_output().map_err(start)?;
