@@ -30,7 +30,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ),
 ];
 /// Rules taken away in the gate and in the full tier: others for each commit.
-const SAMPLE: [usize; 2] = [2, 3];
+const SAMPLE: [usize; 2] = [1, 3];
 /// Longest time of `avpsctl up` and `down`; backends get [`READY`] of it.
 const TIME: Duration = Duration::from_secs(60);
 /// Seconds in which a backend becomes ready where nothing is wrong, and then some.
@@ -465,12 +465,12 @@ mod tests {
     fn a_commit_chooses_the_same_rules_each_time_and_the_next_one_others() {
         let chosen = |seed| {
             let mut all = lacking(&whole());
-            choose(&mut all, Some(SAMPLE[0]), seed);
+            choose(&mut all, Some(SAMPLE[1]), seed);
             all.into_iter()
                 .map(|lacking| lacking.what)
                 .collect::<Vec<_>>()
         };
-        assert_eq!(chosen(1).len(), SAMPLE[0]);
+        assert_eq!(chosen(1).len(), SAMPLE[1]);
         assert_eq!(chosen(1), chosen(1));
         assert_ne!(chosen(1), chosen(2));
         let commit = "acde0f6123456789abcdef0123456789abcdef01\n";

@@ -79,10 +79,7 @@ fn without_network(context: &Context) -> Outcome {
     callers::prepare(&dom0)?;
     let stop = "kill $(pidof tee-supplicant); for i in $(seq 50); do pidof tee-supplicant > /dev/null || exit 0; sleep 0.1; done; exit 1";
     dom0.shell(stop).text()?;
-    let started = dom0
-        .shell("unshare -n tee-supplicant -d --fs-parent-path /var/lib/tee")
-        .text();
-    let outcome = started.map_err(Failed::from).and_then(|_| {
+    let outcome = callers::supplicant(&dom0, "unshare -n").and_then(|()| {
         super::quick(context, &dom0)?;
         let results = xtest::run(context, &dom0, &[SOCKETS], QUICK_LIMIT, |_| ())?;
         let names: Vec<&str> = results.names().collect();
