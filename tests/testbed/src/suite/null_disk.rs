@@ -17,7 +17,7 @@ pub(super) fn make(
     // Named as its folder; by older kernels with its number.
     context.sh(&format!(
         "disk={folder}\n\
-         mkdir -p /sys/kernel/config && (grep -q " /sys/kernel/config configfs " /proc/mounts || mount -t configfs none /sys/kernel/config) && \
+         mkdir -p /sys/kernel/config && (grep -q ' /sys/kernel/config configfs ' /proc/mounts || mount -t configfs none /sys/kernel/config) && \
          mkdir $disk && echo {mib} > $disk/size && echo 1 > $disk/memory_backed || exit 1\n\
          {settings}\n\
          echo 1 > $disk/power || exit 1\n\
