@@ -54,6 +54,9 @@ enum What {
         /// Runs of each size and guest, taking turns.
         #[arg(long, default_value_t = 5)]
         rounds: u32,
+        /// In time that counts instructions: neither this host's load nor its clock is measured.
+        #[arg(long)]
+        counted: bool,
     },
     /// Our disk over vhost-user, without Xen, against qemu-storage-daemon in the same guest.
     Vhost {
@@ -162,8 +165,13 @@ impl BenchCommand {
                     on(&media, &driver::machine(), "bench", measure)?,
                 )
             }
-            What::Tee { cases, rounds } => {
-                let (media, machine) = tee::boot(Profile::Release)?;
+            What::Tee {
+                cases,
+                rounds,
+                counted,
+            } => {
+                let (media, mut machine) = tee::boot(Profile::Release)?;
+                machine.counted = counted;
                 let measure = |context: &Context| tee::bench::run(context, cases, rounds);
                 ("bench tee", on(&media, &machine, "bench", measure)?)
             }

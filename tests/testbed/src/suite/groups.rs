@@ -64,21 +64,21 @@ pub(super) const GROUPS: &[Group] = &[
     Group {
         name: "source",
         lane: Lane::Bed,
-        gate: 2,
+        gate: 1,
         full: 2,
         work: Work::Host(source),
     },
     Group {
         name: "unit tests",
         lane: Lane::Bed,
-        gate: 3,
+        gate: 2,
         full: 3,
         work: Work::Host(unit::run),
     },
     Group {
         name: "bed",
         lane: Lane::Bed,
-        gate: 8,
+        gate: 10,
         full: 12,
         work: Work::Machine {
             tests: registry::tests,
@@ -98,7 +98,7 @@ pub(super) const GROUPS: &[Group] = &[
     Group {
         name: "driver domain",
         lane: Lane::Bed,
-        gate: 5,
+        gate: 4,
         full: 10,
         work: Work::Machine {
             tests: || Ok(driver::tests()),
@@ -118,7 +118,7 @@ pub(super) const GROUPS: &[Group] = &[
     Group {
         name: "OP-TEE",
         lane: Lane::Bed,
-        gate: 4,
+        gate: 5,
         full: 6,
         work: Work::Machine {
             tests: || Ok(tee::tests()),
@@ -148,7 +148,7 @@ pub(super) const GROUPS: &[Group] = &[
     Group {
         name: "documents",
         lane: Lane::Beside,
-        gate: 5,
+        gate: 2,
         full: 5,
         work: Work::Own {
             names: || documents::names().collect(),
@@ -158,7 +158,7 @@ pub(super) const GROUPS: &[Group] = &[
     Group {
         name: "rhythm",
         lane: Lane::Beside,
-        gate: 8,
+        gate: 2,
         full: 8,
         work: Work::Own {
             names: || vec![dom0less::NAME.to_owned()],
@@ -168,7 +168,7 @@ pub(super) const GROUPS: &[Group] = &[
     Group {
         name: "oracle",
         lane: Lane::Beside,
-        gate: 8,
+        gate: 5,
         full: 8,
         work: Work::Own {
             names: || vec![oracle::NAME.to_owned()],
@@ -179,7 +179,7 @@ pub(super) const GROUPS: &[Group] = &[
     Group {
         name: "pages",
         lane: Lane::Beside,
-        gate: 2,
+        gate: 5,
         full: 2,
         work: Work::Own {
             names: pages::names,

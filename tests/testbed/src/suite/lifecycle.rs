@@ -103,13 +103,13 @@ fn cpu_seconds(context: &Context, name: &str) -> Result<f64, Failed> {
     Ok(seconds.trim().parse()?)
 }
 
-/// Waits until the domain has had half a second of CPU time more; how long that took.
+/// Waits until the domain has had three tenths of a second of CPU time more; how long that took.
 fn burns(context: &Context, name: &str) -> Result<Duration, Failed> {
     let (began, before) = (Instant::now(), cpu_seconds(context, name)?);
-    while cpu_seconds(context, name)? < before + 0.5 {
+    while cpu_seconds(context, name)? < before + 0.3 {
         ensure(
             began.elapsed() < context.within(Duration::from_secs(30)),
-            || format!("{name} got no half second of CPU time in 30 s, for an endless loop"),
+            || format!("{name} got no 0.3 s of CPU time in 30 s, for an endless loop"),
         )?;
     }
     Ok(began.elapsed())
@@ -122,8 +122,8 @@ fn stands_still(context: &Context, name: &str, guest: &Remote) -> Outcome {
     let took = burns(context, name)?;
     context.sh(&format!("avpsctl pause {name}"))?;
     let before = cpu_seconds(context, name)?;
-    // At least four times as long as half a second of CPU time took.
-    let answer = guest.ping(Duration::from_secs(2).max(4 * took));
+    // At least three times as long as that took.
+    let answer = guest.ping(Duration::from_secs(2).max(3 * took));
     let after = cpu_seconds(context, name);
     let state = context.sh(&format!("xl list {name} | awk 'NR == 2 {{ print $5 }}'"));
     context.sh(&format!("avpsctl unpause {name}"))?;

@@ -45,7 +45,7 @@ pub(in super::super) fn run(context: &Context, calls: u32, rounds: u32) -> Resul
     callers.end(context, measured)?;
     figures.notes.push(
         "Seconds are medians of a call in a session that is open: of a function that the application does not have, or of one \
-         that hashes a buffer (SHA-256). A ratio is the mediated guest's divided by that of a guest whose calls Xen carries out, in turns. Counts are avps-tee's, per call."
+         that hashes a buffer (SHA-256). A ratio is that of a guest whose calls Xen carries out divided by the mediated guest's, in turns: the higher the better. Counts are avps-tee's, per call."
             .into(),
     );
     Ok(figures)
@@ -71,7 +71,7 @@ fn measure(
         let (mut ratios, mut times) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
             let (mediated, direct) = (seconds(ours, calls, call)?, seconds(theirs, calls, call)?);
-            ratios.push(mediated / direct);
+            ratios.push(direct / mediated);
             times.push(mediated);
         }
         let after = counters(context, ours)?;
