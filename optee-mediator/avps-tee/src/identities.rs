@@ -191,7 +191,7 @@ impl Known {
         Err(io::Error::other("no number is free"))
     }
 
-    /// Writes the file again, whole or not at all, and waits until it is on the disk.
+    /// Rewrites the file, whole or not at all, and waits until it is on the disk.
     fn write(&self, path: &Path) -> io::Result<()> {
         let entry = |(key, number): (&Key, &u32)| Entry {
             guest: key.guest.clone(),

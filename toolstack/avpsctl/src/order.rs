@@ -1,8 +1,8 @@
 //! Who waits for whom: the order in which domains are started, and what a domain lost with the one that served it.
 //!
 //! To Xen and to its guests a driver domain is its number: their ioreq servers and grants name it. When it is gone, its
-//! domain ID is not reused while its guests are alive; a new one has another number. What it served is lost to the guests, who have to be started again. As long as one of them
-//! exists, Xen keeps the number of the old one taken (a zombie: `s->emulator` in xen/common/ioreq.c).
+//! domain ID is not reused while its guests are alive; a new one has another number. What it served is lost to the guests, who have to
+//! be started again. As long as one of them exists, Xen keeps the number of the old one taken (a zombie: `s->emulator` in xen/common/ioreq.c).
 
 use platform::plan::DomainPlan;
 

@@ -47,7 +47,7 @@ pub fn write(run: &RunDir, plan: &Plan) -> Result<()> {
 
 /// Nobody supervises a platform any more, and nothing of it runs.
 pub fn forget(run: &RunDir, platform: &str) {
-    // A file that stays is written again before it is read again.
+    // A file that stays is rewritten before it is read again.
     let _ = fs::remove_file(path(run, platform));
 }
 

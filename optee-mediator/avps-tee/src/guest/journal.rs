@@ -14,7 +14,7 @@ use optee_abi::ShmRef;
 use serde::{Deserialize, Serialize};
 use xen::{DomId, Pfn};
 
-/// Bytes of lines that are no longer true and may stay before the file is written again; beyond that, as many as those of lines that
+/// Bytes of lines that are no longer true and may stay before the file is rewritten; beyond that, as many as those of lines that
 /// are. What is true is bounded by what the guest may share: a run of frames has at least a page.
 const SLACK: u64 = 16 * 1024;
 
@@ -155,7 +155,7 @@ impl Journal {
 
     /// The domain is gone.
     pub(super) fn remove(&self) {
-        // Another one that gets this number writes it again.
+        // Another one that gets this number rewrites it.
         let _ = fs::remove_file(&self.path);
     }
 
@@ -202,7 +202,7 @@ fn read(file: File, of: &str) -> Content {
     content
 }
 
-/// A file that was written again.
+/// A file that was rewritten.
 struct Written {
     file: File,
     bytes: u64,
@@ -210,7 +210,7 @@ struct Written {
     live: BTreeMap<u64, u64>,
 }
 
-/// Writes the file again, whole or not at all.
+/// Rewrites the file, whole or not at all.
 fn write(path: &Path, of: &str, content: &Content) -> io::Result<Written> {
     let unfinished = path.with_extension("part");
     let mut file = OpenOptions::new()

@@ -36,7 +36,7 @@ pub(super) struct Spec<'a> {
     pub(super) name: &'a str,
     /// Lines of the `[[domain.block]]` table besides `image`.
     pub(super) block: &'a str,
-    /// Size of the image, which is made again.
+    /// Size of the image, which is replaced.
     pub(super) mib: u64,
     /// A line of shell that fills the image; its path is in `$image`.
     pub(super) fill: &'a str,
@@ -79,6 +79,18 @@ pub(super) fn backend(dom0: &Remote) -> Outcome {
         return Ok(());
     }
     start_backend(dom0, &[])
+}
+
+/// Does this while dom0's holder is stopped; it gets the holder's process.
+pub(super) fn while_stopped<T>(
+    context: &Context,
+    act: impl FnOnce(u32) -> Result<T, Failed>,
+) -> Result<T, Failed> {
+    let holder = holder(context)?;
+    context.sh(&format!("kill -STOP {holder}"))?;
+    let done = act(holder);
+    context.sh(&format!("kill -CONT {holder}"))?;
+    done
 }
 
 /// Has the backend run with other options; guests go on.

@@ -25,14 +25,10 @@ fn paused_adopted_unpaused(context: &Context) -> Outcome {
         0o644,
     )?;
     // xl writes the keys of one device after the other: stopped meanwhile, the holder finds both.
-    let holder = guests::holder(context)?;
-    context.sh(&format!("kill -STOP {holder}"))?;
-    let created = dom0
-        .command(["xl", "create", "-q", "-p", &config])
-        .time(Duration::from_secs(60))
-        .text();
-    context.sh(&format!("kill -CONT {holder}"))?;
-    created?;
+    guests::while_stopped(context, |_| {
+        let create = dom0.command(["xl", "create", "-q", "-p", &config]);
+        Ok(create.time(Duration::from_secs(60)).text()?)
+    })?;
     let outcome = adopted(context);
     context.sh(&format!("xl destroy {ADOPTED}"))?;
     outcome?;

@@ -2,7 +2,7 @@
 
 use super::guests::{self, IMAGES, Spec};
 use super::in_dom0;
-use super::{Context, Failed, Outcome, Test, ensure};
+use super::{Context, Outcome, Test, ensure};
 use agent::client::Output;
 use std::time::{Duration, Instant};
 
@@ -200,12 +200,10 @@ fn in_a_guest(context: &Context) -> Outcome {
 fn interrupted(context: &Context) -> Outcome {
     let dom0 = context.dom0();
     guests::backend(&dom0)?;
-    let holder = guests::holder(context)?;
     let spec = Spec::new("broken-off", "");
     context.sh(&format!("truncate -s 1M {}", spec.image()))?;
     dom0.put_bytes(spec.text().as_bytes(), &spec.document(), 0o644)?;
-    context.sh(&format!("kill -STOP {holder}"))?;
-    let play = || -> Result<Output, Failed> {
+    let output = guests::while_stopped(context, |_| {
         let log = "/var/log/bed/broken-off.log";
         let pid = dom0.spawn(["avpsctl", "up", &spec.document()], log)?;
         let until = Instant::now() + context.within(Duration::from_secs(20));
@@ -225,10 +223,7 @@ fn interrupted(context: &Context) -> Outcome {
             stdout: Vec::new(),
             stderr: dom0.get(log)?,
         })
-    };
-    let output = play();
-    context.sh(&format!("kill -CONT {holder}"))?;
-    let output = output?;
+    })?;
     ensure(
         !output.exit.success(),
         || "an interrupted up says that all is well",

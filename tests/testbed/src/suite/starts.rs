@@ -191,11 +191,9 @@ fn two(context: &Context, name: &str, second: &str) -> Result<Document, Failed> 
 fn after(context: &Context) -> Outcome {
     let dom0 = context.dom0();
     guests::backend(&dom0)?;
-    let holder = guests::holder(context)?;
     let document = two(context, "wait", "after = [\"wait-first\"]")?;
     let log = "/var/log/bed/wait.log";
-    context.sh(&format!("kill -STOP {holder}"))?;
-    let play = || {
+    let outcome = guests::while_stopped(context, |holder| {
         let pid = dom0.spawn(["avpsctl", "up", "--timeout", "60", &document.path], log)?;
         let until = Instant::now() + Duration::from_secs(30);
         while context
@@ -223,9 +221,7 @@ fn after(context: &Context) -> Outcome {
         })?;
         let both = domains(context)?;
         ensure(both.lines().count() == 2, || both)
-    };
-    let outcome = play();
-    context.sh(&format!("kill -CONT {holder}"))?;
+    });
     document.down(context, outcome)?;
     context
         .sh(&format!("rm -f {IMAGES}/wait-*.img {log}"))

@@ -172,12 +172,9 @@ pub(super) fn touch(plan: &mut Plan) {
 
 /// Where a domain finds the first registers of what it is given of devices that the machine has.
 fn given(plan: &Plan, domain: &DomainPlan) -> Vec<u64> {
-    let known = plan.machine.devices.iter().flat_map(|d| &d.regions);
-    let known: Vec<Range> = known.map(|range| (range.at, range.size_bytes)).collect();
     let is_there = |at: u64| {
-        known
-            .iter()
-            .any(|(start, size)| at >= *start && at - start < *size)
+        let mut known = plan.machine.devices.iter().flat_map(|d| &d.regions);
+        known.any(|range| at >= range.at && at - range.at < range.size_bytes)
     };
     let regions = domain.devices.iter().flat_map(|device| &device.regions);
     regions
@@ -194,9 +191,7 @@ fn order(at: u64) -> String {
 /// The registers that a domain was ordered to read. A document may have orders of its own, to places that it must not reach.
 fn touched(plan: &Plan, domain: &DomainPlan) -> Vec<u64> {
     let is_ordered = |at: &u64| domain.cmdline.split(' ').any(|word| word == order(*at));
-    let mut places = given(plan, domain);
-    places.retain(is_ordered);
-    places
+    given(plan, domain).into_iter().filter(is_ordered).collect()
 }
 
 /// Its static memory, neighbours as one.

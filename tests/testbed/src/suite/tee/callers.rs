@@ -69,16 +69,13 @@ pub(super) const TIME: Duration = Duration::from_secs(120);
 /// Makes a domain ready to call: OP-TEE has it load applications and keep files. One that is ready stays so.
 pub(super) fn prepare(caller: &Remote) -> Outcome {
     // Some tests speak to themselves over the network.
-    caller
-        .shell("pidof tee-supplicant > /dev/null || ip link set lo up")
-        .text()?;
-    supplicant(caller, "")
+    supplicant(caller, "ip link set lo up &&")
 }
 
-/// Starts a supplicant by this command, if none runs, and waits until it serves: it goes to the background before that.
-pub(super) fn supplicant(caller: &Remote, by: &str) -> Outcome {
+/// Starts a supplicant, if none runs, with this before its command, and waits until it serves: it goes to the background before that.
+pub(super) fn supplicant(caller: &Remote, before: &str) -> Outcome {
     let line = format!(
-        "pidof tee-supplicant > /dev/null || {{ mkdir -p {STORAGE} && {by} tee-supplicant -d --fs-parent-path {STORAGE}; }} || exit 1; \
+        "pidof tee-supplicant > /dev/null || {{ mkdir -p {STORAGE} && {before} tee-supplicant -d --fs-parent-path {STORAGE}; }} || exit 1; \
          for i in $(seq 100); do ls -l /proc/$(pidof tee-supplicant)/fd | grep -q teepriv && exit 0; sleep 0.1; done; \
          echo tee-supplicant does not open its device >&2; exit 1"
     );

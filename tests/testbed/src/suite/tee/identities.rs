@@ -74,20 +74,22 @@ fn each_is_its_own(context: &Context) -> Outcome {
 /// Cases of xtest whose application opens sockets, to servers that xtest has in the same domain.
 const SOCKETS: &str = "regression_2001";
 
-/// OP-TEE keeps files of secure storage open, by handles of the supplicant that has ended: the first access finds that out and may
-/// fail.
-fn forget_handles(context: &Context) -> Outcome {
+/// Replaces dom0's supplicant by one that is started with this before its command.
+fn replace_supplicant(context: &Context, before: &str) -> Outcome {
+    let dom0 = context.dom0();
+    let stop = "kill $(pidof tee-supplicant); for i in $(seq 50); do pidof tee-supplicant > /dev/null || exit 0; sleep 0.1; done; exit 1";
+    dom0.shell(stop).text()?;
+    callers::supplicant(&dom0, before)?;
+    // OP-TEE keeps files of secure storage open, by handles of the supplicant that has ended: the first access finds that out and
+    // may fail.
     let first = ["regression_1004"];
-    xtest::run(context, &context.dom0(), &first, QUICK_LIMIT, |_| ()).map(drop)
+    xtest::run(context, &dom0, &first, QUICK_LIMIT, |_| ()).map(drop)
 }
 
 fn without_network(context: &Context) -> Outcome {
     let dom0 = context.dom0();
     callers::prepare(&dom0)?;
-    let stop = "kill $(pidof tee-supplicant); for i in $(seq 50); do pidof tee-supplicant > /dev/null || exit 0; sleep 0.1; done; exit 1";
-    dom0.shell(stop).text()?;
-    let outcome = callers::supplicant(&dom0, "unshare -n").and_then(|()| {
-        forget_handles(context)?;
+    let outcome = replace_supplicant(context, "unshare -n").and_then(|()| {
         super::quick(context, &dom0)?;
         let results = xtest::run(context, &dom0, &[SOCKETS], QUICK_LIMIT, |_| ())?;
         let names: Vec<&str> = results.names().collect();
@@ -96,10 +98,9 @@ fn without_network(context: &Context) -> Outcome {
         })
     });
     // The next tests are to find the one that has it.
-    dom0.shell(stop).text()?;
-    callers::prepare(&dom0)?;
+    let replaced = replace_supplicant(context, "");
     outcome?;
-    forget_handles(context)?;
+    replaced?;
     let results = xtest::run(context, &dom0, &[SOCKETS], QUICK_LIMIT, |_| ())?;
     let (others, _) = differences::judge(&[], &results, false);
     ensure(others.is_empty() && results.passed() == 1, || {
