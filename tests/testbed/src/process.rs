@@ -3,18 +3,70 @@
 //! Build steps go through [`Run`]; it never shows a child's output unless the child fails, and
 //! then only the last lines, with the log's path.
 
+use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
+use std::marker::PhantomData;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::artefacts::lock;
+use rustix::io::{FdFlags, fcntl_setfd};
+
 use crate::interrupt;
 
 /// How many lines of a log an error shows.
 const TAIL: usize = 20;
+
+thread_local! {
+    /// Descriptors that children of this thread inherit.
+    static INHERITED: RefCell<Vec<RawFd>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A file that the children inherit which this thread starts by [`Run`]. Children of other threads, such as a machine that runs beside
+/// a build, do not get it. It stays in its thread.
+#[derive(Debug)]
+pub(crate) struct Inherited {
+    file: File,
+    stays: PhantomData<*const ()>,
+}
+
+impl Inherited {
+    /// From now on, until it is dropped.
+    pub(crate) fn new(file: File) -> Self {
+        INHERITED.with_borrow_mut(|all| all.push(file.as_raw_fd()));
+        Self {
+            file,
+            stays: PhantomData,
+        }
+    }
+
+    /// Lets a child inherit all of this thread.
+    fn by(command: &mut Command) {
+        let all = INHERITED.with_borrow(Vec::clone);
+        if all.is_empty() {
+            return;
+        }
+        let keep = move || {
+            for fd in &all {
+                // SAFETY: the file is open: its thread starts this child, and drops it later.
+                let fd = unsafe { BorrowedFd::borrow_raw(*fd) };
+                fcntl_setfd(fd, FdFlags::empty())?;
+            }
+            Ok(())
+        };
+        // SAFETY: between fork and exec it makes system calls only; nothing is allocated.
+        unsafe { command.pre_exec(keep) };
+    }
+}
+
+impl Drop for Inherited {
+    fn drop(&mut self) {
+        INHERITED.with_borrow_mut(|all| all.retain(|fd| *fd != self.file.as_raw_fd()));
+    }
+}
 
 /// Why a child did not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -141,7 +193,7 @@ impl Run {
         let (reader, writer) = std::io::pipe().map_err(start)?;
         let second = writer.try_clone().map_err(start)?;
         self.command.stdout(writer).stderr(second);
-        lock::inherit(&mut self.command);
+        Inherited::by(&mut self.command);
         let mut child = self.command.spawn().map_err(start)?;
         let _registration = interrupt::register(&child);
         // The command keeps the pipe's writing end open until it is dropped: reading would never end.
@@ -200,7 +252,7 @@ impl Run {
             source,
         };
         self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        lock::inherit(&mut self.command);
+        Inherited::by(&mut self.command);
         let child = self.command.spawn().map_err(start)?;
         let _registration = interrupt::register(&child);
         let output = child.wait_with_output().map_err(start)?;

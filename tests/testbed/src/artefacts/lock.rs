@@ -1,36 +1,23 @@
 //! File locks between runs of xtask.
 //!
-//! The lock's descriptor is inherited by the children that the thread which holds it starts by [`crate::process::Run`]: when xtask is
-//! killed with a `make` still running, the lock stays taken until that `make` has ended, so that no second run enters its folder.
-//! Children of other threads, such as a machine that runs beside a build, do not get it.
+//! The lock's descriptor is [`Inherited`] by the children that work under it: when xtask is killed with a `make` still running, the
+//! lock stays taken until that `make` has ended, so that no second run enters its folder.
 
-use std::cell::RefCell;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::marker::PhantomData;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
-
-use rustix::io::{FdFlags, fcntl_setfd};
 
 use super::error::{Error, Result};
 use crate::interrupt;
+use crate::process::Inherited;
 use crate::progress::Step;
 
 const POLL: Duration = Duration::from_millis(100);
 
-thread_local! {
-    /// Descriptors of the locks that this thread holds.
-    static HELD: RefCell<Vec<RawFd>> = const { RefCell::new(Vec::new()) };
-}
-
 /// Held until dropped (and until every child that works under it has ended). It stays in its thread.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    file: File,
-    stays: PhantomData<*const ()>,
+    _file: Inherited,
 }
 
 impl Lock {
@@ -40,7 +27,11 @@ impl Lock {
         let mut step = None;
         loop {
             match file.try_lock() {
-                Ok(()) => return Ok(Self::held(file)),
+                Ok(()) => {
+                    return Ok(Self {
+                        _file: Inherited::new(file),
+                    });
+                }
                 Err(TryLockError::WouldBlock) => {
                     step.get_or_insert_with(|| {
                         Step::begin(what, "waiting for another run that is working on it")
@@ -59,43 +50,13 @@ impl Lock {
     pub(crate) fn try_take(path: &Path) -> Result<Option<Self>> {
         let file = open(path)?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Self::held(file))),
+            Ok(()) => Ok(Some(Self {
+                _file: Inherited::new(file),
+            })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(Error::io("lock", path)(error)),
         }
     }
-
-    fn held(file: File) -> Self {
-        HELD.with_borrow_mut(|held| held.push(file.as_raw_fd()));
-        Self {
-            file,
-            stays: PhantomData,
-        }
-    }
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        HELD.with_borrow_mut(|held| held.retain(|fd| *fd != self.file.as_raw_fd()));
-    }
-}
-
-/// Lets a child inherit the locks that this thread holds.
-pub(crate) fn inherit(command: &mut Command) {
-    let held = HELD.with_borrow(Vec::clone);
-    if held.is_empty() {
-        return;
-    }
-    let keep = move || {
-        for fd in &held {
-            // SAFETY: the lock is open: its thread starts this child, and drops it later.
-            let fd = unsafe { BorrowedFd::borrow_raw(*fd) };
-            fcntl_setfd(fd, FdFlags::empty())?;
-        }
-        Ok(())
-    };
-    // SAFETY: between fork and exec it makes system calls only; nothing is allocated.
-    unsafe { command.pre_exec(keep) };
 }
 
 fn open(path: &Path) -> Result<File> {
@@ -112,8 +73,9 @@ fn open(path: &Path) -> Result<File> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Lock, inherit};
-    use std::process::{Child, Command};
+    use super::Lock;
+    use crate::process::Run;
+    use rustix::process::{Pid, Signal, kill_process};
 
     #[test]
     fn one_holder_at_a_time() {
@@ -130,11 +92,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("xen.lock");
         let lock = Lock::take(&path, "xen").unwrap();
-        let mut child = sleeps();
+        let child = sleeps();
         drop(lock);
         let while_running = Lock::try_take(&path).unwrap();
-        child.kill().unwrap();
-        child.wait().unwrap();
+        kill_process(child, Signal::KILL).unwrap();
         assert!(
             while_running.is_none(),
             "the lock was free while the child still worked"
@@ -147,19 +108,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("xen.lock");
         let lock = Lock::take(&path, "xen").unwrap();
-        let mut child = std::thread::spawn(sleeps).join().unwrap();
+        let child = std::thread::spawn(sleeps).join().unwrap();
         drop(lock);
         let is_free = becomes_free(&path);
-        child.kill().unwrap();
-        child.wait().unwrap();
+        kill_process(child, Signal::KILL).unwrap();
         assert!(is_free, "a child that does not work under the lock kept it");
     }
 
-    /// A child as [`crate::process::Run`] starts them.
-    fn sleeps() -> Child {
-        let mut command = Command::new("sleep");
-        inherit(command.arg("60"));
-        command.spawn().unwrap()
+    /// A child that a command has left behind.
+    fn sleeps() -> Pid {
+        let line = "sleep 60 > /dev/null 2>&1 & echo $!";
+        let pid = Run::new("sh").args(["-c", line]).output().unwrap();
+        Pid::from_raw(pid.trim().parse().unwrap()).unwrap()
     }
 
     /// Children of tests that run at the same time have this lock too, until they run their own program.

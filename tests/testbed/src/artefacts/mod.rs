@@ -26,7 +26,7 @@ mod groups;
 mod index;
 mod kconfig;
 mod key;
-pub(crate) mod lock;
+mod lock;
 mod manifest;
 mod pins;
 mod tools;
