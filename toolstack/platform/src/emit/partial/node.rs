@@ -146,7 +146,8 @@ fn numbers(numbers: impl IntoIterator<Item = u64>) -> Value {
 /// What Xen reads and leaves out of the guest's tree: what to map where, whose interrupts to pass on, and whether the device
 /// may do without an IOMMU.
 fn for_xen(device: &DevicePassthrough, node: &mut DeviceTreeNode) {
-    let windows = device.regions.iter().map(pages);
+    // As they are: Xen refuses a part of a page. Rounded, the guest would reach what the document does not give it.
+    let windows = device.regions.iter();
     let cells = numbers(windows.flat_map(|window| [window.at, window.size_bytes, window.guest_at]));
     node.add_property(property("xen,reg", &cells));
     let path = Value::Texts(vec![device.path.clone()]);
