@@ -32,7 +32,7 @@ pub struct Waived {
 pub struct JsonWaiver {
     /// Why it is acceptable.
     pub reason: String,
-    /// Who answers for that.
+    /// Who is responsible for that.
     pub owner: String,
     /// The last day it holds.
     #[serde(skip_serializing_if = "Option::is_none")]

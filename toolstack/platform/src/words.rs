@@ -3,23 +3,23 @@
 use crate::schema::words;
 
 words! {
-    /// What follows when a domain ends.
+    /// What happens if a domain ends.
     Action {
-        /// Remove it.
+        /// The domain is removed.
         Destroy = "destroy",
-        /// Remove it and start it again.
+        /// It is removed and started again.
         Restart = "restart",
-        /// Leave it as it is, for examination.
+        /// It is kept for inspection.
         Preserve = "preserve",
     }
 
-    /// What a backend may reach of a guest's memory.
+    /// Guest memory that a backend can access.
     MemoryModel {
-        /// The pages of the request at hand.
+        /// Pages that the guest granted: its rings, and the buffers of requests in flight.
         Grant = "grant",
-        /// All of the guest; dom0 only.
+        /// All of the guest's memory; dom0 only.
         Foreign = "foreign",
-        /// One region agreed on before boot.
+        /// One region, fixed before boot. Not implemented (AVPS0202).
         Pool = "pool",
     }
 
@@ -29,7 +29,7 @@ words! {
         Writeback = "writeback",
         /// On the medium before the guest is told.
         Writethrough = "writethrough",
-        /// Past the page cache.
+        /// Bypasses the page cache (`O_DIRECT`).
         Direct = "direct",
     }
 
@@ -41,7 +41,7 @@ words! {
         Driver = "driver",
         /// Runs applications.
         Guest = "guest",
-        /// Runs a real-time operating system or a program without one.
+        /// Runs a real-time operating system or a bare-metal program.
         Rtos = "rtos",
     }
 
@@ -49,7 +49,7 @@ words! {
     Boot {
         /// The toolstack in the control domain, once that runs.
         Toolstack = "toolstack",
-        /// Xen itself, before any other domain runs, from the device tree.
+        /// Xen itself, at boot, as its device tree says (dom0less).
         Dom0less = "dom0less",
     }
 
@@ -83,9 +83,9 @@ words! {
 
     /// What Xen's security module FLASK does with what its policy does not allow.
     Flask {
-        /// Refuses it.
+        /// Xen denies what the policy does not allow.
         Enforcing = "enforcing",
-        /// Writes it to the log, and allows it: to find out what a policy lacks.
+        /// Xen only logs what the policy does not allow. Use it to find missing rules.
         Permissive = "permissive",
     }
 
@@ -99,7 +99,7 @@ words! {
 
     /// The IOMMU that Xen uses.
     Iommu {
-        /// None: every device that is a bus master reaches all of the memory.
+        /// No IOMMU: every bus master can access all memory.
         None = "none",
         /// Arm SMMUv1 or v2.
         SmmuV2 = "smmu-v2",
@@ -127,21 +127,21 @@ words! {
         None = "none",
     }
 
-    /// What a domain of Xen's own boot gets of Xen's interfaces (`xen,enhanced`).
+    /// Interfaces of Xen that a dom0less domain gets (`xen,enhanced`).
     Enhanced {
         /// None: the guest sees no hypervisor node.
         Disabled = "disabled",
         /// Grants and event channels; no XenStore.
         NoXenstore = "no-xenstore",
-        /// All of it, once the control domain's XenStore runs.
+        /// Grants, event channels and XenStore; XenStore once the control domain serves it.
         Enabled = "enabled",
     }
 
-    /// What a user of shared memory is to Xen.
+    /// Role of a user of shared memory for Xen.
     ShmRole {
-        /// The memory is this domain's.
+        /// The pages belong to this domain.
         Owner = "owner",
-        /// The memory is somebody else's, or nobody's.
+        /// The pages belong to another domain, or to Xen if there is no owner.
         Borrower = "borrower",
     }
 
@@ -163,7 +163,7 @@ words! {
         Restart = "restart",
     }
 
-    /// Who carries out a domain's TEE calls.
+    /// Who mediates a domain's calls to OP-TEE.
     TeeMode {
         /// Nobody: they are refused.
         None = "none",
@@ -175,9 +175,9 @@ words! {
         Mediated = "mediated",
     }
 
-    /// How two domains speak over an IPC link.
+    /// Protocol of an IPC link.
     IpcKind {
-        /// One writer's area and a doorbell; the receiver cannot write to it.
+        /// Memory that only the sender is meant to write, and an event channel as doorbell. Nothing keeps the receiver from writing (AVPS0801).
         Mailbox = "mailbox",
         /// RPMsg: rings that both sides write to.
         Rpmsg = "rpmsg",

@@ -8,12 +8,14 @@ use crate::rules::{self, Rule};
 use crate::schema::{FieldDescription, Kind, TableDescription};
 
 const INTRODUCTION: &str = "\
-Every table and key of a platform document, and every rule it is held to. This page is made from the
-declarations the reader itself is made from: `avpsctl platform reference` prints it, for the very program you have.
+This page lists every table and key of a platform document, and every rule that `avpsctl check` applies.
+`avpsctl platform reference` prints it for the installed version.
 
-Sizes are whole numbers with a binary unit (`\"128MiB\"`), spans of time are whole numbers with `us`, `ms` or `s`
+Sizes are whole numbers with a binary unit (`\"128MiB\"`), durations are whole numbers with `us`, `ms` or `s`
 (`\"10ms\"`), addresses are numbers (`0x4000_0000`), lists of numbers are written `[0, 1]` or `\"0-3,6\"`.
 Relative paths are relative to the document. A key that is not listed here is an error (AVPS0002).
+
+A default of – means: the key has no default value. It may be left out, unless its text says otherwise.
 ";
 
 /// The page, for `avpsctl platform reference`.
@@ -93,17 +95,17 @@ fn type_of(path: &str, field: &FieldDescription) -> String {
         false => format!("{path}.{}", field.key),
     };
     match field.kind {
-        Kind::Text => "text".into(),
+        Kind::Text => "string".into(),
         Kind::Boolean => "`true` or `false`".into(),
         Kind::Number => "number".into(),
         Kind::Size => "size".into(),
         Kind::Address => "address".into(),
-        Kind::TimeSpan => "span of time".into(),
+        Kind::TimeSpan => "duration".into(),
         Kind::Date => "date".into(),
         Kind::Version => "release".into(),
         Kind::Numbers => "numbers".into(),
-        Kind::Texts => "list of texts".into(),
-        Kind::Words(_) => "word".into(),
+        Kind::Texts => "array of strings".into(),
+        Kind::Words(_) => "one of".into(),
         Kind::Table(_) => format!("table `{}`", header(&at, false)),
         Kind::Tables(_) => format!("tables `{}`", header(&at, true)),
     }
@@ -126,8 +128,9 @@ fn cell(text: &str) -> String {
 
 fn rules_index(out: &mut String) {
     out.push_str(
-        "\n## Rules\n\nWhat `avpsctl platform check` looks for. `avpsctl explain ID` shows one of them with an example \
-         that fails and one\nthat passes. A rule marked *waivable* can be answered for in `[[waive]]`.\n\n\
+        "\n## Rules\n\n`avpsctl check` applies these rules. `avpsctl explain ID` shows one of them with an example \
+         that fails and one\nthat passes. Findings of a rule marked *waivable* can be waived with `[[waive]]`. \
+         *error from ASIL B* means: a warning\nfor lower levels, an error for ASIL B and higher.\n\n\
          | id | name | severity | why | what to do |\n|---|---|---|---|---|\n",
     );
     for rule in rules::all() {

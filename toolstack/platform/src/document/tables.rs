@@ -17,9 +17,10 @@ tables! {
         schema: Option<String> = required "schema = \"avps/1\"",
         /// Name and description of the platform.
         platform: Option<PlatformTable> = required "[platform]",
-        /// The hardware. Where `device_tree` is given, the rest is taken from it and what is written here replaces it.
+        /// The hardware. With `device_tree`, values that are not given here are taken from the device tree, as far as
+        /// it has them. Values given here replace those of the device tree, except that `reserved` entries are added.
         machine: Option<MachineTable>,
-        /// How Xen and the domains of its own boot get into memory.
+        /// How Xen and the dom0less domains are loaded into memory.
         boot: Option<BootTable>,
         /// The hypervisor.
         xen: Option<XenTable>,
@@ -31,13 +32,13 @@ tables! {
         domain: Vec<DomainTable>,
         /// Memory that several domains see.
         shared_memory: Vec<SharedMemoryTable>,
-        /// Event channels between domains of Xen's own boot.
+        /// Event channels between dom0less domains; dom0 may be one end.
         event_channel: Vec<EventChannelTable>,
         /// Links between two domains, each made of shared memory and an event channel.
         ipc: Vec<IpcTable>,
         /// Networks between domains.
         network: Vec<NetworkTable>,
-        /// Findings that somebody answers for.
+        /// Waivers: findings that are accepted, each with a reason, an owner and an expiry date.
         waive: Vec<WaiveTable>,
     }
 
@@ -51,7 +52,7 @@ tables! {
 
     /// The hardware.
     MachineTable {
-        /// RAM for domains that the toolstack starts, without the shares of dom0 and Xen.
+        /// RAM for all domains of the document together (AVPS0114).
         memory: Option<ByteSize>,
         /// Path of the machine's device tree (`.dtb`).
         device_tree: Option<String>,
@@ -71,7 +72,7 @@ tables! {
         llc: Option<LlcTable>,
         /// How the processor protects memory.
         protection: Option<Protection> = default "mmu",
-        /// Regions of the EL2 MPU, with `protection = "mpu"`.
+        /// Number of EL2 MPU regions, with `protection = "mpu"`.
         mpu_regions: Option<u64>,
         /// Frequency of the generic timer in Hz.
         timer_hz: Option<u64>,
@@ -98,7 +99,7 @@ tables! {
     /// CPUs of one kind that share a cache.
     ClusterTable {
         /// A name for it.
-        name: Option<String>,
+        name: Option<String> = default "`cluster` and its number",
         /// Its CPUs.
         cpus: Option<Numbers> = required "cpus = \"0-3\"",
         /// The core's name, as in a device tree: `arm,cortex-a57`.
@@ -109,15 +110,15 @@ tables! {
     LlcTable {
         /// Its size.
         size: Option<ByteSize> = required "size = \"1MiB\"",
-        /// Its ways.
+        /// Number of ways.
         ways: Option<u64> = required "ways = 16",
     }
 
-    /// How Xen and the domains of its own boot get into memory.
+    /// How Xen and the dom0less domains are loaded into memory.
     BootTable {
         /// Path of Xen's image.
         xen: Option<String>,
-        /// Where the modules (kernels, ramdisks, device trees) are loaded, one behind the other.
+        /// Address range into which the modules (kernels, ramdisks, device trees) are loaded, one after the other.
         window: Option<RangeTable>,
         /// Room for each module; a kernel or a ramdisk that is larger is refused.
         slot: Option<ByteSize> = default "32MiB",
@@ -131,24 +132,24 @@ tables! {
 
     /// The hypervisor.
     XenTable {
-        /// The release, which decides what it understands.
+        /// Release of Xen. The checks and the emitted files depend on it.
         version: Option<XenVersion> = default "4.20",
         /// Scheduler of the CPUs that are in no pool of the document.
         scheduler: Option<Scheduler> = default "credit2",
-        /// More words for Xen's command line.
+        /// Further options for Xen's command line.
         cmdline: Option<String>,
         /// Console: path of its node in the device tree, with `stdout-path` options.
         console: Option<String>,
         /// Xen's own heap, at fixed places.
         static_heap: Vec<RangeTable>,
-        /// Whether domains get the types of a FLASK policy, and what happens to what that does not allow.
+        /// FLASK mode. If it is set, `avpsctl` gives each domain that it starts a type in the document's policy.
         flask: Option<Flask> = default "no FLASK",
     }
 
     /// The secure world, as OP-TEE was built.
     TeeFirmwareTable {
-        /// Domains that OP-TEE has room for, the control domain among them (`CFG_VIRT_GUEST_COUNT`; 0 for an OP-TEE without
-        /// `CFG_NS_VIRTUALIZATION`).
+        /// Number of domains that OP-TEE was built for, including the control domain (`CFG_VIRT_GUEST_COUNT`; 0 for an
+        /// OP-TEE without `CFG_NS_VIRTUALIZATION`).
         partitions: Option<u64>,
     }
 
@@ -175,16 +176,17 @@ tables! {
         /// Path of the kernel image.
         kernel: Option<String> = required "kernel = \"Image\"",
         /// Path of the initial ramdisk, or `none`.
-        ramdisk: Option<String> = default "none; for a driver domain, one of avps-backend alone, made by avpsctl",
+        ramdisk: Option<String> = default "none; for a driver domain that the toolstack starts, `avpsctl` makes one that contains only `avps-backend`",
         /// Path of a partial device tree (`.dtb`) that is added to the guest's.
-        device_tree: Option<String>,
-        /// Kernel command line.
-        cmdline: Option<String> = default "console=hvc0, or console=ttyAMA0 on a vpl011",
-        /// RAM. Where `static_memory` is given, its sum.
+        device_tree: Option<String> = default "none; with assigned devices, and with virtio devices of a dom0less domain, `avpsctl` makes one",
+        /// Kernel command line. That of a driver domain also gets `xen_privcmd.unrestricted=1`, unless it sets that
+        /// parameter itself.
+        cmdline: Option<String> = default "console=hvc0, or console=ttyAMA0 with a vpl011",
+        /// Amount of RAM. Required, unless `static_memory` is given; then the default is the sum of its ranges.
         memory: Option<ByteSize>,
         /// RAM at fixed places of the machine.
         static_memory: Vec<RangeTable>,
-        /// The guest's addresses are the machine's.
+        /// Maps the guest's RAM 1:1: guest-physical addresses equal host-physical addresses.
         direct_map: Option<bool> = default "false",
         /// Colours of the last-level cache.
         colors: Option<Numbers>,
@@ -201,76 +203,81 @@ tables! {
         /// Whether the amount of its memory may change while it runs.
         balloon: Option<bool> = default "true for a domain the toolstack starts",
         /// Where its console is.
-        console: Option<Console> = default "pv; vpl011 for a domain of Xen's own boot",
-        /// What it gets of Xen's interfaces, when Xen itself starts it.
-        enhanced: Option<Enhanced> = default "disabled; no-xenstore with event channels; enabled with virtio devices",
-        /// Shared interrupts it can have, when Xen itself starts it.
-        interrupts: Option<u64>,
+        console: Option<Console> = default "pv; vpl011 for a dom0less domain",
+        /// Interfaces of Xen that a dom0less domain gets (`xen,enhanced`).
+        enhanced: Option<Enhanced> = default "disabled; no-xenstore with event channels; enabled with virtio devices or `console = \"pv\"`",
+        /// Number of SPIs of a dom0less domain (`nr_spis`).
+        interrupts: Option<u64> = default "as many as the machine has",
         /// Domains that have to be ready before it is started.
         after: Option<Texts>,
-        /// What restarts the machine or the domain when it hangs. A device of the domain's own is what works: the guest sets it up.
+        /// Restarts the machine or the domain if the domain hangs. In this release only a watchdog device that is
+        /// assigned to the domain works; the guest sets it up (AVPS1002).
         watchdog: Option<WatchdogTable>,
         /// Rights in the secure world.
         tee: Option<TeeTable>,
-        /// What follows when the guest powers off.
+        /// What happens if the guest powers off.
         on_poweroff: Option<Action> = default "destroy",
-        /// What follows when the guest reboots.
+        /// What happens if the guest reboots.
         on_reboot: Option<Action> = default "restart",
-        /// What follows when the guest crashes.
+        /// What happens if the guest crashes.
         on_crash: Option<Action> = default "destroy",
         /// Virtio disks.
         block: Vec<BlockTable>,
-        /// Devices of the machine that are its own.
+        /// Devices of the machine that are assigned to it (passthrough).
         device: Vec<DeviceTable>,
     }
 
-    /// A share of RTDS.
+    /// CPU time under the RTDS scheduler: a budget in each period.
     RtdsTable {
-        /// How often the budget is given.
+        /// Period after which the budget is renewed.
         period: Option<TimeSpan> = required "period = \"10ms\"",
         /// How long it may run in a period.
         budget: Option<TimeSpan> = required "budget = \"4ms\"",
     }
 
-    /// A slot of ARINC653.
+    /// Time slot under the ARINC 653 scheduler.
     Arinc653Table {
         /// How long it runs in each major frame.
         runtime: Option<TimeSpan> = required "runtime = \"5ms\"",
     }
 
-    /// A watchdog. The checks judge it; no program of this release arms, feeds or watches one (rule AVPS1002).
+    /// A watchdog. `avpsctl check` evaluates it, but no program of this release arms, services or monitors one
+    /// (AVPS1002).
     WatchdogTable {
         /// Longest time between two signs of life.
         timeout: Option<TimeSpan> = required "timeout = \"2s\"",
         /// What it does.
         action: Option<WatchdogAction> = default "reset",
-        /// The domain, or the device of the machine by its path in the device tree, that keeps it.
+        /// Who watches the domain: another domain (by name), or a watchdog device (by its path in the machine's device
+        /// tree). Without an owner it is Xen's own watchdog.
         owner: Option<String>,
     }
 
     /// Rights in the secure world.
     TeeTable {
-        /// Who carries out its calls.
+        /// Who mediates its calls to OP-TEE.
         mode: Option<TeeMode> = required "mode = \"mediated\"",
         /// UUIDs of the trusted applications it may open.
         applications: Option<Texts>,
-        /// Applications of which it gets another one: its own, with objects of its own.
+        /// Replacements for trusted applications: the domain asks for one UUID, and another one is opened, for example
+        /// a copy that only this domain uses.
         stand_in: Vec<TeeStandInTable>,
         /// Sessions it may have open at once.
         sessions: Option<u64> = default "16",
         /// Memory it may share with the secure world.
         shared_memory: Option<ByteSize> = default "2MiB",
-        /// Calls per second.
-        rate: Option<u64>,
+        /// Maximum number of calls per second.
+        rate: Option<u64> = default "no limit",
         /// Calls it may have under way at once, 1 to 8.
         concurrency: Option<u64> = default "4",
         /// How long a call may take before it is cancelled.
-        timeout: Option<TimeSpan>,
-        /// Its share of the secure world when others want it too, 1 to 1000.
+        timeout: Option<TimeSpan> = default "no limit",
+        /// Its weight, 1 to 1000, when several domains wait for OP-TEE's threads.
         weight: Option<u64> = default "100",
     }
 
-    /// A trusted application that stands in for another one, so that a domain shares it with nobody.
+    /// Opens another trusted application than the domain asks for, so that the domain need not share one with other
+    /// domains.
     TeeStandInTable {
         /// UUID that the domain asks for.
         application: Option<String> = required "application = \"8aaaf200-2450-11e4-abe2-0002a5d5c51b\"",
@@ -280,11 +287,11 @@ tables! {
 
     /// A virtio disk.
     BlockTable {
-        /// Path of the image or block device.
+        /// Path of the image or block device, in the domain that serves it.
         image: Option<String> = required "image = \"data.img\"",
         /// The domain that serves it.
         backend: Option<String> = default "the control domain",
-        /// What the backend may reach of the guest's memory.
+        /// Guest memory that the backend can access.
         memory: Option<MemoryModel> = default "grant",
         /// Whether the guest may only read.
         readonly: Option<bool> = default "false",
@@ -296,23 +303,23 @@ tables! {
         serial: Option<String>,
     }
 
-    /// A device of the machine that is a domain's own.
+    /// A device of the machine that is assigned to a domain (passthrough).
     DeviceTable {
         /// Its path in the machine's device tree.
         path: Option<String> = required "path = \"/pl031@9010000\"",
         /// What keeps its DMA inside the domain's memory.
         dma: Option<DeviceDma> = default "iommu",
-        /// Its registers. Left out, those of the device tree.
-        region: Vec<DeviceRegionTable>,
-        /// Its interrupts, as the interrupt controller counts them (SPI + 32). Left out, those of the device tree.
-        interrupts: Option<Numbers>,
+        /// Its registers.
+        region: Vec<DeviceRegionTable> = default "those of the device tree",
+        /// Its interrupts, as the interrupt controller counts them (SPI + 32).
+        interrupts: Option<Numbers> = default "those of the device tree",
     }
 
     /// Registers of a device.
     DeviceRegionTable {
         /// Where they are.
         at: Option<Address> = required "at = 0x901_0000",
-        /// How many bytes there are.
+        /// Size of the region.
         size: Option<ByteSize> = required "size = \"4KiB\"",
         /// Where the guest sees them.
         guest_at: Option<Address> = default "where the machine has them",
@@ -322,10 +329,10 @@ tables! {
     SharedMemoryTable {
         /// Its name for Xen, at most 15 bytes.
         id: Option<String> = required "id = \"speed\"",
-        /// How much it is.
+        /// Size of the region.
         size: Option<ByteSize> = required "size = \"64KiB\"",
-        /// Where it is in the machine.
-        at: Option<Address>,
+        /// Host-physical address.
+        at: Option<Address> = default "Xen takes the memory from its heap (Xen 4.19 and newer)",
         /// The domains that see it.
         user: Vec<SharedMemoryUserTable>,
     }
@@ -334,29 +341,29 @@ tables! {
     SharedMemoryUserTable {
         /// The domain.
         domain: Option<String> = required "domain = \"cluster\"",
-        /// Where the guest sees it.
-        at: Option<Address>,
-        /// What it is to Xen.
+        /// Guest-physical address.
+        at: Option<Address> = default "a free one from 0x3300_0000; with `direct_map` and in dom0, `at` of the region",
+        /// Role of the domain for Xen.
         role: Option<ShmRole> = default "borrower",
-        /// Whether it is meant to write.
+        /// Whether it is meant to write. Xen does not enforce this: every user can write (AVPS0801).
         writes: Option<bool> = default "false",
     }
 
     /// An event channel.
     EventChannelTable {
         /// A name for it.
-        name: Option<String>,
+        name: Option<String> = default "the names of the two domains",
         /// The two domains.
         between: Option<Texts> = required "between = [\"adas\", \"cluster\"]",
-        /// Their ports. Left out, each domain's next free one.
-        ports: Option<Numbers>,
+        /// Their ports.
+        ports: Option<Numbers> = default "the next free port of each domain, from 10",
     }
 
     /// A link between two domains: shared memory and an event channel. No program of this release speaks its protocol (rule AVPS1003).
     IpcTable {
         /// Name; also that of its shared memory.
         name: Option<String> = required "name = \"speed\"",
-        /// How they speak.
+        /// Protocol.
         kind: Option<IpcKind> = default "mailbox",
         /// Who sends.
         from: Option<String> = required "from = \"adas\"",
@@ -364,17 +371,17 @@ tables! {
         to: Option<String> = required "to = \"cluster\"",
         /// Size of the shared memory.
         size: Option<ByteSize> = default "4KiB",
-        /// Where that is in the machine.
-        at: Option<Address>,
-        /// Where both guests see it.
-        guest_at: Option<Address>,
+        /// Host-physical address of the shared memory.
+        at: Option<Address> = default "Xen takes the memory from its heap (Xen 4.19 and newer)",
+        /// Guest-physical address of the shared memory, in both domains.
+        guest_at: Option<Address> = default "a free one from 0x3300_0000; with `direct_map` and in dom0, `at`",
     }
 
-    /// A network between domains. The checks judge it; no program of this release makes one (rule AVPS1001).
+    /// A network between domains. `avpsctl check` evaluates it, but no program of this release creates one (AVPS1001).
     NetworkTable {
         /// Name.
         name: Option<String> = required "name = \"backbone\"",
-        /// The machine's interface that belongs to it, if one does.
+        /// Network interface of the machine that is connected to it.
         uplink: Option<String>,
         /// What it can carry, in bits per second.
         rate: Option<u64>,
@@ -386,13 +393,13 @@ tables! {
     NetworkPortTable {
         /// The domain.
         domain: Option<String> = required "domain = \"adas\"",
-        /// MAC address. Left out, one made from the names of network and domain.
-        mac: Option<String>,
+        /// MAC address.
+        mac: Option<String> = default "made from the names of platform, network and domain",
         /// VLAN, 1 to 4094.
         vlan: Option<u64>,
         /// Priority code point, 0 to 7 (IEEE 802.1Q).
         priority: Option<u64> = default "0",
-        /// Largest frame that is sent in reserved time.
+        /// Largest frame of its reserved traffic.
         frame: Option<ByteSize>,
         /// How often such a frame is sent.
         interval: Option<TimeSpan>,
@@ -400,15 +407,15 @@ tables! {
         latency: Option<TimeSpan>,
     }
 
-    /// A finding that somebody answers for.
+    /// A waiver: accepts findings of one rule until a date.
     WaiveTable {
         /// Id of the rule.
-        rule: Option<String> = required "rule = \"AVPS0601\"",
-        /// The domain, link or other named thing it is about. Left out, all of them.
-        subject: Option<String>,
+        rule: Option<String> = required "rule = \"AVPS0616\"",
+        /// The domain, link or other named thing it is about.
+        subject: Option<String> = default "all findings of the rule",
         /// Why it is acceptable.
-        reason: Option<String> = required "reason = \"the link is read only\"",
-        /// Who answers for that.
+        reason: Option<String> = required "reason = \"the region has one page, so little can be evicted through it\"",
+        /// Who is responsible for that.
         owner: Option<String> = required "owner = \"safety@example.com\"",
         /// The last day it holds.
         expires: Option<Date> = required "expires = 2027-06-30",

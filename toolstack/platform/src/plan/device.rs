@@ -20,7 +20,7 @@ pub struct VirtioPlan {
     /// Name of the backend's domain; none for the control domain.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub backend: Option<String>,
-    /// What the backend may reach of the guest's memory.
+    /// Guest memory that the backend can access.
     pub memory: MemoryModel,
     /// The parameters of its kind.
     pub device: DevicePlan,
@@ -61,7 +61,7 @@ pub struct BlockPlan {
     pub serial: Option<String>,
 }
 
-/// A device of the machine that is a domain's own.
+/// A device of the machine that is assigned to a domain (passthrough).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DevicePassthrough {
     /// Its path in the machine's device tree.

@@ -47,7 +47,7 @@ pub struct DomainPlan {
     /// RAM at fixed places of the machine; empty where Xen chooses.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub static_memory: Vec<Range>,
-    /// The guest's addresses are the machine's.
+    /// Maps the guest's RAM 1:1: guest-physical addresses equal host-physical addresses.
     #[serde(skip_serializing_if = "is_false", default)]
     pub direct_map: bool,
     /// Colours of the last-level cache; empty for all.
@@ -71,7 +71,7 @@ pub struct DomainPlan {
     pub balloon: bool,
     /// Where its console is.
     pub console: Console,
-    /// What it gets of Xen's interfaces, when Xen itself starts it.
+    /// Interfaces of Xen that a dom0less domain gets.
     pub enhanced: Enhanced,
     /// Shared interrupts it can have, when Xen itself starts it; none for Xen's own choice.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -88,15 +88,15 @@ pub struct DomainPlan {
     /// Rights in the secure world.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub tee: Option<TeeRights>,
-    /// What follows when the guest powers off.
+    /// What happens if the guest powers off.
     pub on_poweroff: Action,
-    /// What follows when the guest reboots.
+    /// What happens if the guest reboots.
     pub on_reboot: Action,
-    /// What follows when the guest crashes.
+    /// What happens if the guest crashes.
     pub on_crash: Action,
     /// Virtio devices, by number.
     pub virtio: Vec<VirtioPlan>,
-    /// Devices of the machine that are its own.
+    /// Devices of the machine that are assigned to it (passthrough).
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub devices: Vec<DevicePassthrough>,
 }
@@ -134,7 +134,7 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-/// A share of RTDS.
+/// CPU time under the RTDS scheduler: a budget in each period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RtdsShare {
     /// Period in microseconds.
@@ -150,7 +150,7 @@ pub struct Watchdog {
     pub timeout_us: u64,
     /// What it does.
     pub action: WatchdogAction,
-    /// The domain or the device that keeps it.
+    /// The domain or the watchdog device that watches; none for Xen's own watchdog.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub owner: Option<String>,
 }
@@ -167,7 +167,7 @@ pub struct TeeStandIn {
 /// Rights in the secure world.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TeeRights {
-    /// Who carries out its calls.
+    /// Who mediates its calls to OP-TEE.
     pub mode: TeeMode,
     /// UUIDs of the trusted applications it may open.
     pub applications: Vec<String>,
@@ -186,7 +186,7 @@ pub struct TeeRights {
     /// How long a call may take, in microseconds; none for no limit.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub timeout_us: Option<u64>,
-    /// Its share of the secure world when others want it too.
+    /// Its weight when several domains wait for OP-TEE's threads.
     pub weight: u32,
 }
 

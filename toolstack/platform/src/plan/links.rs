@@ -29,9 +29,9 @@ pub struct SharedMemory {
 pub struct SharedMemoryUser {
     /// The domain.
     pub domain: String,
-    /// Where the guest sees it.
+    /// Guest-physical address.
     pub at: u64,
-    /// What it is to Xen.
+    /// Role of the domain for Xen.
     pub role: ShmRole,
     /// Whether it is meant to write. Xen 4.20 lets every user write.
     pub writes: bool,
@@ -39,7 +39,7 @@ pub struct SharedMemoryUser {
     pub from: String,
 }
 
-/// An event channel between two domains of Xen's own boot.
+/// An event channel between dom0less domains; dom0 may be one end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventChannel {
     /// Name.
@@ -67,7 +67,7 @@ pub struct EventChannelEnd {
 pub struct IpcLink {
     /// Name.
     pub name: String,
-    /// How they speak.
+    /// Protocol.
     pub kind: IpcKind,
     /// Who sends.
     pub sender: String,
@@ -119,7 +119,7 @@ pub struct NetworkPort {
     pub from: String,
 }
 
-/// A finding that somebody answers for.
+/// A waiver: accepts findings of one rule until a date.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waiver {
     /// Id of the rule.
@@ -129,7 +129,7 @@ pub struct Waiver {
     pub subject: Option<String>,
     /// Why it is acceptable.
     pub reason: String,
-    /// Who answers for that.
+    /// Who is responsible for that.
     pub owner: String,
     /// The last day it holds.
     pub expires: Option<Date>,

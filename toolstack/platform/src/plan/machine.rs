@@ -188,7 +188,7 @@ impl Cpupool {
     }
 }
 
-/// How Xen and the domains of its own boot get into memory.
+/// How Xen and the dom0less domains are loaded into memory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BootPlan {
     /// Absolute path of Xen's image.

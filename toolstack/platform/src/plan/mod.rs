@@ -65,14 +65,14 @@ pub struct Plan {
     /// The secure world.
     #[serde(skip_serializing_if = "TeeFirmware::is_unknown", default)]
     pub tee: TeeFirmware,
-    /// How Xen and the domains of its own boot get into memory.
+    /// How Xen and the dom0less domains are loaded into memory.
     pub boot: BootPlan,
     /// The domains, in the order they are started.
     pub domains: Vec<DomainPlan>,
     /// Memory that several domains see.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub shared_memory: Vec<SharedMemory>,
-    /// Event channels between domains of Xen's own boot.
+    /// Event channels between dom0less domains; dom0 may be one end.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub event_channels: Vec<EventChannel>,
     /// Links between two domains.
@@ -81,7 +81,7 @@ pub struct Plan {
     /// Networks between domains.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub networks: Vec<Network>,
-    /// Findings that somebody answers for.
+    /// Waivers: findings that are accepted, each with a reason, an owner and an expiry date.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub waivers: Vec<Waiver>,
 }

@@ -28,7 +28,7 @@ rules! {
     /// One device writes what another reads.
     IMAGE_READ_WHILE_WRITTEN = "AVPS0206", "image-read-while-written", Warning,
         help "make every user of the image readonly = true, or use a copy",
-        why "The reader keeps old blocks in its page cache and sees a file system that does not fit together.",
+        why "The reader keeps old blocks in its page cache and sees an inconsistent file system.",
         source "platform document, schema avps/1";
     /// A serial number the device cannot report.
     SERIAL = "AVPS0207", "serial", Error,

@@ -30,7 +30,7 @@ rules! {
         source "Xen: tools/libs/guest/xg_dom_arm.c";
     /// A partial device tree that is not on this machine.
     DEVICE_TREE_FILE = "AVPS0306", "device-tree-file", Error,
-        help "put it there; avpsctl emit partial-dtb writes the one of a domain's devices, beside the document",
+        help "put it there; for a domain with assigned devices, avpsctl emit partial-dtb generates it",
         why "libxl reads the partial device tree when the domain is created, and puts it into the guest's.",
         source "Xen: tools/libs/light/libxl_arm.c, copy_partial_fdt";
 }

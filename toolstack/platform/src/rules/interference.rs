@@ -28,7 +28,8 @@ rules! {
         source "OpenAMP RPMsg, virtqueue layout; Linux: Documentation/staging/rpmsg.rst";
     /// A backend that maps all of a safety domain.
     FOREIGN_MEMORY = "AVPS0805", "foreign-memory", Warning error from B waivable true,
-        help "use memory = \"grant\": the backend then reaches the pages of the request at hand",
+        help "use memory = \"grant\": then the backend accesses granted pages only (rings, and buffers of requests in \
+              flight)",
         why "With \"foreign\" the backend process maps whatever page of the guest it likes, readable and writable: one \
              wrong pointer in it is a write into the safety domain, also when both have the same level.",
         source "Xen: xen/include/public/memory.h, XENMEM_add_to_physmap_batch with XENMAPSPACE_gmfn_foreign";
@@ -41,8 +42,9 @@ rules! {
     /// A physical CPU shared with a lower level.
     CPU_SHARED = "AVPS0809", "cpu-shared-across-levels", Warning error from B waivable true,
         help "give the safety domain CPUs of its own: a [[cpupool]] with all of them, or cpus = [..] in all domains of a pool",
-        why "Time that one domain uses on a CPU is missing for the other: its busy loops and hypercalls, and the interrupts of \
-             its devices, which Xen takes on that CPU whoever runs there. Schedulers that share by weight bound none of it.",
+        why "Time that one domain uses on a CPU is not available to the other. This includes busy loops, hypercalls, \
+             and interrupts of its devices, which Xen handles on that CPU whichever domain runs there. Schedulers \
+             that share by weight do not limit this.",
         source "Xen: docs/features/sched_credit2.pandoc; ISO 26262-6, D.2.2";
     /// The last-level cache shared with a lower level.
     CACHE_SHARED = "AVPS0810", "cache-shared-across-levels", Warning waivable true,
@@ -74,14 +76,14 @@ rules! {
     /// A console that the control domain serves.
     CONSOLE_PV = "AVPS0817", "console-of-control-domain", Warning error from B waivable true,
         help "use console = \"vpl011\" (inside Xen) or \"none\"",
-        why "The paravirtual console is a ring that a daemon in the control domain empties. When it does not, a guest that \
-             waits for room stands still; what it prints is in that daemon's hands.",
+        why "The paravirtual console is a ring that a daemon in the control domain empties. If it does not, a guest \
+             that waits for space in the ring hangs. The daemon can also read and change what the guest prints.",
         source "Xen: xen/include/public/io/console.h, tools/console/daemon/io.c";
     /// Secure-world calls that the control domain carries out.
     TEE_MEDIATED = "AVPS0818", "tee-by-control-domain", Warning error from B waivable true,
         help "use tee.mode = \"hypervisor\", or do without the secure world",
-        why "With \"mediated\" a process in the control domain answers each call. While that process hangs or does not run, the \
-             vCPU that called stands still. The process also sees what the domain sends.",
+        why "With \"mediated\" a process in the control domain answers each call. While that process hangs or does \
+             not run, the calling vCPU is blocked. The process also sees what the domain sends.",
         source "this project's design: the OP-TEE mediator; Xen: xen/common/monitor.c, privileged calls";
     /// XenStore for a safety domain that has nothing to look up in it.
     XENSTORE = "AVPS0819", "xenstore-without-need", Warning error from B waivable true,
@@ -137,7 +139,7 @@ rules! {
     /// A feature that Xen itself calls experimental.
     EXPERIMENTAL = "AVPS0832", "experimental-feature", Warning waivable true,
         help "use a feature that Xen supports, or waive this and say who tests and maintains it instead",
-        why "Xen's project says what it stands behind. What is experimental may not work and may change, and security faults in it \
-             are not handled as such.",
+        why "The Xen Project states how far it supports each feature (SUPPORT.md). An experimental feature may not \
+             work and may change, and gets no security support.",
         source "Xen: SUPPORT.md";
 }

@@ -6,24 +6,24 @@ rules! {
     /// A name of a domain that is not there.
     UNKNOWN_DOMAIN = "AVPS0601", "unknown-domain", Error,
         help "correct the name, or add the domain",
-        why "A link to nothing is left out without a word.",
+        why "A reference to a domain that does not exist would be ignored silently.",
         source "platform document, schema avps/1";
     /// A name for shared memory that Xen cannot take.
     SHARED_MEMORY_ID = "AVPS0602", "shared-memory-id", Error,
         help "use 1 to 15 letters, digits, '-', '_' or '.'",
-        why "Xen keeps the name in 16 bytes with its final zero. A longer one makes it stop before its console works: the \
-             machine stays silent.",
+        why "Xen keeps the name in 16 bytes, including the final NUL. With a longer name it stops before its console \
+             works, without any output.",
         source "Xen: xen/include/xen/bootfdt.h, MAX_SHM_ID_LENGTH; tried on Xen 4.20";
     /// Two regions of shared memory have the same name.
     SHARED_MEMORY_TWICE = "AVPS0603", "shared-memory-twice", Error,
         help "give each region a name of its own",
-        why "To Xen one name is one region: with two sizes it stops without a word, with one size the domains share more \
-             than was planned.",
+        why "Xen identifies a region by its name. If two regions of the same name differ in size, Xen stops without \
+             any output. If not, the domains share more than was planned.",
         source "Xen: xen/arch/arm/static-shmem.c, process_shm_node; tried on Xen 4.20";
     /// Shared memory in the guest that is not on a page.
     SHARED_MEMORY_GUEST_PAGE = "AVPS0604", "shared-memory-guest-page", Error,
         help "use a multiple of 4KiB",
-        why "Memory is mapped in pages. Xen stops before its console works: the machine stays silent.",
+        why "Memory is mapped in pages. Xen stops before its console works, without any output.",
         source "Xen: xen/arch/arm/static-shmem.c, process_shm_node; tried on Xen 4.20";
     /// Shared memory in the guest's RAM.
     SHARED_MEMORY_IN_RAM = "AVPS0605", "shared-memory-in-ram", Error,
@@ -59,19 +59,21 @@ rules! {
     /// Shared memory or an event channel for a domain that Xen does not start.
     LINK_OF_TOOLSTACK = "AVPS0611", "link-of-toolstack", Error,
         help "use boot = \"dom0less\" for the domain, or a virtio device instead of the link",
-        why "These links are part of Xen's own boot: libxl has no word for them, and the domain would start without.",
+        why "Only Xen can set up these links, for dom0less domains. libxl has no setting for them, and the domain \
+             would start without them.",
         source "Xen: docs/misc/arm/device-tree/booting.txt, Static Shared Memory, Static Event Channel; xl.cfg(5)";
     /// Shared memory of a domain whose addresses are the machine's.
     SHARED_MEMORY_DIRECT = "AVPS0612", "shared-memory-direct", Error,
         help "give the region a place in the machine (at), and leave the user's own address out",
-        why "Such a domain sees each page at the machine's address. Xen stops the machine when the two differ, or when \
-             there is none.",
+        why "A domain with direct_map, or dom0, sees each page at its host-physical address. Xen stops the machine if \
+             the guest address of the region differs from its host address, or if it has no host address.",
         source "Xen: xen/arch/arm/static-shmem.c, process_shm (\"are not direct-mapped\")";
     /// More regions of shared memory than Xen has room for.
     TOO_MANY_SHARED_MEMORIES = "AVPS0613", "too-many-shared-memories", Error,
         help "use at most 32 regions, IPC links included; one without a place counts once for each power of two in its size",
-        why "Xen's table has 32 entries; at the 33rd it stops without a word. What comes from Xen's heap comes in pieces of \
-             powers of two, each with an entry.",
+        why "Xen's table of shared memory has 32 entries; at the 33rd it stops without any output. A region without \
+             an address (at) is taken from Xen's heap in pieces whose sizes are powers of two, and each piece takes \
+             an entry.",
         source "Xen: xen/include/xen/bootfdt.h, NR_SHMEM_BANKS; xen/arch/arm/static-shmem.c; tried on Xen 4.20";
     /// Shared memory with more than one writer.
     SHARED_MEMORY_WRITERS = "AVPS0614", "shared-memory-writers", Warning waivable true,
@@ -87,14 +89,14 @@ rules! {
     /// Shared memory at a place, on a machine with cache colours.
     SHARED_MEMORY_COLORS = "AVPS0616", "shared-memory-colors", Warning waivable true,
         help "leave as little as possible in shared memory, and state why that is acceptable",
-        why "The pages of shared memory have all colours, whatever colours its users have: through it each of them \
-             can drive out what the others have in the cache.",
+        why "The pages of shared memory have all colours, whatever colours its users have: through them each user can \
+             evict the cache lines of the others.",
         source "Xen: xen/arch/arm/static-shmem.c, acquire_shared_memory_bank; tried on Xen 4.20";
     /// A port that an event channel cannot have.
     EVENT_PORT = "AVPS0620", "event-port", Error,
         help "use ports from 2 to 1023, or leave ports out",
-        why "Xen stops the machine for a port above 1023. It takes port 0 to mean any port, and XenStore has port 1 of a \
-             domain that is fully enhanced.",
+        why "Xen stops the machine for a port above 1023 (4095 in dom0). Port 0 means any port. With enhanced = \
+             \"enabled\", port 1 belongs to XenStore.",
         source "Xen: xen/arch/arm/dom0less-build.c, create_domUs (max_evtchn_port), alloc_xenstore_evtchn; tried on Xen 4.20";
     /// A port that two event channels of a domain have.
     EVENT_PORT_TWICE = "AVPS0621", "event-port-twice", Error,
@@ -121,12 +123,12 @@ rules! {
     /// Virtio in a domain of Xen's own boot.
     DOM0LESS_VIRTIO = "AVPS0625", "dom0less-virtio", Error,
         help "use boot = \"toolstack\" for the domain, or give it what the finding names",
-        why "Xen starts the domain before any backend runs, and an access to registers that nobody answers for ends its kernel. \
-             So no driver answers to what the device's node says, and the guest gives the device to virtio-mmio when \
-             device/virtio/0 appears in XenStore. avpsctl up writes that once the control domain serves the device: a driver \
-             domain may not emulate registers under Xen's default policy, and its number is not known when Xen writes the guest's \
-             device tree. From then on the control domain has to live: each access to a register waits for it. init-dom0less, which gives such \
-             a domain its XenStore, fails for one with several vCPUs up to Xen 4.22 (it writes cpu/0/availability/).",
+        why "Virtio devices of a dom0less domain have these limits. The control domain must serve them: under Xen's \
+             default policy a driver domain may not emulate registers, and its domain ID is not known when Xen writes \
+             the guest's device tree. The domain needs enhanced = \"enabled\": the guest binds the driver when \
+             device/virtio/N appears in XenStore, and avpsctl up writes that once the device is served. (A driver \
+             that accesses the registers earlier crashes its kernel.) It may have one vCPU only: up to Xen 4.22, \
+             init-dom0less fails for more. And it depends on the control domain: each register access waits for it.",
         source "Xen: xen/arch/arm/dom0less-build.c, domain_handle_dtb_bootmodule; xen/arch/arm/ioreq.c, try_fwd_ioserv; \
                 xen/arch/arm/dm.c, XEN_DMOP_set_irq_level; tools/helpers/init-dom0less.c; tried on Xen 4.20";
     /// The same event channel is stated twice.
@@ -147,7 +149,7 @@ rules! {
     /// No usable MAC address.
     MAC_ADDRESS = "AVPS0642", "mac-address", Error,
         help "write six bytes in base 16 with colons, the first one even; or leave mac out",
-        why "An odd first byte is a group: switches flood what is sent to it, and refuse it as a sender.",
+        why "An odd first byte marks a multicast address. Switches flood frames to it, and drop frames from it.",
         source "IEEE 802, 8.2 (I/G bit)";
     /// Two ports have the same MAC address.
     MAC_TWICE = "AVPS0643", "mac-twice", Error,

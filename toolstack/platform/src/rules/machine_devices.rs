@@ -22,8 +22,8 @@ rules! {
     /// DMA behind an IOMMU that is not there.
     DEVICE_WITHOUT_IOMMU = "AVPS0704", "device-without-iommu", Error,
         help "say what keeps its DMA in bounds: dma = \"none\" for a device that is no bus master, or \"trusted\"",
-        why "Without an IOMMU a bus master reaches all of the memory. Xen refuses the device unless it is told that this is \
-             meant.",
+        why "Without an IOMMU a bus master can access all memory. Xen refuses the device unless the document says \
+             explicitly that this is intended.",
         source "Xen: xen/drivers/passthrough/device_tree.c, iommu_assign_dt_device; docs/misc/arm/passthrough.txt";
     /// Registers that are no whole pages.
     DEVICE_PAGES = "AVPS0705", "device-pages", Error,
@@ -65,8 +65,8 @@ rules! {
     /// A device that Xen itself drives.
     DEVICE_OF_XEN = "AVPS0712", "device-of-xen", Error,
         help "leave the device to Xen",
-        why "Xen drives its console, the interrupt controller, the timer and the IOMMU itself, and takes them from the \
-             domains' view. Whoever drives the IOMMU or the interrupt controller controls the machine.",
+        why "Xen drives its console, the interrupt controller, the timer and the IOMMU itself, and hides them from \
+             all domains. Whoever drives the IOMMU or the interrupt controller controls the machine.",
         source "Xen: xen/arch/arm/domain_build.c, handle_node (skip_matches, DOMID_XEN)";
     /// A device without registers.
     DEVICE_REGISTERS = "AVPS0713", "device-registers", Error,
@@ -76,7 +76,7 @@ rules! {
     /// Rights in the secure world for a domain that Xen starts.
     TEE_OF_DOM0LESS = "AVPS0720", "tee-of-dom0less", Error,
         help "use boot = \"toolstack\" for a domain that needs the TEE",
-        why "The device tree has no word for it: Xen gives the domains that it starts itself no access to the secure world.",
+        why "Xen's device tree has no property for it: a dom0less domain gets no access to the secure world.",
         source "Xen: xen/arch/arm/dom0less-build.c, create_domUs (no tee_type)";
     /// A text that is no UUID.
     TEE_UUID = "AVPS0721", "tee-uuid", Error,
@@ -95,9 +95,9 @@ rules! {
         source "GlobalPlatform TEE Client API 1.0, 4.5";
     /// Rights that nobody applies.
     TEE_RIGHTS_UNUSED = "AVPS0724", "tee-rights-unused", Error,
-        help "use mode = \"mediated\", or remove applications, rate and timeout",
-        why "Xen's own mediators let a guest open every application, and without a mediator there is none: a list that \
-             nobody applies is a promise that nobody keeps.",
+        help "use mode = \"mediated\", or remove applications, stand_in, rate and timeout",
+        why "Only avps-tee applies these keys. Xen's own mediators let a guest open every application. The document \
+             would promise a limit that nothing enforces.",
         source "Xen: xen/arch/arm/tee/optee.c, ffa.c; this project's design: the OP-TEE mediator";
     /// Rights to nothing.
     TEE_NO_APPLICATION = "AVPS0725", "tee-no-application", Warning,

@@ -7,16 +7,16 @@ rules! {
     /// A network that nobody makes.
     NETWORK_PENDING = "AVPS1001", "network-not-made", Warning waivable true,
         help "remove the network, or state in a waiver who gives these domains their network interfaces",
-        why "Nothing in this release makes a network or a network interface: the domains start without one, and VLANs, priorities and \
-             reserved frames are only calculated with.",
+        why "Nothing in this release makes a network or a network interface: the domains start without one, and \
+             VLANs, priorities and reserved frames are only checked.",
         source "this project: avpsctl up and every emitter leave [[network]] out";
     /// A watchdog that nobody keeps.
     WATCHDOG_PENDING = "AVPS1002", "watchdog-not-kept", Warning error from B waivable true,
         help "make a watchdog device of the machine the domain's own ([[domain.device]]) and name it as the owner, or state in a waiver \
               who watches the domain",
-        why "Nothing in this release feeds, arms or watches a watchdog. The one that works is a device of the domain's own: avpsctl gives \
-             it to the guest, and the guest sets timeout and action in it. A guest that arms Xen's watchdog by itself gets on_crash \
-             when it hangs, whatever action says.",
+        why "Nothing in this release arms, services or monitors a watchdog. Only a watchdog device that is assigned \
+             to the domain works: the guest's driver sets its timeout and action. A guest that arms Xen's watchdog by \
+             itself gets on_crash when it hangs, whatever action says.",
         source "this project: avpsctl up and every emitter leave watchdog out; Xen: xen/common/sched/core.c, do_watchdog";
     /// An IPC link that is memory and an event channel, and nothing else.
     IPC_PENDING = "AVPS1003", "link-without-protocol", Warning waivable true,
@@ -28,8 +28,8 @@ rules! {
     /// A key that means nothing for a domain that is started this way.
     KEY_WITHOUT_EFFECT = "AVPS1004", "key-without-effect", Warning,
         help "remove the key, or have the domain started the other way (boot)",
-        why "Xen starts its own domains at once and all together, and nobody is there to start one again: after, on_poweroff, on_reboot and \
-             on_crash are the toolstack's. enhanced and interrupts are words of Xen's own boot; libxl always gives a domain XenStore and \
-             chooses its interrupts.",
+        why "Xen starts all dom0less domains together at boot, and nothing restarts them. So after, on_poweroff, \
+             on_reboot and on_crash apply only to domains that the toolstack starts. enhanced and interrupts apply \
+             only to dom0less domains: libxl always gives a domain XenStore, and chooses its interrupts.",
         source "Xen: docs/misc/arm/device-tree/booting.txt; xl.cfg(5)";
 }

@@ -16,7 +16,7 @@ rules! {
         source "platform document, schema avps/1";
     /// A value of another type than the key wants.
     WRONG_TYPE = "AVPS0003", "wrong-type", Error,
-        help "give a value of the type that is named",
+        help "give a value of the type that the message names",
         why "Values are not converted silently: \"1\" and 1 may mean different things.",
         source "platform document, schema avps/1";
     /// A key that has to be there is not.
@@ -31,8 +31,8 @@ rules! {
         source "platform document, schema avps/1";
     /// A word that is none of the possible ones.
     UNKNOWN_WORD = "AVPS0006", "unknown-word", Error,
-        help "use one of the words that are named",
-        why "Words with a meaning form a closed list, so that a typing mistake is found.",
+        help "use one of the values that the message names",
+        why "This key takes only certain values, so that typing mistakes are found.",
         source "platform document, schema avps/1";
     /// A text that is not a size.
     SIZE = "AVPS0007", "size", Error,
@@ -42,22 +42,22 @@ rules! {
     /// Larger than any document written by people.
     TOO_LONG = "AVPS0008", "document-too-long", Error,
         help "name the *.avps.toml file; was a disk image given instead?",
-        why "Memory stays bounded whatever file is named.",
+        why "A document may have at most 1 MiB, so that avpsctl does not load a large file by mistake.",
         source "this project's design: memory is bounded";
     /// A text that does not have the form its key wants.
     UNREADABLE = "AVPS0009", "unreadable-value", Error,
-        help "write it in the form that is named",
-        why "A value that cannot be read has no meaning that could be assumed.",
+        help "write it in the form that the message names",
+        why "avpsctl does not guess what an unreadable value means.",
         source "platform document, schema avps/1";
     /// The machine's device tree cannot be read.
     DEVICE_TREE_UNREADABLE = "AVPS0010", "device-tree-unreadable", Error,
         help "name the machine's .dtb file; a relative path begins at the document's folder",
-        why "What is not known of the machine cannot be checked, and a layout that was never compared with the \
-             machine is found wrong when it starts.",
+        why "Without the device tree the layout cannot be checked against the machine. Errors would show only at \
+             boot.",
         source "platform document, schema avps/1";
     /// The machine's device tree is none.
     DEVICE_TREE_BROKEN = "AVPS0011", "device-tree-broken", Error,
         help "compile the source with dtc -I dts -O dtb, or copy the file again",
-        why "Xen takes the machine from the same bytes; when they are broken it stops before it can print a word.",
+        why "Xen reads the same device tree. If it is broken, Xen stops before it can print anything.",
         source "Devicetree Specification 0.4, chapter 5; Xen: xen/common/device-tree/bootfdt.c";
 }

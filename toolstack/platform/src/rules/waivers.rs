@@ -6,12 +6,12 @@ rules! {
     /// A waiver of a rule that does not exist.
     WAIVER_UNKNOWN_RULE = "AVPS0951", "waiver-of-unknown-rule", Error,
         help "name a rule by its id; avpsctl explain lists them",
-        why "A waiver that answers for nothing looks like one that does.",
+        why "A waiver of a rule that does not exist waives nothing, but looks as if it did.",
         source "platform document, schema avps/1";
     /// A waiver of a rule that nobody can answer for.
     WAIVER_REFUSED = "AVPS0952", "waiver-refused", Error,
         help "correct what the rule is about; avpsctl explain tells why it exists",
-        why "What Xen refuses or gets wrong stays so, whoever accepts it. Only judgements about risk can be waived.",
+        why "A waiver cannot change what Xen refuses or does wrong. Only rules that judge a risk can be waived.",
         source "platform document, schema avps/1";
     /// A waiver whose last day is over.
     WAIVER_EXPIRED = "AVPS0953", "waiver-expired", Warning,
@@ -26,12 +26,13 @@ rules! {
     /// A waiver without a reason or an owner.
     WAIVER_EMPTY = "AVPS0955", "waiver-without-reason", Error,
         help "say why it is acceptable, and who answers for that",
-        why "A waiver is an argument that somebody stands for; without one of the two it is only silence.",
+        why "A waiver needs a reason, and an owner who is responsible for it. If one of them is missing, it only \
+             hides a finding.",
         source "ISO 26262-2, 6.4.6 (safety case)";
     /// A waiver about something that is not there.
     WAIVER_SUBJECT = "AVPS0956", "waiver-of-unknown-subject", Error,
         help "name a domain, link, shared memory, event channel, network or device path of this document; or leave subject out \
               for all of them",
-        why "After a renaming the waiver would answer for nothing, and nobody would notice.",
+        why "After something was renamed, the waiver would match nothing, and nobody would notice.",
         source "platform document, schema avps/1";
 }
