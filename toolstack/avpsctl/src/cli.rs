@@ -110,8 +110,7 @@ shown to them; Xen's init-dom0less has to be run first.
 A guest whose driver domain is gone, or runs again, has lost its devices: it is removed and started again
 after it. With --replace, the guests of a driver domain that differs are shut down before it.
 
-A background process, avpsctl supervise, restarts guests that reboot and applies on_crash and
-on_poweroff; avpsctl down ends it. When a driver domain ends, its own on_* decides about it, and for its
+A background process, avpsctl supervise, applies on_reboot, on_crash and on_poweroff when a guest ends; avpsctl down ends it. When a driver domain ends, its own on_* decides about it, and for its
 guests that is a crash: those with on_crash = \"restart\" are started again after it.
 
 Fields of --json (schema avps-up/1): platform, changed, domains[] {name, domid, action = started |
@@ -141,7 +140,8 @@ Example:
 Exit code 0 when nothing would change, 1 otherwise.
 
 Fields of --json (schema avps-diff/1): platform, cpupools[] {name, what} that would be made,
-domains[] {name, state = absent | matches | differs | backend-gone | unfinished | ended, domid, what[], backends[]}.")]
+domains[] {name, state = absent | matches | differs | backend-gone | unfinished | ended, domid, what[], backends[],
+rights_change = whether up would give the running domain other rights in the secure world}.")]
     Diff(DocumentArg),
     /// Create one domain of a document and leave it paused
     #[command(after_help = "\

@@ -66,20 +66,27 @@ pub(crate) fn tell(m: &Machine, domid: u32, domain: &DomainPlan) -> Result<Optio
     Ok(rights(m, domain)?.map(|rights| Write::value(path, rights)))
 }
 
-/// Gives a running domain the rights that its document has by now; whether they were others.
+/// What gives a running domain the rights that its document has by now, if it has others.
+///
+/// # Errors
+/// XenStore's, and libxl's.
+pub(crate) fn renewal(m: &Machine, domid: u32, domain: &DomainPlan) -> Result<Option<Write>> {
+    let Some(rights) = rights(m, domain)? else {
+        return Ok(None);
+    };
+    let path = format!("{}/rights", folder(domid));
+    let has = m.store.read(&path)?.as_ref() == Some(&rights);
+    Ok((!has).then(|| Write::value(path, rights)))
+}
+
+/// Gives a running domain the rights that its document has by now; whether it had others.
 ///
 /// # Errors
 /// XenStore's, and libxl's.
 pub(crate) fn renew(m: &Machine, domid: u32, domain: &DomainPlan) -> Result<bool> {
-    let Some(rights) = rights(m, domain)? else {
-        return Ok(false);
-    };
-    let (store, path) = (m.store.as_ref(), format!("{}/rights", folder(domid)));
-    if store.read(&path)?.as_ref() == Some(&rights) {
-        return Ok(false);
-    }
-    store.write_all(&[Write::value(path, rights)])?;
-    Ok(true)
+    let renewal = renewal(m, domid, domain)?;
+    m.store.write_all(renewal.as_slice())?;
+    Ok(renewal.is_some())
 }
 
 /// Refuses before anything is created when nobody would carry the calls out.
@@ -176,4 +183,34 @@ fn is_ready(machine: &Machine, name: &str, domid: u32) -> Result<bool> {
         });
     }
     Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::model::Model;
+    use crate::tests::plan_of;
+
+    #[test]
+    fn rights_that_the_document_has_changed_are_seen_before_they_are_given_and_not_afterwards() {
+        let text = |sessions| {
+            format!(
+                "schema = \"avps/1\"\n[platform]\nname = \"test\"\n[[domain]]\nname = \"a\"\nkernel = \"/Image\"\n\
+                 memory = \"64MiB\"\n[domain.tee]\nmode = \"mediated\"\n\
+                 applications = [\"8aaaf200-2450-11e4-abe2-0002a5d5c51b\"]\nsessions = {sessions}\n"
+            )
+        };
+        let (before, after) = (plan_of(&text(2)), plan_of(&text(3)));
+        let machine = Model::new().machine();
+        let told = tell(&machine, 1, &before.domains[0]).expect("works");
+        machine.store.write_all(told.as_slice()).expect("works");
+        let seen = |plan: &platform::Plan| {
+            let renewal = renewal(&machine, 1, &plan.domains[0]);
+            renewal.expect("works").is_some()
+        };
+        assert!(!seen(&before));
+        assert!(seen(&after));
+        assert!(renew(&machine, 1, &after.domains[0]).expect("works"));
+        assert!(!seen(&after) && seen(&before));
+    }
 }

@@ -318,8 +318,12 @@ pub(super) async fn diff(context: &Context, args: &DocumentArg) -> Result<()> {
     let (_, plan) = load_startable(context, &args.document)?;
     let machine = context.machine()?;
     let wanted = plan.clone();
-    let (pools, statuses) = machine
-        .run(move |m| Ok((missing_pools(m, &wanted)?, compare(m, &wanted)?)))
+    let (pools, statuses, renewals) = machine
+        .run(move |m| {
+            let statuses = compare(m, &wanted)?;
+            let renewals = renewals(m, &statuses)?;
+            Ok((missing_pools(m, &wanted)?, statuses, renewals))
+        })
         .await?;
     let ui = &context.ui;
     let mut differences = Vec::new();
@@ -332,6 +336,12 @@ pub(super) async fn diff(context: &Context, args: &DocumentArg) -> Result<()> {
     for (domain, status) in &statuses {
         let name = &domain.name;
         let (sign, text) = match status {
+            Status::Matches { domid, .. } if renewals.contains(name) => (
+                "~",
+                format!(
+                    "{name} (domain {domid}) would get the rights in the secure world that the document has now"
+                ),
+            ),
             Status::Matches { domid, paused } => {
                 let how = if *paused { "is paused" } else { "runs" };
                 ("=", format!("{name} {how} as domain {domid}"))
@@ -375,6 +385,7 @@ pub(super) async fn diff(context: &Context, args: &DocumentArg) -> Result<()> {
             .map(|(domain, status)| {
                 let mut value = serde_json::to_value(status).unwrap_or_default();
                 value["name"] = json!(domain.name);
+                value["rights_change"] = json!(renewals.contains(&domain.name));
                 value
             })
             .collect();
@@ -394,6 +405,19 @@ pub(super) async fn diff(context: &Context, args: &DocumentArg) -> Result<()> {
         0 => Ok(()),
         count => Err(Error::Differences(count)),
     }
+}
+
+/// Names of the domains that run as they are, and whose rights in the secure world `up` would change.
+fn renewals(machine: &Machine, statuses: &[(DomainPlan, Status)]) -> Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    for (domain, status) in statuses {
+        if let Status::Matches { domid, .. } = status
+            && mediation::renewal(machine, *domid, domain)?.is_some()
+        {
+            names.insert(domain.name.clone());
+        }
+    }
+    Ok(names)
 }
 
 /// The pools that would be made, with what is to be said about each.

@@ -175,9 +175,15 @@ fn quarantined(context: &Context, guest: &Remote) -> Outcome {
 /// Gives the first guest other rights while it runs, and waits until its policy says so.
 fn given(context: &Context, rights: &str, says: &str) -> Outcome {
     let changed = put(context, rights)?;
+    let diff = || context.sh(&format!("avpsctl diff {}; echo $?", changed.path));
+    let said = diff()?;
+    let announced = said.contains("~ limited") && said.contains("would get the rights");
+    ensure(announced && said.trim_end().ends_with('1'), || said)?;
     let up = ["avpsctl", "up", &changed.path];
     let said = context.dom0().command(up).time(TIME).text()?;
     ensure(said.contains("limited: given other rights"), || said)?;
+    let said = diff()?;
+    ensure(said.trim_end().ends_with('0'), || said)?;
     let until = Instant::now() + context.within(Duration::from_secs(10));
     while !context.sh("avpsctl tee policy limited")?.contains(says) {
         ensure(Instant::now() < until, || "its rights did not change")?;
