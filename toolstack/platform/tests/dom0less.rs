@@ -273,7 +273,10 @@ fn a_mediated_guest_finds_its_op_tee_and_an_interrupt_where_it_can_have_one() {
 fn registers_that_are_no_whole_pages_are_not_rounded_up_to_some() {
     let base = machine("board.dts");
     let mut plan = plan_on(&base, FULL);
-    let cluster = plan.domains.iter_mut().find(|domain| domain.name == "cluster");
+    let cluster = plan
+        .domains
+        .iter_mut()
+        .find(|domain| domain.name == "cluster");
     cluster.expect("there").devices[0].regions[0].size_bytes = 1;
     let partial = platform::emit::partial::emit(&plan, &base).expect("emits");
     let fdt = Fdt::new(&partial[0].dtb).expect("reads");

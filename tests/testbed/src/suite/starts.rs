@@ -257,7 +257,11 @@ fn killed(context: &Context) -> Outcome {
                 if killed_at(context, path, line, delay)? != 137 {
                     break;
                 }
-                *(if *delay == "0" { &mut at_once } else { &mut later }) += 1;
+                *(if *delay == "0" {
+                    &mut at_once
+                } else {
+                    &mut later
+                }) += 1;
                 let output = avpsctl(context, &["up", "--timeout", "60", path])?;
                 let whole = context.sh(&format!("avpsctl diff {path} && xl list | tail -n +3"))?;
                 let host: Value = serde_json::from_str(&context.sh("avpsctl info --json")?)?;
