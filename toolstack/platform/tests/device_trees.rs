@@ -121,6 +121,15 @@ fn what_the_document_says_replaces_what_the_tree_says() {
 }
 
 #[test]
+fn a_document_with_fewer_cpus_than_the_tree_has_clusters_of_those() {
+    let text = MINIMAL.replace("[[domain]]", "cpus = 1\n[[domain]]");
+    let plan = plan_on(&machine("board.dts"), &text);
+    let clusters = plan.machine.clusters.iter();
+    let cpus: Vec<_> = clusters.map(|cluster| cluster.cpus.as_slice()).collect();
+    assert_eq!(cpus, [[0].as_slice()]);
+}
+
+#[test]
 fn registers_and_interrupts_that_are_left_out_come_from_the_tree() {
     let text = format!(
         "{MINIMAL}device = [{{ path = \"/soc/can@80001000\", dma = \"none\" }}, \

@@ -48,14 +48,15 @@ pub(super) fn machine(table: &MachineTable, base: &str, facts: MachinePlan) -> M
         size_bytes: table.size.unwrap_or_default().0,
         ways: saturate(table.ways.unwrap_or_default()),
     });
+    let cpus = table.cpus.map(saturate).or(facts.cpus);
     MachinePlan {
         device_tree: table.device_tree.as_deref().map(|p| path(base, Some(p))),
         banks: if banks.is_empty() { facts.banks } else { banks },
         // What the firmware reserves stays reserved.
         reserved: facts.reserved.into_iter().chain(reserved).collect(),
-        cpus: table.cpus.map(saturate).or(facts.cpus),
+        cpus,
         clusters: if clusters.is_empty() {
-            facts.clusters
+            clusters_of(facts.clusters, cpus)
         } else {
             clusters
         },
@@ -67,6 +68,17 @@ pub(super) fn machine(table: &MachineTable, base: &str, facts: MachinePlan) -> M
         timer_hz: table.timer_hz.or(facts.timer_hz),
         devices: facts.devices,
     }
+}
+
+/// The device tree's clusters without the CPUs that the document leaves out: it may state fewer than there are.
+fn clusters_of(mut clusters: Vec<Cluster>, cpus: Option<u32>) -> Vec<Cluster> {
+    for cluster in &mut clusters {
+        cluster
+            .cpus
+            .retain(|&cpu| cpus.is_none_or(|count| cpu < count));
+    }
+    clusters.retain(|cluster| !cluster.cpus.is_empty());
+    clusters
 }
 
 pub(super) fn xen(content: &DocumentTable) -> XenPlan {
