@@ -228,15 +228,29 @@ fn after(context: &Context) -> Outcome {
         .map(drop)
 }
 
-/// Starts `up` and kills it `delay` seconds after it has said its `line`th thing. Code 137 unless it was done before.
-fn killed_at(context: &Context, path: &str, line: u32, delay: &str) -> Result<i32, Failed> {
-    let script = format!(
-        "rm -f /tmp/said && mkfifo /tmp/said; avpsctl up {path} >/dev/null 2>/tmp/said & pid=$!; n=0; \
-         while read -r line; do n=$((n+1)); [ $n = {line} ] && sleep {delay} && kill -9 $pid && break; done </tmp/said; \
-         wait $pid; echo $?"
-    );
+/// When `up` is killed.
+#[derive(Clone, Copy, Debug)]
+enum Moment {
+    /// It has just said its so manieth thing.
+    Said(u32),
+    /// So many seconds after its start.
+    After(&'static str),
+}
+
+/// Starts `up` and kills it. False if it was done before.
+fn killed_at(context: &Context, path: &str, moment: Moment) -> Result<bool, Failed> {
+    let script = match moment {
+        Moment::Said(line) => format!(
+            "rm -f /tmp/said && mkfifo /tmp/said; avpsctl up {path} >/dev/null 2>/tmp/said & pid=$!; n=0; \
+             while read -r line; do n=$((n+1)); [ $n = {line} ] && kill -9 $pid && break; done </tmp/said; \
+             wait $pid; echo $?"
+        ),
+        Moment::After(seconds) => format!(
+            "avpsctl up {path} >/dev/null 2>&1 & pid=$!; sleep {seconds}; kill -9 $pid; wait $pid; echo $?"
+        ),
+    };
     let code = context.dom0().shell(&script).time(UP).text()?;
-    Ok(code.trim().parse()?)
+    Ok(code.trim() == "137")
 }
 
 fn killed(context: &Context) -> Outcome {
@@ -245,50 +259,30 @@ fn killed(context: &Context) -> Outcome {
     context.sh(&format!("truncate -s 4M {}", spec.image()))?;
     let document = Document::put(context, spec.name, &spec.text(), UP)?;
     let path = document.path.as_str();
+    // Within libxl, too: it says nothing while it builds a domain.
     let delays: &[&str] = context.amount(
-        &["0", "0.2", "0.5"],
-        &["0", "0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.8"],
+        &["0.2", "0.5", "1"],
+        &["0.1", "0.2", "0.3", "0.4", "0.5", "0.7", "1", "1.5", "2"],
     );
-    let (mut at_once, mut later) = (0, 0);
+    let (mut said, mut later) = (0, 0);
     let mut play = || {
-        // Within libxl, too: it says nothing while it builds a domain.
-        for delay in delays {
-            for line in 1.. {
-                if killed_at(context, path, line, delay)? != 137 {
-                    break;
-                }
-                *(if *delay == "0" {
-                    &mut at_once
-                } else {
-                    &mut later
-                }) += 1;
-                let output = avpsctl(context, &["up", "--timeout", "60", path])?;
-                let whole = context.sh(&format!("avpsctl diff {path} && xl list | tail -n +3"))?;
-                let host: Value = serde_json::from_str(&context.sh("avpsctl info --json")?)?;
-                let supervised = host["supervisors"].to_string().contains("mortal");
-                let states = whole
-                    .lines()
-                    .last()
-                    .and_then(|line| line.split_whitespace().nth(4));
-                let runs = states.is_some_and(|states| !states.contains('p'));
-                ensure(output.exit.success() && supervised && runs, || {
-                    format!(
-                        "killed {delay} s after line {line}: {} {} {whole} {host}",
-                        output.exit,
-                        output.error_text()
-                    )
-                })?;
-                document.down(context, Ok(()))?;
-                // The first line comes before libxl works; what follows it comes at once.
-                if *delay != "0" {
-                    break;
-                }
+        let lines = (1..).map(Moment::Said);
+        for moment in lines {
+            if !killed_at(context, path, moment)? {
+                break;
             }
+            said += 1;
+            is_repaired(context, &document, moment)?;
         }
-        // Without a delay it is killed after each of several lines; with one while it builds the domain, until a delay
-        // is longer than that takes.
-        ensure(at_once >= 2 && later >= 1, || {
-            format!("only {at_once} kills after a line and {later} after a delay")
+        for moment in delays.iter().copied().map(Moment::After) {
+            if !killed_at(context, path, moment)? {
+                break;
+            }
+            later += 1;
+            is_repaired(context, &document, moment)?;
+        }
+        ensure(said >= 2 && later >= 1, || {
+            format!("only {said} kills after a line and {later} after a time")
         })?;
         guests::up(context, &spec)?;
         let guest = context.guest(spec.name)?;
@@ -298,12 +292,34 @@ fn killed(context: &Context) -> Outcome {
     let outcome = play();
     context.note(format!(
         "killed {} times, and each time the next up ended with the domain running",
-        at_once + later
+        said + later
     ));
     document.down(context, outcome)?;
     context
         .sh(&format!("rm -f {} /tmp/said", spec.image()))
         .map(drop)
+}
+
+/// The next `up` ends with the domain running and supervised, whatever the killed one left.
+fn is_repaired(context: &Context, document: &Document, moment: Moment) -> Outcome {
+    let path = document.path.as_str();
+    let output = avpsctl(context, &["up", "--timeout", "60", path])?;
+    let whole = context.sh(&format!("avpsctl diff {path} && xl list | tail -n +3"))?;
+    let host: Value = serde_json::from_str(&context.sh("avpsctl info --json")?)?;
+    let supervised = host["supervisors"].to_string().contains("mortal");
+    let states = whole
+        .lines()
+        .last()
+        .and_then(|line| line.split_whitespace().nth(4));
+    let runs = states.is_some_and(|states| !states.contains('p'));
+    ensure(output.exit.success() && supervised && runs, || {
+        format!(
+            "killed at {moment:?}: {} {} {whole} {host}",
+            output.exit,
+            output.error_text()
+        )
+    })?;
+    document.down(context, Ok(()))
 }
 
 fn down(context: &Context) -> Outcome {
