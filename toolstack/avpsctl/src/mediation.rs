@@ -84,9 +84,11 @@ pub(crate) fn renewal(m: &Machine, domid: u32, domain: &DomainPlan) -> Result<Op
 /// # Errors
 /// XenStore's, and libxl's.
 pub(crate) fn renew(m: &Machine, domid: u32, domain: &DomainPlan) -> Result<bool> {
-    let renewal = renewal(m, domid, domain)?;
-    m.store.write_all(renewal.as_slice())?;
-    Ok(renewal.is_some())
+    let Some(renewal) = renewal(m, domid, domain)? else {
+        return Ok(false);
+    };
+    m.store.write_all(&[renewal])?;
+    Ok(true)
 }
 
 /// Refuses before anything is created when nobody would carry the calls out.
