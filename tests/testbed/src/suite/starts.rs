@@ -231,7 +231,7 @@ fn after(context: &Context) -> Outcome {
 /// When `up` is killed.
 #[derive(Clone, Copy, Debug)]
 enum Moment {
-    /// It has just said its so manieth thing.
+    /// It has just said the line of this number.
     Said(u32),
     /// So many seconds after its start.
     After(&'static str),
@@ -258,46 +258,54 @@ fn killed(context: &Context) -> Outcome {
     let spec = Spec::new("mortal", "");
     context.sh(&format!("truncate -s 4M {}", spec.image()))?;
     let document = Document::put(context, spec.name, &spec.text(), UP)?;
-    let path = document.path.as_str();
     // Within libxl, too: it says nothing while it builds a domain.
     let delays: &[&str] = context.amount(
         &["0.2", "0.5", "1"],
         &["0.1", "0.2", "0.3", "0.4", "0.5", "0.7", "1", "1.5", "2"],
     );
-    let (mut said, mut later) = (0, 0);
-    let mut play = || {
-        let lines = (1..).map(Moment::Said);
-        for moment in lines {
-            if !killed_at(context, path, moment)? {
-                break;
-            }
-            said += 1;
-            is_repaired(context, &document, moment)?;
-        }
-        for moment in delays.iter().copied().map(Moment::After) {
-            if !killed_at(context, path, moment)? {
-                break;
-            }
-            later += 1;
-            is_repaired(context, &document, moment)?;
-        }
+    let play = || {
+        let said = kills(context, &document, (1..).map(Moment::Said))?;
+        let later = kills(
+            context,
+            &document,
+            delays.iter().copied().map(Moment::After),
+        )?;
         ensure(said >= 2 && later >= 1, || {
             format!("only {said} kills after a line and {later} after a time")
         })?;
         guests::up(context, &spec)?;
         let guest = context.guest(spec.name)?;
         guest.ping(Duration::from_secs(30))?;
+        context.note(format!(
+            "killed {} times, and each time the next up ended with the domain running",
+            said + later
+        ));
         Ok(())
     };
-    let outcome = play();
-    context.note(format!(
-        "killed {} times, and each time the next up ended with the domain running",
-        said + later
-    ));
-    document.down(context, outcome)?;
+    document.down(context, play())?;
     context
         .sh(&format!("rm -f {} /tmp/said", spec.image()))
         .map(drop)
+}
+
+/// Kills `up` at each moment, until it is done before, and has the next one repair it; how often it was killed.
+fn kills(
+    context: &Context,
+    document: &Document,
+    moments: impl Iterator<Item = Moment>,
+) -> Result<u32, Failed> {
+    let mut kills = 0;
+    for moment in moments {
+        let killed = killed_at(context, &document.path, moment)?;
+        if !killed {
+            // The domain runs: the next one has to find nothing.
+            document.down(context, Ok(()))?;
+            break;
+        }
+        kills += 1;
+        is_repaired(context, document, moment)?;
+    }
+    Ok(kills)
 }
 
 /// The next `up` ends with the domain running and supervised, whatever the killed one left.
